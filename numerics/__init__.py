@@ -1,0 +1,1 @@
+"""Samples finite random networks and measures their Fisher information spectrum."""

@@ -1,0 +1,1 @@
+"""Derives order parameters of wide random networks and predicts their Fisher information spectrum."""

@@ -1,0 +1,1 @@
+"""Judges whether a prediction of `theory` and a measurement of `numerics` agree."""
