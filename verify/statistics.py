@@ -1,0 +1,262 @@
+"""Limits by extrapolation, their errors, and the rule that turns them into a finding. Arrays only.
+
+The tested number is the limit, as the width M grows, of y(M) = measured / predicted, modelled as
+
+    E y(M) = theta + a_1 M^-r_1 + a_2 M^-r_2 + ...
+
+with the exponents r_i given by the claim. A fixed relative tolerance at one width would reject true theory
+(finite-width corrections are often 10% or more) or accept false theory (when it is set to forgive those).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+Relation = Literal["equals", "at least", "at most"]
+Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
+
+# A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
+# the verdict MISFIT needs the small error rate of the rule.
+ADD_TERM_BELOW = 0.05
+# DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
+POWER_PER_BLOCK = 0.95
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as agreement, and how often the answer may be wrong.
+
+    eps: relative error of the theory that we are willing to call agreement; the band for theta is
+        1/(1 + eps) .. 1 + eps, so that a theory too large and one too small by eps both sit on its edge.
+    error_rate: chance, per verdict over all looks, of AGREE for a theory wrong by eps or more, and of
+        DISAGREE or MISFIT for a theory inside the band whose fit model holds.
+    looks: how many times, at most, the draws are looked at, doubled each time; the error rate is divided by it.
+    relation: "equals" tests that theta lies in the band; "at least" that it lies above its lower edge,
+        "at most" below its upper edge.
+    powers: exponents r_i of the finite-width corrections, increasing; the last one is used only if the others
+        do not fit.
+    """
+
+    eps: float
+    error_rate: float
+    looks: int
+    relation: Relation
+    powers: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps < 1:
+            raise ValueError(
+                f"eps = {self.eps} must lie between 0 and 1: it is a relative error, 0.05 is usual"
+            )
+        if not 0 < self.error_rate < 0.5:
+            raise ValueError(f"error_rate = {self.error_rate} must lie between 0 and 0.5; 0.001 is usual")
+        if self.looks < 1:
+            raise ValueError(f"looks = {self.looks} must be at least 1")
+        if len(self.powers) < 2 or list(self.powers) != sorted(set(self.powers)) or self.powers[0] <= 0:
+            raise ValueError(f"powers = {self.powers} must be two or more increasing positive exponents")
+
+    @property
+    def tail(self) -> float:
+        """One-sided error probability spent at each look."""
+        return self.error_rate / self.looks
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Values of theta that are called agreement when relation is "equals"."""
+        return 1 / (1 + self.eps), 1 + self.eps
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit."""
+
+    value: float
+    error: float
+    freedom: float
+    fit_p: float
+    terms: int
+
+    def half_width(self, tail: float) -> float:
+        """Half-width of the interval that misses the limit with probability `tail` on either side."""
+        return float(stats.t.isf(tail, self.freedom)) * self.error
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look at the draws says.
+
+    limit: the fit over all widths; guard: the same without the smallest width (truncation guard).
+    low, high: the hull of both intervals at the rule's error rate.
+    detectable: smallest relative error of the theory that this amount of data would have called DISAGREE
+        with probability 0.9 (infinite where nothing could be estimated).
+    """
+
+    outcome: Outcome
+    reason: str
+    limit: Limit | None
+    guard: Limit | None
+    low: float
+    high: float
+    detectable: float
+
+
+def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
+    """Weighted least squares of the means over widths; theta is the constant term.
+
+    draws[i] holds the independent values of y at widths[i]. The standard error propagates the estimated
+    variance of each mean, its degrees of freedom are Satterthwaite's, and the fit is judged by Hotelling's
+    F approximation, which accounts for the variances being estimated.
+    """
+    spare = len(widths) - len(powers) - 1
+    if spare < 1:
+        raise ValueError(
+            f"{len(widths)} widths cannot test a fit with {len(powers) + 1} parameters; "
+            f"use {len(powers) + 2} or more"
+        )
+    means = np.array([d.mean() for d in draws])
+    errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws])
+    counts = np.array([d.size for d in draws])
+    # Widths in units of the smallest keep the least-squares problem well conditioned; theta is unaffected.
+    scaled = np.asarray(widths, dtype=float) / min(widths)
+    design = np.stack([scaled**-r for r in (0.0, *powers)], axis=1)
+    solution = np.linalg.pinv(design / errors[:, None])
+    residuals = (means - design @ (solution @ (means / errors))) / errors
+    shares = solution[0] ** 2
+    variance = shares.sum()
+    freedom = variance**2 / (shares**2 / (counts - 1)).sum()
+    n = int(counts.min())
+    scale = (n - spare) / ((n - 1) * spare)
+    fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare)) if n > spare else 1.0
+    return Limit(
+        float(solution[0] @ (means / errors)), float(np.sqrt(variance)), float(freedom), fit_p, len(powers)
+    )
+
+
+def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
+    """The smaller model where it fits, else one more term."""
+    limit = extrapolate(widths, draws, powers[:-1])
+    return extrapolate(widths, draws, powers) if limit.fit_p < ADD_TERM_BELOW else limit
+
+
+def minimum_widths(powers: Sequence[float]) -> int:
+    """Fewest widths with which both the full fit and the truncation guard can be judged."""
+    return len(powers) + 3
+
+
+def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
+    """One look: fit, guard, and the rule. Comparisons are written so that NaN never passes."""
+    problem = _problem(widths, draws, rule)
+    if problem:
+        return Finding("INVALID", problem, None, None, np.nan, np.nan, np.inf)
+    limit = _fit(widths, draws, rule.powers)
+    # The guard keeps the terms that the full fit needed, so that it tests truncation and nothing else.
+    guard = extrapolate(widths[1:], draws[1:], rule.powers[: limit.terms])
+    halves = [fit.half_width(rule.tail) for fit in (limit, guard)]
+    low = min(fit.value - h for fit, h in zip((limit, guard), halves, strict=True))
+    high = max(fit.value + h for fit, h in zip((limit, guard), halves, strict=True))
+    inner_low = max(fit.value - h for fit, h in zip((limit, guard), halves, strict=True))
+    inner_high = min(fit.value + h for fit, h in zip((limit, guard), halves, strict=True))
+    shift = max(
+        h + float(stats.norm.ppf(POWER_PER_BLOCK)) * fit.error
+        for fit, h in zip((limit, guard), halves, strict=True)
+    )
+    # A theory too large by the factor 1 + d moves the limit to 1 / (1 + d), `shift` below the band.
+    moved = rule.band[0] - shift
+    detectable = 1 / moved - 1 if moved > 0 else np.inf
+    outcome, reason = _decide(limit, low, high, inner_low, inner_high, rule)
+    return Finding(outcome, reason, limit, guard, low, high, detectable)
+
+
+def _problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
+    need = minimum_widths(rule.powers)
+    if len(widths) < need or list(widths) != sorted(set(widths)):
+        return (
+            f"widths {tuple(widths)} must be {need} or more increasing values "
+            f"for {len(rule.powers)} corrections"
+        )
+    for width, d in zip(widths, draws, strict=True):
+        if d.ndim != 1 or d.size < 3:
+            return f"{d.size} draws at width {width}: at least 3 are needed to estimate an error"
+        bad = int(np.count_nonzero(~np.isfinite(d)))
+        if bad:
+            return f"{bad} of {d.size} values at width {width} are not finite"
+        if not np.ptp(d) > 0:
+            return f"all {d.size} values at width {width} are the same: the draws are not random"
+    return ""
+
+
+def _decide(
+    limit: Limit, low: float, high: float, inner_low: float, inner_high: float, rule: Rule
+) -> tuple[Outcome, str]:
+    if limit.terms == len(rule.powers) and limit.fit_p < rule.tail:
+        return (
+            "MISFIT",
+            f"no limit: the curve over widths does not fit any allowed law (p = {limit.fit_p:.1e})",
+        )
+    below, above = rule.band
+    if rule.relation == "equals":
+        inside, outside = low > below and high < above, inner_high < below or inner_low > above
+    elif rule.relation == "at least":
+        inside, outside = low > below, inner_high < below
+    else:
+        inside, outside = high < above, inner_low > above
+    if inside:
+        return "AGREE", "the interval of the limit lies inside the band"
+    if outside:
+        return "DISAGREE", "the interval of the limit lies outside the band"
+    return "INCONCLUSIVE", "the interval of the limit crosses the edge of the band"
+
+
+def settle(
+    widths: Sequence[int],
+    counts: Sequence[int],
+    sample: Callable[[str, Sequence[int]], Sequence[Array]],
+    rule: Rule,
+) -> tuple[Finding, int]:
+    """The whole verdict: look, double the draws, look again, at most `rule.looks` times.
+
+    Returns the last finding and the looks taken. sample(block, counts) returns counts[i] draws at widths[i] from
+    the named independent block, a longer request extending a shorter one. AGREE ends it; so does a failure found again in the block "confirm".
+    """
+    finding = Finding("INCONCLUSIVE", "no look was taken", None, None, np.nan, np.nan, np.inf)
+    for look in range(rule.looks):
+        now = [n * 2**look for n in counts]
+        finding = judge(widths, sample("main", now), rule)
+        if finding.outcome in ("AGREE", "INVALID"):
+            return finding, look + 1
+        if finding.outcome in ("DISAGREE", "MISFIT"):
+            again = judge(widths, sample("confirm", now), rule)
+            if again.outcome in ("DISAGREE", "MISFIT"):
+                return replace(finding, reason=f"{finding.reason}; confirmed on fresh draws"), look + 1
+            finding = replace(
+                finding, outcome="INCONCLUSIVE", reason=f"{finding.reason}, but fresh draws do not confirm it"
+            )
+    return finding, rule.looks
+
+
+def plan(
+    widths: Sequence[int], pilot: Sequence[Array], costs: Sequence[float], rule: Rule, budget: float
+) -> tuple[int, ...]:
+    """Draws per width for the first look, from a pilot, so that the interval's half-width is eps / 2.
+
+    costs: cost of one draw at each width, any unit; budget: most cost that the first look may take. Draws go
+    as spread / sqrt(cost), the cheapest way to a given error of a sum. The pilot's mean is not looked at.
+    """
+    spreads = np.array([d.std(ddof=1) for d in pilot])
+    shape = spreads / np.sqrt(costs)
+    shape /= shape.max()
+    # The guard is the wider of the two fits; its error for these shares decides.
+    scaled = np.asarray(widths[1:], dtype=float) / widths[1]
+    design = np.stack([scaled**-r for r in (0.0, *rule.powers[:-1])], axis=1)
+    errors = spreads[1:] / np.sqrt(shape[1:])
+    variance = float((np.linalg.pinv(design / errors[:, None])[0] ** 2).sum())
+    wanted = rule.eps / 2 / float(stats.norm.isf(rule.tail))
+    scale = min(variance / wanted**2, budget / float(shape @ np.asarray(costs)))
+    return tuple(max(d.size, int(np.ceil(scale * share))) for d, share in zip(pilot, shape, strict=True))
