@@ -37,7 +37,7 @@ class Rule:
         1/(1 + eps) .. 1 + eps, so that a theory too large and one too small by eps both sit on its edge.
     error_rate: chance, per verdict over all looks, of AGREE for a theory wrong by eps or more, and of
         DISAGREE or MISFIT for a theory inside the band whose fit model holds.
-    looks: how many times, at most, the draws are looked at, doubled each time; the error rate is divided by it.
+    looks: how many times, at most, the draws are looked at, doubled each time; it divides the error rate.
     relation: "equals" tests that theta lies in the band; "at least" that it lies above its lower edge,
         "at most" below its upper edge.
     powers: exponents r_i of the finite-width corrections, increasing; the last one is used only if the others
@@ -222,8 +222,9 @@ def settle(
 ) -> tuple[Finding, int]:
     """The whole verdict: look, double the draws, look again, at most `rule.looks` times.
 
-    Returns the last finding and the looks taken. sample(block, counts) returns counts[i] draws at widths[i] from
-    the named independent block, a longer request extending a shorter one. AGREE ends it; so does a failure found again in the block "confirm".
+    Returns the last finding and the looks taken. sample(block, counts) returns counts[i] draws at widths[i]
+    from the named independent block, a longer request extending a shorter one. AGREE ends it; so does a failure
+    found again in the block "confirm".
     """
     finding = Finding("INCONCLUSIVE", "no look was taken", None, None, np.nan, np.nan, np.inf)
     for look in range(rule.looks):
