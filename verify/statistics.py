@@ -223,8 +223,8 @@ def settle(
     """The whole verdict: look, double the draws, look again, at most `rule.looks` times.
 
     Returns the last finding and the looks taken. sample(block, counts) returns counts[i] draws at widths[i]
-    from the named independent block, a longer request extending a shorter one. AGREE ends it; so does a failure
-    found again in the block "confirm".
+    from the named independent block, a longer request extending a shorter one. AGREE ends it; so does a
+    failure found again in the block "confirm".
     """
     finding = Finding("INCONCLUSIVE", "no look was taken", None, None, np.nan, np.nan, np.inf)
     for look in range(rule.looks):

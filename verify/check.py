@@ -1,0 +1,142 @@
+"""From a claim and a setting to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.claims import Claim
+from verify.draws import Draws, cost
+from verify.setting import Setting
+from verify.statistics import Array, Finding, Outcome, Rule, plan, settle
+
+# predicted(width, draws) -> the number that the theory states at this width (per draw where it depends on it)
+Predictor = Callable[[int, dict[str, Array]], Array | float]
+
+PILOT = 32
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try, and how often to be wrong.
+
+    eps, error_rate, looks: see `statistics.Rule`; error_rate is per verdict.
+    budget: most cost of the first look of a claim, in sampled weights (see `draws.cost`).
+    """
+
+    eps: float = 0.05
+    error_rate: float = 1e-3
+    looks: int = 4
+    budget: float = 4e10
+
+    def rule(self, claim: Claim, relation: Any) -> Rule:
+        return Rule(self.eps, self.error_rate, self.looks, relation, claim.powers)
+
+
+class NotVerified(AssertionError):
+    """A verdict other than AGREE, raised by `Verdict.require`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was claimed, predicted and measured, and whether they agree.
+
+    predicted: the predicted number at the largest width (mean over draws where it depends on them).
+    finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
+    counts: draws used per width in the deciding look.
+    """
+
+    claim: Claim
+    setting: Setting
+    rule: Rule
+    predicted: float
+    finding: Finding
+    looks: int
+    counts: tuple[int, ...]
+
+    @property
+    def status(self) -> Outcome:
+        return self.finding.outcome
+
+    def require(self) -> Verdict:
+        """Raise NotVerified unless the status is AGREE."""
+        if self.status != "AGREE":
+            raise NotVerified(str(self))
+        return self
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, for the JSON record."""
+        return {
+            "claim": self.claim.id,
+            "statement": self.claim.statement,
+            "source": self.claim.source,
+            "setting": self.setting.record(),
+            "rule": asdict(self.rule),
+            "predicted_at_largest_width": self.predicted,
+            "widths": self.claim.widths,
+            "draws_per_width": self.counts,
+            "looks": self.looks,
+            "finding": asdict(self.finding),
+        }
+
+    def __str__(self) -> str:
+        limit = self.finding.limit
+        measured = f"{limit.value:.4f} +- {limit.error:.4f}" if limit else "none"
+        return (
+            f"{self.claim.id} [{self.setting}]: {self.status}; limit of measured/predicted {measured}, "
+            f"detectable {self.finding.detectable:.1%}; {self.finding.reason}"
+        )
+
+
+def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts: Sequence[int]) -> list[Array]:
+    """measured / predicted at every width of the claim, one value per draw."""
+    out = []
+    for width, n in zip(claim.widths, counts, strict=True):
+        measured = draws.take(block, width, n)
+        with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
+            out.append(np.asarray(measured[claim.measured] / predicted(width, measured), dtype=float))
+    return out
+
+
+def predictor(claim: Claim, setting: Setting) -> Predictor:
+    """The theory's own prediction, as a function of width and of the measured output statistics it is given."""
+    prediction = claim.prediction(setting)
+    return lambda width, measured: prediction.evaluate(
+        **setting.values(width), **{name: measured[name] for name in claim.given}
+    )
+
+
+def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> tuple[int, ...]:
+    """Draws per width for the first look, planned from a pilot and the wanted discrepancy."""
+    pilot = ratios(claim, draws, predicted, "main", [PILOT] * len(claim.widths))
+    if any(not np.isfinite(p).all() or not np.ptp(p) > 0 for p in pilot):
+        return (PILOT,) * len(claim.widths)  # the rule will call it INVALID and say why
+    return plan(claim.widths, pilot, [cost(draws.setting, w) for w in claim.widths], rule, effort.budget)
+
+
+def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: Draws | None = None) -> Verdict:
+    """Test one claim at one setting.
+
+    draws: measurements to share between claims about the same setting; made afresh when not given.
+    Raises SettingError if the claim is not about this setting.
+    """
+    claim.admit(setting)
+    effort = effort or Effort()
+    draws = draws or Draws(setting, claim.quantities)
+    rule = effort.rule(claim, claim.prediction(setting).relation)
+    return decide(claim, draws, predictor(claim, setting), effort, rule)
+
+
+def decide(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> Verdict:
+    """The verdict on a predictor, the theory's own or a wrong one."""
+    counts = first_counts(claim, draws, predicted, effort, rule)
+    finding, looks = settle(
+        claim.widths, counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
+    )
+    last = claim.widths[-1]
+    at_end = predicted(last, draws.take("main", last, counts[-1]))
+    used = tuple(n * 2 ** (looks - 1) for n in counts)
+    return Verdict(claim, draws.setting, rule, float(np.mean(at_end)), finding, looks, used)

@@ -1,0 +1,58 @@
+"""Which claims are tested at which settings, and the run over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from verify.check import Effort, Verdict, check
+from verify.claims import CLAIMS, Claim
+from verify.draws import Draws
+from verify.setting import Setting
+
+ACTIVATIONS = ("relu", "tanh")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One claim at one setting."""
+
+    claim: Claim
+    setting: Setting
+
+
+def default_setting(claim: Claim, activation: str) -> Setting:
+    """The setting at which a claim is tested when none is named."""
+    base = Setting(activation=activation, hidden=claim.hidden, last=claim.last, samples=6)
+    if claim.samples == "proportional":
+        return replace(base, samples=None, rho=2.0)
+    if claim.measured == "lambda_max":
+        # One class and few samples: the excess of the largest of several eigenvalues is smallest.
+        return replace(base, samples=max(claim.fewest_samples, 4))
+    return replace(base, classes=2, samples=max(claim.fewest_samples, 6))
+
+
+def cases(
+    claims: Iterable[Claim] = tuple(CLAIMS.values()), activations: Iterable[str] = ACTIVATIONS
+) -> list[Case]:
+    """Every claim at its default setting for every activation."""
+    return [
+        Case(claim, default_setting(claim, activation)) for activation in activations for claim in claims
+    ]
+
+
+def run(
+    todo: list[Case],
+    effort: Effort,
+    make_draws: Callable[[Setting, set[str]], Draws],
+    started: Callable[[Case], None] = lambda _: None,
+) -> Iterator[Verdict]:
+    """Verdicts in order. Claims about the same setting share its draws; the error rate is split over all cases."""
+    share = replace(effort, error_rate=effort.error_rate / max(1, len(todo)))
+    drawn: dict[Setting, Draws] = {}
+    for case in todo:
+        started(case)
+        if case.setting not in drawn:
+            wanted = {q for other in todo if other.setting == case.setting for q in other.claim.quantities}
+            drawn[case.setting] = make_draws(case.setting, wanted)
+        yield check(case.claim, case.setting, share, drawn[case.setting])
