@@ -1,0 +1,199 @@
+"""Measure a random network: raw draws of every quantity, one per seed, never only means."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from numerics import orders
+from numerics.activations import ACTIVATIONS
+from numerics.dual import MEMORY, gram_of
+from numerics.network import RandomNetwork
+from numerics.passes import Forward, forward
+from numerics.sampling import GENERATOR, Draw, check_seeds, draw
+from numerics.spectrum import eigenvalue_quantities
+
+MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
+OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
+ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
+QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs")
+
+# Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
+# larger group gains nothing.
+GROUP = 2**25
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Raw draws of some quantities of one network.
+
+    draws[quantity] has one row per seed: (S,) for numbers, (S, layers) for order parameters, (S, T, C)
+    for outputs. A draw whose network or matrix is not finite is nan, never dropped: see ``finite``.
+    versions names what the numbers were made with: python, numpy, torch, the generator and the number of
+    threads.
+    """
+
+    network: RandomNetwork
+    samples: int
+    seeds: tuple[int, ...]
+    draws: dict[str, np.ndarray]
+    dtype: str
+    device: str
+    versions: dict[str, str]
+
+    @property
+    def finite(self) -> np.ndarray:
+        """For each seed, whether every number drawn is finite: (S,) booleans."""
+        flags = [np.isfinite(d).reshape(len(self.seeds), -1).all(1) for d in self.draws.values()]
+        return np.logical_and.reduce(flags)
+
+    def to_record(self) -> dict:
+        """A dictionary of plain JSON values that ``from_record`` turns back into an equal measurement.
+
+        Numbers that are not finite become the strings nan, inf, -inf: JSON has none. Refuses a network
+        whose activation is a function, which no record can hold.
+        """
+        if not isinstance(self.network.activation, str):
+            raise ValueError(
+                f"activation {self.network.phi.name} is a function and cannot be written to a record: "
+                f"use one of {', '.join(ACTIVATIONS)}"
+            )
+        network = asdict(self.network) | {"widths": list(self.network.widths)}
+        draws = {name: _plain(values.tolist()) for name, values in self.draws.items()}
+        return {
+            "network": network,
+            "samples": self.samples,
+            "seeds": list(self.seeds),
+            "draws": draws,
+            "dtype": self.dtype,
+            "device": self.device,
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict) -> "Measurement":
+        """The measurement that ``to_record`` wrote."""
+        network = RandomNetwork(**record["network"])
+        draws = {name: np.array(values, dtype=np.float64) for name, values in record["draws"].items()}
+        rest = {name: record[name] for name in ("samples", "dtype", "device", "versions")}
+        return cls(network=network, seeds=tuple(record["seeds"]), draws=draws, **rest)
+
+
+def measure(
+    network: RandomNetwork,
+    samples: int,
+    seeds: Sequence[int],
+    quantities: Sequence[str],
+    dtype: str = "float64",
+    device: str = "cpu",
+    inputs: Tensor | None = None,
+    memory: int = MEMORY,
+) -> Measurement:
+    """Draw one network per seed, with ``samples`` (T) inputs each, and measure ``quantities`` of each.
+
+    Only what the quantities need is computed. Of the Fisher matrix F with P parameters, through the dual
+    matrix G:
+
+    m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues;
+    lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d), d = T-1, or
+    T-2 under batch normalization of the outputs (which removes two directions). The last two do not exist
+    under layer normalization of the outputs.
+
+    Order parameters: those of ``numerics.orders``; tq1, tq2, kappa1, kappa2 do not exist under hidden
+    batch normalization, c_I and c_1 only there. Output statistics, sd biased and over the axis of the
+    last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
+    gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
+    last_gamma. outputs: after the last normalization.
+
+    ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
+    batch normalization. Raises ``ValueError`` for a quantity this network does not have, and for bad
+    seeds, samples or dtype.
+    """
+    for quantity in quantities:
+        _check_quantity(network, quantity)
+    network.check_samples(samples)
+    check_seeds(seeds)
+    group = max(1, GROUP // _bytes_per_seed(network, samples))
+    parts = [
+        _measure_group(network, draw(network, samples, part, dtype, device, inputs), quantities, memory)
+        for part in (seeds[start : start + group] for start in range(0, len(seeds), group))
+    ]
+    draws = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "generator": GENERATOR,
+        "threads": str(torch.get_num_threads()),
+    }
+    return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions)
+
+
+def _measure_group(
+    network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int
+) -> dict[str, Tensor]:
+    run = forward(network, drawn)
+    values: dict[str, Tensor] = {"outputs": run.outputs}
+    wanted = set(quantities)
+    if wanted & set(orders.FORWARD_ORDERS):
+        values |= orders.forward_orders(run)
+    if wanted & set(orders.BACKWARD_ORDERS):
+        values |= orders.backward_orders(network, drawn, run)
+    if wanted & set(orders.COUPLED_ORDERS):
+        values |= orders.coupled_orders(drawn, run)
+    if wanted & set(OUTPUT_STATISTICS):
+        values |= output_statistics(network, run)
+    if wanted & set(MATRIX):
+        g = gram_of(network, drawn, run, memory)
+        values |= eigenvalue_quantities(network, g, wanted & set(MATRIX))
+    return {name: values[name] for name in quantities}
+
+
+def output_statistics(network: RandomNetwork, run: Forward) -> dict[str, Tensor]:
+    """Q1, Q2, Qmax under batch, R1 under layer normalization of the outputs, each (S,)."""
+    assert run.last is not None
+    assert run.last.gain is not None
+    inverse = run.last.gain.square().flatten(1)
+    if network.last == "layer":
+        return {"R1": inverse.mean(1) / network.last_gamma**2}
+    return {"Q1": inverse.mean(1), "Q2": inverse.square().mean(1), "Qmax": inverse.amax(1)}
+
+
+def _check_quantity(network: RandomNetwork, quantity: str) -> None:
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
+    reason = None
+    if quantity in ("lambda_1", "lambda_perp") and network.last == "layer":
+        reason = (
+            "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
+        )
+    elif quantity in ("Q1", "Q2", "Qmax") and network.last != "batch":
+        reason = "it belongs to last = 'batch'"
+    elif quantity == "R1" and network.last != "layer":
+        reason = "it belongs to last = 'layer'"
+    elif quantity in orders.BACKWARD_ORDERS and network.hidden == "batch":
+        reason = "with hidden = 'batch' a derivative reaches every sample; ask for c_I and c_1"
+    elif quantity in orders.COUPLED_ORDERS and network.hidden != "batch":
+        reason = "it belongs to hidden = 'batch'; ask for tq1 and tq2"
+    if reason:
+        raise ValueError(
+            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, "
+            f"last = {network.last!r}: {reason}"
+        )
+
+
+def _bytes_per_seed(network: RandomNetwork, samples: int) -> int:
+    """A rough size of one seed's work: its weights, its matrix and its backward signals."""
+    rows = network.outputs * samples
+    signals = rows * max(network.widths[:-1]) * (samples if network.hidden == "batch" else 1)
+    return 8 * (network.parameters + 2 * rows**2 + 3 * signals)
+
+
+def _plain(values: object) -> object:
+    """Nested lists with every number that is not finite as a string."""
+    if isinstance(values, list):
+        return [_plain(v) for v in values]
+    return values if not isinstance(values, float) or np.isfinite(values) else str(values)

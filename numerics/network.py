@@ -1,0 +1,147 @@
+"""A finite random network: the thing that is sampled and measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from numerics.activations import Activation, Elementwise, resolve_activation
+from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
+
+WEIGHTS = ("gaussian", "orthogonal")
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A fully connected network u^l = W^l h^{l-1} + b^l, h^l = phi(norm(u^l)), output norm(u^L).
+
+    widths: M_0 (inputs), M_1, ..., M_L = C (outputs); depth L >= 2 counts weight layers.
+    activation: a name of ``numerics.activations.ACTIVATIONS`` or an elementwise torch function.
+    hidden: normalization of u^1..u^{L-1} before phi: none, layer (over units), batch (over the given
+    samples).
+    last: normalization of the output u^L: none, mean (subtract the mean over samples), batch, layer (over
+    the C outputs).
+    sigma_w2, sigma_b2: W^l_ij has variance sigma_w2/M_{l-1}, b^l_i has variance sigma_b2.
+    gamma, beta: scale and shift shared by all hidden normalizations; last_gamma: scale of the last one.
+    biases: whether the biases are among the parameters of the Fisher matrix. affine: whether one scale
+    and one shift per normalized unit are (hidden layers, and the last one for batch and layer).
+    weights: gaussian, or orthogonal: W^l has orthonormal rows or columns, scaled to the same variance.
+    """
+
+    widths: tuple[int, ...]
+    activation: str | Elementwise = "relu"
+    hidden: str = "none"
+    last: str = "none"
+    sigma_w2: float = 2.0
+    sigma_b2: float = 0.0
+    gamma: float = 1.0
+    beta: float = 0.0
+    last_gamma: float = 1.0
+    biases: bool = True
+    affine: bool = False
+    weights: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        _check_widths(self.widths)
+        _check_choice("hidden", self.hidden, HIDDEN_NORMALIZATIONS)
+        _check_choice("last", self.last, LAST_NORMALIZATIONS)
+        _check_choice("weights", self.weights, WEIGHTS)
+        for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
+            _check_finite(name, getattr(self, name))
+        if not self.sigma_w2 > 0:
+            raise ValueError(
+                f"sigma_w2 = {self.sigma_w2}: the weight variance must be positive, else every output is "
+                "constant; use for instance sigma_w2 = 2"
+            )
+        if not self.sigma_b2 >= 0:
+            raise ValueError(
+                f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases"
+            )
+        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last in ("batch", "layer"))):
+            if used and getattr(self, name) == 0:
+                raise ValueError(
+                    f"{name} = 0: a normalization scaled by 0 passes no signal; "
+                    f"use a nonzero {name}, 1 for plain"
+                )
+        if self.hidden == "layer" and min(self.widths[1:-1]) < 2:
+            raise ValueError(
+                f"widths = {self.widths} with hidden = 'layer': layer normalization over one unit divides by "
+                "a zero standard deviation; use hidden widths of at least 2"
+            )
+        if self.last == "layer" and self.outputs < 3:
+            raise ValueError(
+                f"C = {self.outputs} outputs with last = 'layer': normalizing fewer than 3 outputs leaves a "
+                "Jacobian that is zero; use C >= 3"
+            )
+        _ = self.phi  # an unknown or unusable activation is refused here, not at the first measurement
+
+    @cached_property
+    def phi(self) -> Activation:
+        """The activation with its derivative."""
+        return resolve_activation(self.activation)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of weight layers."""
+        return len(self.widths) - 1
+
+    @property
+    def outputs(self) -> int:
+        """C, the number of outputs."""
+        return self.widths[-1]
+
+    @property
+    def parameters(self) -> int:
+        """P, the exact number of parameters of the Fisher matrix, biases and affine parameters if they
+        are in it.
+        """
+        count = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
+        if self.biases:
+            count += sum(self.widths[1:])
+        if self.affine and self.hidden != "none":
+            count += 2 * sum(self.widths[1:-1])
+        if self.affine and self.last in ("batch", "layer"):
+            count += 2 * self.outputs
+        return count
+
+    def check_samples(self, samples: int) -> None:
+        """Raise ``ValueError`` if ``samples`` (T) is too small for this network's normalizations."""
+        need = 3 if self.last == "batch" else 2
+        if not _is_int(samples) or samples < need:
+            why = (
+                "batch normalization of the outputs leaves no direction for fewer"
+                if need == 3
+                else "pairs of samples are needed"
+            )
+            raise ValueError(
+                f"samples = {samples!r}: T must be a whole number of at least {need}, {why}; use T >= {need}"
+            )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if len(widths) < 3:
+        raise ValueError(
+            f"widths = {widths}: the depth is {len(widths) - 1}, but a network here has at least 2 "
+            "weight layers; give at least three widths, such as (100, 100, 1)"
+        )
+    for layer, width in enumerate(widths):
+        if not _is_int(width) or width < 1:
+            raise ValueError(
+                f"widths[{layer}] = {width!r} in {widths}: every width, the number of outputs C included, "
+                "must be a whole number of at least 1"
+            )
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} = {value!r} is unknown: use one of {', '.join(choices)}")
+
+
+def _check_finite(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} = {value!r}: must be a finite number")

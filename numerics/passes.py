@@ -1,0 +1,105 @@
+"""One forward pass and hand-written backward passes, batched over seeds (leading axis S)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from numerics.network import RandomNetwork
+from numerics.normalizations import Derivative, normalize
+from numerics.sampling import Draw
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the backward pass needs of layer l: inputs h^{l-1} (S,T,M_{l-1}), pre-activations u^l (S,T,M_l).
+
+    Hidden layers also keep the derivative of the normalization (None for the identity) and the slope
+    phi'(normalized u^l) (S,T,M_l); both are None for the output layer.
+    """
+
+    inputs: Tensor
+    u: Tensor
+    derivative: Derivative | None
+    slope: Tensor | None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass: layers[l-1] for l = 1..L, the outputs (S,T,C) and the derivative of the last
+    normalization.
+    """
+
+    layers: tuple[Layer, ...]
+    outputs: Tensor
+    last: Derivative | None
+
+
+def forward(network: RandomNetwork, draw: Draw) -> Forward:
+    """Run the sampled networks on their inputs, batch statistics taken over the T samples."""
+    h, layers = draw.inputs, []
+    for weight, bias in zip(draw.weights[:-1], draw.biases[:-1], strict=True):
+        u = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
+        y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
+        layers.append(Layer(h, u, derivative, network.phi.slope(y)))
+        h = network.phi.value(y)
+    u = torch.baddbmm(draw.biases[-1].unsqueeze(1), h, draw.weights[-1].mT)
+    outputs, last = normalize(network.last, u, network.last_gamma, 0.0)
+    layers.append(Layer(h, u, None, None))
+    return Forward(tuple(layers), outputs, last)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Backward signals of hidden layer l for a set of R rows (k,t), derivatives of the output before the
+    last normalization.
+
+    at_y: d f_r / d y^l, y the normalized pre-activation; at_u: d f_r / d u^l. Shape (S,R,M_l) where
+    samples do not couple (row (k,t) reaches sample t only), (S,R,T,M_l) under hidden batch normalization.
+    """
+
+    layer: int
+    at_y: Tensor
+    at_u: Tensor
+
+
+def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
+    """Signals of layers L-1 down to 1 for all C*T rows, k-major, for networks whose samples do not couple."""
+    seeds, samples, outputs = run.outputs.shape
+    # The top weight's rows are the same for every sample: (S,C,1,M).
+    signal = draw.weights[-1].unsqueeze(2)
+    for number in range(len(run.layers) - 1, 0, -1):
+        layer = run.layers[number - 1]
+        assert layer.slope is not None
+        at_y = signal * layer.slope.unsqueeze(1)
+        at_u = at_y if layer.derivative is None else layer.derivative.unsqueeze(1)(at_y)
+        width = at_u.shape[-1]
+        rows = outputs * samples
+        yield Signal(number, at_y.view(seeds, rows, width), at_u.view(seeds, rows, width))
+        if number > 1:
+            signal = torch.bmm(at_u.view(seeds, rows, width), draw.weights[number - 1])
+            signal = signal.view(seeds, outputs, samples, -1)
+
+
+def coupled_backward(draw: Draw, run: Forward, rows: Tensor) -> Iterator[Signal]:
+    """Signals of layers L-1 down to 1 for the given rows (1-d, index k*T + t), samples coupled by batch
+    statistics.
+    """
+    seeds, samples, _ = run.outputs.shape
+    count = len(rows)
+    top = run.layers[-2]
+    assert top.slope is not None
+    signal = torch.zeros(seeds, count, samples, top.u.shape[-1], dtype=top.u.dtype, device=top.u.device)
+    classes, own = rows // samples, rows % samples
+    signal[:, torch.arange(count, device=rows.device), own] = draw.weights[-1][:, classes]
+    for number in range(len(run.layers) - 1, 0, -1):
+        layer = run.layers[number - 1]
+        assert layer.slope is not None
+        assert layer.derivative is not None
+        at_y = signal * layer.slope.unsqueeze(1)
+        at_u = layer.derivative.unsqueeze(1)(at_y)
+        yield Signal(number, at_y, at_u)
+        if number > 1:
+            weight = draw.weights[number - 1]
+            signal = torch.bmm(at_u.view(seeds, count * samples, -1), weight).view(seeds, count, samples, -1)

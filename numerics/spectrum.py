@@ -1,0 +1,42 @@
+"""Quantities read off the dual matrix, computing no more of its spectrum than they need."""
+
+from collections.abc import Set as AbstractSet
+
+import torch
+from torch import Tensor
+
+from numerics.network import RandomNetwork
+
+
+def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
+    """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
+    (S,).
+    """
+    outputs = network.outputs
+    samples = g.shape[1] // outputs
+    trace = torch.diagonal(g, dim1=1, dim2=2).sum(1)
+    values = {"m": trace / network.parameters}
+    if "s" in wanted:
+        values["s"] = g.flatten(1).square().sum(1) / network.parameters
+    if wanted & {"lambda_1", "lambda_perp"}:
+        blocks = torch.diagonal(g.view(-1, outputs, samples, outputs, samples), dim1=1, dim2=3)
+        lambda_1 = blocks.sum((1, 2, 3)) / (samples * outputs)
+        removed = 2 if network.last == "batch" else 1
+        values["lambda_1"] = lambda_1
+        # T = 2 under mean subtraction still leaves one direction; batch normalization needs T = 3.
+        values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - removed)
+    if wanted & {"lambda_max", "lambda_top"}:
+        top = top_eigenvalues(g, outputs if "lambda_top" in wanted else 1)
+        values["lambda_max"] = top[:, 0]
+        values["lambda_top"] = top.mean(1)
+    return {name: values[name] for name in wanted}
+
+
+def top_eigenvalues(g: Tensor, count: int) -> Tensor:
+    """The ``count`` largest eigenvalues of symmetric G (S,n,n), descending, (S,count); nan where G is not
+    finite.
+    """
+    finite = g.isfinite().flatten(1).all(1)
+    # LAPACK fails on the whole batch for one matrix that is not finite.
+    values = torch.linalg.eigvalsh(g.where(finite[:, None, None], 0.0))
+    return values.flip(1)[:, :count].where(finite[:, None], float("nan"))
