@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import theory
 from verify.claims import Claim
 from verify.draws import Draws, cost
 from verify.setting import Setting
@@ -32,8 +33,10 @@ class Effort:
     looks: int = 4
     budget: float = 4e10
 
-    def rule(self, claim: Claim, relation: Any) -> Rule:
-        return Rule(self.eps, self.error_rate, self.looks, relation, claim.powers)
+    def rule(self, claim: Claim, setting: Setting) -> Rule:
+        """The rule for one claim at one setting."""
+        relation = claim.prediction(setting).relation
+        return Rule(self.eps, self.error_rate, self.looks, relation, claim.powers(setting))
 
 
 class NotVerified(AssertionError):
@@ -103,10 +106,17 @@ def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts:
 
 def predictor(claim: Claim, setting: Setting) -> Predictor:
     """The theory's own prediction, as a function of width and of the measured output statistics it is given."""
-    prediction = claim.prediction(setting)
-    return lambda width, measured: prediction.evaluate(
-        **setting.values(width), **{name: measured[name] for name in claim.given}
-    )
+    return evaluator(claim.prediction(setting), setting)
+
+
+def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
+    """A prediction as a function of width and measured output statistics."""
+
+    def predicted(width: int, measured: dict[str, Array]) -> Array | float:
+        known = {**setting.values(width), **measured}
+        return prediction.evaluate(**{name: known[name] for name in prediction.symbols})
+
+    return predicted
 
 
 def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> tuple[int, ...]:
@@ -126,12 +136,12 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     claim.admit(setting)
     effort = effort or Effort()
     draws = draws or Draws(setting, claim.quantities)
-    rule = effort.rule(claim, claim.prediction(setting).relation)
-    return decide(claim, draws, predictor(claim, setting), effort, rule)
+    return decide(claim, draws, predictor(claim, setting), effort)
 
 
-def decide(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> Verdict:
+def decide(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort) -> Verdict:
     """The verdict on a predictor, the theory's own or a wrong one."""
+    rule = effort.rule(claim, draws.setting)
     counts = first_counts(claim, draws, predicted, effort, rule)
     finding, looks = settle(
         claim.widths, counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule

@@ -11,7 +11,6 @@ from typing import Literal
 
 import theory
 from verify.setting import Setting, SettingError
-from verify.statistics import Array
 
 Samples = Literal["fixed", "infinite", "proportional"]
 
@@ -30,7 +29,7 @@ class Claim:
     quantity: name in `theory.predict`; measured: name in `numerics.measure`.
     hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
     given: measured output statistics that enter the prediction (sharp form), () for the network average.
-    powers: exponents of the finite-width corrections; see `statistics.Rule`. widths: where it is measured.
+    widths: where it is measured.
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     """
 
@@ -43,7 +42,6 @@ class Claim:
     last: str = "none"
     samples: Samples = "fixed"
     given: tuple[str, ...] = ()
-    powers: tuple[float, ...] = SMOOTH
     widths: tuple[int, ...] = WIDTHS
     fewest_samples: int = 2
     source: str = "Karakida, Akaho, Amari 2019"
@@ -70,13 +68,21 @@ class Claim:
                 "below which the quantity or its spread over networks is infinite; take more samples"
             )
 
+    def powers(self, setting: Setting) -> tuple[float, ...]:
+        """Exponents of the finite-width corrections; see `statistics.Rule`."""
+        if self.measured != "lambda_max":
+            return SMOOTH
+        return LARGEST if self.samples == "proportional" or _rivals(setting) > 1 else SMOOTH
+
     def prediction(self, setting: Setting) -> theory.Prediction:
         """What the theory says for this setting."""
         return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
 
-    def predicted(self, setting: Setting, width: int, given: dict[str, Array]) -> Array | float:
-        """The predicted number at a finite width; an array over draws where it depends on their outputs."""
-        return self.prediction(setting).evaluate(**setting.values(width), **given)
+
+def _rivals(setting: Setting) -> int:
+    """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width."""
+    removed = {"mean": 1, "batch": 2}.get(setting.last)
+    return setting.classes * (1 if removed is None else (setting.samples or 0) - removed)
 
 
 def _case(case: str, words: str, last: str, formulas: dict[str, str]) -> list[Claim]:
@@ -95,15 +101,13 @@ def _case(case: str, words: str, last: str, formulas: dict[str, str]) -> list[Cl
             quantity=quantity,
             measured=quantity,
             last=last,
-            powers=LARGEST if quantity == "lambda_max" else SMOOTH,
-            widths=(*WIDTHS, 2048) if quantity == "lambda_max" else WIDTHS,
         )
         for quantity, formula in formulas.items()
     ]
 
 
 def _given(claim: Claim, symbols: tuple[str, ...]) -> Claim:
-    return replace(claim, given=symbols, statement=f"{claim.statement}, given the output variances", fewest_samples=4)
+    return replace(claim, given=symbols, statement=f"{claim.statement}, given the output variances", fewest_samples=3)
 
 
 def _averaged(claim: Claim, fewest: int, formula: str) -> Claim:
@@ -157,7 +161,7 @@ LAST_BATCH = [
 
 _growth = Claim(
     id="", statement="", formula="", quantity="", measured="lambda_max", samples="proportional",
-    widths=(64, 128, 256, 512, 1024),
+    widths=(32, *WIDTHS),
 )  # fmt: skip
 GROWTH = [
     replace(
@@ -167,8 +171,8 @@ GROWTH = [
     ),
     *(
         replace(
-            _growth, id=f"growth.last_{last}_{side}", last=last, quantity=f"lambda_max_{side}", powers=LARGEST,
-            statement=f"T = M/rho, {words} in the last layer: {text}", widths=(32, *_growth.widths),
+            _growth, id=f"growth.last_{last}_{side}", last=last, quantity=f"lambda_max_{side}",
+            statement=f"T = M/rho, {words} in the last layer: {text}",
             given=("Q1" if side == "lower" else "Q2",) if last == "batch" else (),
             formula=rf"\rho \alpha (\kappa_1 - \kappa_2) {q1} \le \lambda_{{\max}}" if side == "lower"
             else rf"\lambda_{{\max}} \le \sqrt{{C \alpha^2 \rho (\kappa_1 - \kappa_2)^2 {q2} M}}",

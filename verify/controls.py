@@ -6,16 +6,18 @@ fresh draws that confirm a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sympy as sp
 
-from verify.check import Effort, Predictor, Verdict, decide, predictor
+import theory
+from theory.symbols import T, kappa1, kappa2
+from verify.check import PILOT, Effort, Predictor, Verdict, decide, evaluator, predictor
 from verify.claims import Claim
 from verify.draws import Draws
 from verify.setting import Setting
-from verify.statistics import Array
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,100 @@ def _altered_setting(alter: Callable[[Setting], Setting]) -> Callable[[Claim, Se
     return build
 
 
-def _altered_given(alter: Callable[[Setting, Array], Array]) -> Callable[[Claim, Setting], Predictor | None]:
+def _altered_formula(alter: Callable[[sp.Expr], sp.Expr]) -> Callable[[Claim, Setting], Predictor | None]:
+    """The prediction with another formula in kappa_1, kappa_2, T, ..."""
+
     def build(claim: Claim, setting: Setting) -> Predictor | None:
-        if not claim.given:
-            return None
-        right = predictor(claim, setting)
-        return lambda width, measured: right(
-            width, {**measured, **{name: alter(setting, measured[name]) for name in claim.given}}
-        )
+        right = claim.prediction(setting)
+        formula = alter(right.formula)
+        return None if formula == right.formula else evaluator(replace(right, formula=formula), setting)
 
     return build
+
+
+def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
+    """Output variances divided by T - 1 where the network divides by T."""
+    if not claim.given or setting.samples is None:
+        return None
+    right, factor = predictor(claim, setting), (setting.samples - 1) / setting.samples
+    power = {"Q2": 2}.get(claim.given[0], 1)
+    return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
+
+
+def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
+    """Batch normalization differentiated through the mean and not through the standard deviation."""
+    if claim.last != "batch" or not claim.given:
+        return None
+    mean = evaluator(theory.predict(replace(setting, last="mean").wide(), claim.quantity, claim.samples), setting)
+    return lambda width, measured: mean(width, measured) * measured[claim.given[0]]
+
+
+WRONG_THEORIES = (
+    WrongTheory("x1.125", "a constant 12.5% too large", _scaled(1.125)),
+    WrongTheory("x1.1", "a constant 10% too large", _scaled(1.1)),
+    WrongTheory("x0.875", "a constant 12.5% too small", _scaled(0.875)),
+    WrongTheory("M^+1/2", "an exponent of the width too large by a half", _power(0.5)),
+    WrongTheory("M^-1/2", "an exponent of the width too small by a half", _power(-0.5)),
+    WrongTheory("T-1", "T - 1 for T", _altered_formula(lambda f: f.subs(T, T - 1))),
+    WrongTheory("no sb2", "the bias variance is dropped", _altered_setting(lambda s: replace(s, sigma_b2=0.0))),
+    WrongTheory("k1=k2", "kappa_1 for kappa_2", _altered_formula(lambda f: f.subs(kappa2, kappa1))),
+    WrongTheory("k2=k1", "kappa_2 for kappa_1", _altered_formula(lambda f: f.subs(kappa1, kappa2))),
+    WrongTheory(
+        "swap",
+        "kappa_1 and kappa_2 exchanged",
+        _altered_formula(lambda f: f.subs({kappa1: kappa2, kappa2: kappa1}, simultaneous=True)),
+    ),
+    WrongTheory("unbiased", "unbiased for biased output variance", _unbiased),
+    WrongTheory("no d/dsd", "the derivative through the standard deviation is forgotten", _through_mean_only),
+)
+# A bound is refuted only by a network beyond it: constants that merely eat its slack make a weaker or a sharper
+# bound that is true as well, so bounds get mistakes of their own.
+WRONG_BOUNDS = {
+    "at least": (
+        WrongTheory("M^+1/2", "the lower bound grows like the square root of M", _power(0.5)),
+        WrongTheory("x10", "the lower bound is ten times too large", _scaled(10.0)),
+    ),
+    "at most": (
+        WrongTheory("M^-1", "the upper bound shrinks like the square root of 1/M", _power(-1.0)),
+        WrongTheory("x0.01", "the upper bound is a hundred times too small", _scaled(0.01)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A wrong theory of a claim, and what became of it: `verdict` is None where it is `too_close` to be wrong."""
+
+    wrong: WrongTheory
+    verdict: Verdict | None
+
+    @property
+    def survived(self) -> bool:
+        """A wrong theory that the check agreed with."""
+        return self.verdict is not None and self.verdict.status == "AGREE"
+
+
+def challenge(claim: Claim, draws: Draws, effort: Effort) -> list[Kill]:
+    """Every wrong theory that can be made of the claim, judged on the same draws as the right one.
+
+    A mistake that moves the prediction by less than eps at every width is listed, not judged: no rule that calls
+    eps agreement can refuse it.
+    """
+    relation = claim.prediction(draws.setting).relation
+    kills = []
+    for wrong in WRONG_BOUNDS.get(relation, WRONG_THEORIES):
+        predicted = wrong.build(claim, draws.setting)
+        if predicted is None:
+            continue
+        close = _within_eps(claim, draws, predicted, effort.eps)
+        kills.append(Kill(wrong, None if close else decide(claim, draws, predicted, effort)))
+    return kills
+
+
+def _within_eps(claim: Claim, draws: Draws, predicted: Predictor, eps: float) -> bool:
+    right = predictor(claim, draws.setting)
+    moved = []
+    for width in claim.widths:
+        measured = draws.take("main", width, PILOT)
+        moved.append(np.mean(predicted(width, measured)) / np.mean(right(width, measured)))
+    return bool(np.all(np.abs(np.log(moved)) < np.log1p(eps)))
