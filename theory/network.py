@@ -1,0 +1,116 @@
+"""The network a prediction is about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from theory import symbols
+from theory.activations import Activation, activation
+
+HIDDEN = ("none", "layer", "batch")
+LAST = ("none", "mean", "batch", "layer")
+
+Value = sp.Expr | int | float
+
+
+@dataclass(frozen=True, init=False)
+class WideNetwork:
+    """A fully connected network of large width M.
+
+    depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: normalization of the pre-activations of
+    layers 1..L-1, "none", "layer" or "batch". last: normalization of the outputs, "none", "mean", "batch" or "layer".
+    sigma_w2 > 0 and sigma_b2 >= 0: variances of weights (times fan-in) and biases. ratios: alpha_l = M_l/M for
+    l = 0..L-1. gamma, beta: scale and shift of the hidden normalization. last_gamma: scale of the last one.
+    Every value is a number or a SymPy expression; the defaults are the symbols of `theory.symbols`.
+    """
+
+    depth: int
+    activation: Activation
+    hidden: str
+    last: str
+    sigma_w2: sp.Expr
+    sigma_b2: sp.Expr
+    ratios: tuple[sp.Expr, ...]
+    gamma: sp.Expr
+    beta: sp.Expr
+    last_gamma: sp.Expr
+
+    def __init__(
+        self,
+        depth: int,
+        activation: "str | sp.Expr | Activation" = "relu",
+        hidden: str = "none",
+        last: str = "none",
+        sigma_w2: Value = symbols.sigma_w2,
+        sigma_b2: Value = symbols.sigma_b2,
+        ratios: Sequence[Value] | None = None,
+        gamma: Value = symbols.gamma,
+        beta: Value = symbols.beta,
+        last_gamma: Value = symbols.last_gamma,
+    ) -> None:
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
+            raise ValueError(
+                f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2."
+            )
+        _one_of("hidden", hidden, HIDDEN)
+        _one_of("last", last, LAST)
+        values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
+        if len(values) != depth:
+            raise ValueError(
+                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the layers 0..{depth - 1}."
+            )
+        set_ = object.__setattr__
+        set_(self, "depth", depth)
+        set_(self, "activation", _activation(activation))
+        set_(self, "hidden", hidden)
+        set_(self, "last", last)
+        set_(self, "sigma_w2", _positive("sigma_w2", sigma_w2))
+        set_(self, "sigma_b2", _nonnegative("sigma_b2", sigma_b2))
+        set_(self, "ratios", tuple(_positive(f"ratios[{i}]", v) for i, v in enumerate(values)))
+        set_(self, "gamma", _nonzero("gamma", gamma))
+        set_(self, "beta", _finite("beta", beta))
+        set_(self, "last_gamma", _nonzero("last_gamma", last_gamma))
+
+    @property
+    def alpha(self) -> sp.Expr:
+        """alpha = sum_{l=1}^{L-1} alpha_l alpha_{l-1}; the network has P ~ alpha M^2 parameters."""
+        return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
+
+
+_activation = activation
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} = {value!r} is not known. Choose one of {', '.join(map(repr, known))}.")
+
+
+def _finite(name: str, value: Value) -> sp.Expr:
+    expr = sp.nsimplify(value, rational=True) if isinstance(value, int) else sp.sympify(value)
+    if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
+        raise ValueError(
+            f"{name} = {value} is not a finite real number. Give a number or a SymPy expression."
+        )
+    return expr
+
+
+def _positive(name: str, value: Value) -> sp.Expr:
+    expr = _finite(name, value)
+    if expr.is_positive is False:
+        raise ValueError(f"{name} = {value} has to be positive.")
+    return expr
+
+
+def _nonnegative(name: str, value: Value) -> sp.Expr:
+    expr = _finite(name, value)
+    if expr.is_negative:
+        raise ValueError(f"{name} = {value} is negative; a variance is at least 0.")
+    return expr
+
+
+def _nonzero(name: str, value: Value) -> sp.Expr:
+    expr = _finite(name, value)
+    if expr.is_zero:
+        raise ValueError(f"{name} = 0 switches the layer off; give a nonzero scale.")
+    return expr

@@ -1,0 +1,53 @@
+"""Price's theorem: d/dc E[f(u) g(v)] = E[f'(u) g'(v)] for a Gaussian pair with covariance c.
+
+Differentiate until no step or erf stands in both variables, evaluate, and integrate back in c; the constants of
+integration are the products E f^(k) E g^(k) at c = 0, where u and v are independent.
+"""
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from theory.algebraic import antiderivative, from_expr
+from theory.moments import Pair, is_elementary, mean_of_terms, pair_of_terms
+from theory.symbols import c, mu, p
+from theory.terms import Terms, derivative
+
+MAX_ORDER = 10
+
+
+@dataclass(frozen=True)
+class PriceReduction:
+    """F(c) = sum_k constants[k] c^k/k! + integral over t from 0 to c of (c-t)^(n-1)/(n-1)! kernel(t), n = order."""
+
+    order: int
+    kernel: sp.Expr
+    constants: tuple[sp.Expr, ...]
+
+
+def reduce(left: Terms, right: Terms, shifted: bool) -> PriceReduction | None:
+    """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative up to MAX_ORDER is elementary."""
+    mean = mu if shifted else sp.S.Zero
+    constants = []
+    for order in range(MAX_ORDER + 1):
+        if all(is_elementary(s, t) for s in left for t in right):
+            kernel = pair_of_terms(left, right, Pair(p, c, mean))
+            assert kernel is not None
+            return PriceReduction(order, kernel, tuple(constants))
+        constants.append(mean_of_terms(left, mean, p) * mean_of_terms(right, mean, p))
+        left, right = derivative(left), derivative(right)
+    return None
+
+
+def closed_form(reduction: PriceReduction) -> sp.Expr | None:
+    """F(c) of a reduction, None where the kernel leaves the class of algebraic.py."""
+    if reduction.order == 0:
+        return reduction.kernel
+    form = from_expr(reduction.kernel)
+    for constant in reversed(reduction.constants):
+        form = form and antiderivative(form)
+        if form is None:
+            return None
+        form = form.plus_constant(constant - form.at_zero())
+    assert form is not None
+    return form.expr

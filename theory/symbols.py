@@ -1,0 +1,64 @@
+"""The symbols that every expression of this package is written in.
+
+Symbols are matched by name *and* assumptions in SymPy, so build expressions from these objects.
+"""
+
+import sympy as sp
+
+M = sp.Symbol("M", positive=True)
+"""Width scale: layer l has M_l = alpha_l M units."""
+
+T = sp.Symbol("T", positive=True)
+"""Number of input samples."""
+
+C = sp.Symbol("C", positive=True)
+"""Number of output units."""
+
+rho = sp.Symbol("rho", positive=True)
+"""Width over samples, M/T, in the proportional regime."""
+
+sigma_w2 = sp.Symbol("sigma_w2", positive=True)
+"""Weight variance: W_ij ~ N(0, sigma_w2 / fan-in)."""
+
+sigma_b2 = sp.Symbol("sigma_b2", nonnegative=True)
+"""Bias variance."""
+
+gamma = sp.Symbol("gamma", positive=True)
+"""Scale of the normalization in the hidden layers."""
+
+beta = sp.Symbol("beta", real=True)
+"""Shift of the normalization in the hidden layers."""
+
+last_gamma = sp.Symbol("last_gamma", positive=True)
+"""Scale of the normalization in the last layer."""
+
+kappa1 = sp.Symbol("kappa1", positive=True)
+kappa2 = sp.Symbol("kappa2", nonnegative=True)
+"""Gradient overlaps of one sample with itself and of two samples."""
+
+alpha_total = sp.Symbol("alpha", positive=True)
+"""Sum of alpha_l alpha_{l-1} over l = 1..L-1, so that P ~ alpha M^2."""
+
+Q1 = sp.Symbol("Q1", positive=True)
+Q2 = sp.Symbol("Q2", positive=True)
+Qmax = sp.Symbol("Qmax", positive=True)
+"""Means over classes of last_gamma^2/sd_k^2 and its square, and the largest last_gamma^2/sd_k^2."""
+
+R1 = sp.Symbol("R1", positive=True)
+"""Mean over samples of 1/sd(t)^2, sd(t) the standard deviation over the outputs."""
+
+c_2 = sp.Symbol("c_2", nonnegative=True)
+"""The nonnegative constant in the upper bound on lambda_max for T = M/rho."""
+
+x = sp.Symbol("x", real=True)
+"""The argument of an activation."""
+
+p = sp.Symbol("p", positive=True)
+c = sp.Symbol("c", real=True)
+mu = sp.Symbol("mu", real=True)
+"""Variance, covariance and mean of a Gaussian pair (u, v)."""
+
+
+def alpha(layer: int) -> sp.Symbol:
+    """Width ratio of a layer: M_l = alpha_l M, with l = 0 the input."""
+    return sp.Symbol(f"alpha_{layer}", positive=True)
