@@ -49,7 +49,7 @@ class Verdict:
 
     predicted: the predicted number at the largest width (mean over draws where it depends on them).
     finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
-    counts: draws used per width in the deciding look.
+    counts: draws per width in the first look; look number i uses 2^(i-1) times as many.
     """
 
     claim: Claim
@@ -79,8 +79,8 @@ class Verdict:
             "setting": self.setting.record(),
             "rule": asdict(self.rule),
             "predicted_at_largest_width": self.predicted,
-            "widths": self.claim.widths,
-            "draws_per_width": self.counts,
+            "widths": self.claim.widths(self.setting),
+            "draws_per_width": [n * 2 ** (self.looks - 1) for n in self.counts],
             "looks": self.looks,
             "finding": asdict(self.finding),
         }
@@ -97,7 +97,7 @@ class Verdict:
 def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts: Sequence[int]) -> list[Array]:
     """measured / predicted at every width of the claim, one value per draw."""
     out = []
-    for width, n in zip(claim.widths, counts, strict=True):
+    for width, n in zip(claim.widths(draws.setting), counts, strict=True):
         measured = draws.take(block, width, n)
         with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
             out.append(np.asarray(measured[claim.measured] / predicted(width, measured), dtype=float))
@@ -121,10 +121,11 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
 
 def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> tuple[int, ...]:
     """Draws per width for the first look, planned from a pilot and the wanted discrepancy."""
-    pilot = ratios(claim, draws, predicted, "main", [PILOT] * len(claim.widths))
+    widths = claim.widths(draws.setting)
+    pilot = ratios(claim, draws, predicted, "main", [PILOT] * len(widths))
     if any(not np.isfinite(p).all() or not np.ptp(p) > 0 for p in pilot):
-        return (PILOT,) * len(claim.widths)  # the rule will call it INVALID and say why
-    return plan(claim.widths, pilot, [cost(draws.setting, w) for w in claim.widths], rule, effort.budget)
+        return (PILOT,) * len(widths)  # the rule will call it INVALID and say why
+    return plan(widths, pilot, [cost(draws.setting, w) for w in widths], rule, effort.budget)
 
 
 def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: Draws | None = None) -> Verdict:
@@ -139,14 +140,15 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     return decide(claim, draws, predictor(claim, setting), effort)
 
 
-def decide(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort) -> Verdict:
-    """The verdict on a predictor, the theory's own or a wrong one."""
+def decide(
+    claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, counts: tuple[int, ...] | None = None
+) -> Verdict:
+    """The verdict on a predictor, the theory's own or a wrong one; counts: draws of the first look, if planned."""
     rule = effort.rule(claim, draws.setting)
-    counts = first_counts(claim, draws, predicted, effort, rule)
+    counts = counts or first_counts(claim, draws, predicted, effort, rule)
     finding, looks = settle(
-        claim.widths, counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
+        claim.widths(draws.setting), counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
     )
-    last = claim.widths[-1]
+    last = claim.widths(draws.setting)[-1]
     at_end = predicted(last, draws.take("main", last, counts[-1]))
-    used = tuple(n * 2 ** (looks - 1) for n in counts)
-    return Verdict(claim, draws.setting, rule, float(np.mean(at_end)), finding, looks, used)
+    return Verdict(claim, draws.setting, rule, float(np.mean(at_end)), finding, looks, counts)

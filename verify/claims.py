@@ -6,6 +6,7 @@ Alleviating Pathological Sharpness in Wide Neural Networks", NeurIPS 2019.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,7 +30,6 @@ class Claim:
     quantity: name in `theory.predict`; measured: name in `numerics.measure`.
     hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
     given: measured output statistics that enter the prediction (sharp form), () for the network average.
-    widths: where it is measured.
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     """
 
@@ -42,7 +42,6 @@ class Claim:
     last: str = "none"
     samples: Samples = "fixed"
     given: tuple[str, ...] = ()
-    widths: tuple[int, ...] = WIDTHS
     fewest_samples: int = 2
     source: str = "Karakida, Akaho, Amari 2019"
 
@@ -70,19 +69,23 @@ class Claim:
 
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
-        if self.measured != "lambda_max":
-            return SMOOTH
-        return LARGEST if self.samples == "proportional" or _rivals(setting) > 1 else SMOOTH
+        return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Where it is measured: one doubling more where one correction more has to be told apart."""
+        return WIDTHS if self.powers(setting) == SMOOTH else (*WIDTHS, 2 * WIDTHS[-1])
 
     def prediction(self, setting: Setting) -> theory.Prediction:
         """What the theory says for this setting."""
         return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
 
 
-def _rivals(setting: Setting) -> int:
+def rivals(setting: Setting) -> float:
     """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width."""
     removed = {"mean": 1, "batch": 2}.get(setting.last)
-    return setting.classes * (1 if removed is None else (setting.samples or 0) - removed)
+    if removed is None:
+        return setting.classes
+    return math.inf if setting.samples is None else setting.classes * (setting.samples - removed)
 
 
 def _case(case: str, words: str, last: str, formulas: dict[str, str]) -> list[Claim]:
@@ -151,8 +154,7 @@ _batch = _case(
     },
 )  # fmt: skip
 LAST_BATCH = [
-    _given(claim, symbols)
-    for claim, symbols in zip(_batch, [("Q1",), ("Q2",), ("Qmax",), ("Q1",)], strict=True)
+    _given(claim, symbols) for claim, symbols in zip(_batch, [("Q1",), ("Q2",), ("Qmax",), ("Q1",)], strict=True)
 ] + [
     # 1/sd^2 has a finite variance over networks for T > 5 and 1/sd^4 for T > 9; a little more keeps the tails light.
     _averaged(_batch[0], 8, r"(1 - \tfrac{2}{T}) (\kappa_1 - \kappa_2) \mathrm{E}[Q_1] C / M"),
@@ -161,7 +163,6 @@ LAST_BATCH = [
 
 _growth = Claim(
     id="", statement="", formula="", quantity="", measured="lambda_max", samples="proportional",
-    widths=(32, *WIDTHS),
 )  # fmt: skip
 GROWTH = [
     replace(

@@ -59,7 +59,13 @@ def verify(
     verdicts: list[Verdict] = []
     drawn: dict[Setting, Draws] = {}
     interrupted = False
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         total = progress.add_task("claims", total=len(todo))
         now = progress.add_task("", total=None)
@@ -75,7 +81,9 @@ def verify(
             return drawn[setting]
 
         try:
-            for verdict in suite.run(todo, effort, make_draws, lambda c: progress.update(total, description=c.claim.id)):
+            for verdict in suite.run(
+                todo, effort, make_draws, lambda c: progress.update(total, description=c.claim.id)
+            ):
                 verdicts.append(verdict)
                 progress.advance(total)
         except KeyboardInterrupt:

@@ -42,7 +42,8 @@ def _power(exponent: float) -> Callable[[Claim, Setting], Predictor]:
 
     def build(claim: Claim, setting: Setting) -> Predictor:
         right = predictor(claim, setting)
-        middle = float(np.sqrt(claim.widths[0] * claim.widths[-1]))
+        widths = claim.widths(setting)
+        middle = float(np.sqrt(widths[0] * widths[-1]))
         return lambda width, measured: right(width, measured) * (width / middle) ** exponent
 
     return build
@@ -131,27 +132,27 @@ class Kill:
         return self.verdict is not None and self.verdict.status == "AGREE"
 
 
-def challenge(claim: Claim, draws: Draws, effort: Effort) -> list[Kill]:
-    """Every wrong theory that can be made of the claim, judged on the same draws as the right one.
+def challenge(right: Verdict, draws: Draws, effort: Effort) -> list[Kill]:
+    """Every wrong theory that can be made of a claim, judged on the draws that the right one was judged on.
 
     A mistake that moves the prediction by less than eps at every width is listed, not judged: no rule that calls
     eps agreement can refuse it.
     """
-    relation = claim.prediction(draws.setting).relation
-    kills = []
-    for wrong in WRONG_BOUNDS.get(relation, WRONG_THEORIES):
+    claim, kills = right.claim, []
+    for wrong in WRONG_BOUNDS.get(right.rule.relation, WRONG_THEORIES):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
         close = _within_eps(claim, draws, predicted, effort.eps)
-        kills.append(Kill(wrong, None if close else decide(claim, draws, predicted, effort)))
+        kills.append(Kill(wrong, None if close else decide(claim, draws, predicted, effort, right.counts)))
     return kills
 
 
 def _within_eps(claim: Claim, draws: Draws, predicted: Predictor, eps: float) -> bool:
     right = predictor(claim, draws.setting)
-    moved = []
-    for width in claim.widths:
+    for width in claim.widths(draws.setting):
         measured = draws.take("main", width, PILOT)
-        moved.append(np.mean(predicted(width, measured)) / np.mean(right(width, measured)))
-    return bool(np.all(np.abs(np.log(moved)) < np.log1p(eps)))
+        moved = np.mean(predicted(width, measured)) / np.mean(right(width, measured))
+        if not 1 / (1 + eps) < moved < 1 + eps:
+            return False
+    return True

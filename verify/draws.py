@@ -60,9 +60,7 @@ class Draws:
         while have < n:
             size = min(CHUNK, n - have)
             self._progress(f"{self.setting}: width {width}, draw {have + size} of {n}")
-            seeds = [
-                self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in range(have, have + size)
-            ]
+            seeds = [self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in range(have, have + size)]
             done.append(
                 numerics.measure(
                     self.setting.network(width),

@@ -52,9 +52,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not 0 < self.eps < 1:
-            raise ValueError(
-                f"eps = {self.eps} must lie between 0 and 1: it is a relative error, 0.05 is usual"
-            )
+            raise ValueError(f"eps = {self.eps} must lie between 0 and 1: it is a relative error, 0.05 is usual")
         if not 0 < self.error_rate < 0.5:
             raise ValueError(f"error_rate = {self.error_rate} must lie between 0 and 0.5; 0.001 is usual")
         if self.looks < 1:
@@ -117,8 +115,7 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     spare = len(widths) - len(powers) - 1
     if spare < 1:
         raise ValueError(
-            f"{len(widths)} widths cannot test a fit with {len(powers) + 1} parameters; "
-            f"use {len(powers) + 2} or more"
+            f"{len(widths)} widths cannot test a fit with {len(powers) + 1} parameters; use {len(powers) + 2} or more"
         )
     means = np.array([d.mean() for d in draws])
     errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws])
@@ -134,9 +131,7 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     n = int(counts.min())
     scale = (n - spare) / ((n - 1) * spare)
     fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare)) if n > spare else 1.0
-    return Limit(
-        float(solution[0] @ (means / errors)), float(np.sqrt(variance)), float(freedom), fit_p, len(powers)
-    )
+    return Limit(float(solution[0] @ (means / errors)), float(np.sqrt(variance)), float(freedom), fit_p, len(powers))
 
 
 def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -164,8 +159,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     inner_low = max(fit.value - h for fit, h in zip((limit, guard), halves, strict=True))
     inner_high = min(fit.value + h for fit, h in zip((limit, guard), halves, strict=True))
     shift = max(
-        h + float(stats.norm.ppf(POWER_PER_BLOCK)) * fit.error
-        for fit, h in zip((limit, guard), halves, strict=True)
+        h + float(stats.norm.ppf(POWER_PER_BLOCK)) * fit.error for fit, h in zip((limit, guard), halves, strict=True)
     )
     # A theory too large by the factor 1 + d moves the limit to 1 / (1 + d), `shift` below the band.
     moved = rule.band[0] - shift
@@ -177,10 +171,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
 def _problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
     need = minimum_widths(rule.powers)
     if len(widths) < need or list(widths) != sorted(set(widths)):
-        return (
-            f"widths {tuple(widths)} must be {need} or more increasing values "
-            f"for {len(rule.powers)} corrections"
-        )
+        return f"widths {tuple(widths)} must be {need} or more increasing values for {len(rule.powers)} corrections"
     for width, d in zip(widths, draws, strict=True):
         if d.ndim != 1 or d.size < 3:
             return f"{d.size} draws at width {width}: at least 3 are needed to estimate an error"

@@ -10,9 +10,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
 RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2))
 
 
-def relu_second_moment(
-    seed: int, scale: float = 1.0, exponent: float = 0.0, noise: float = 1.0, match: int = 1
-):
+def relu_second_moment(seed: int, scale: float = 1.0, exponent: float = 0.0, noise: float = 1.0, match: int = 1):
     """A toy with a known limit 1: the second moment of a deep ReLU network behaves like this over widths.
 
     Mean 1 - 2/M + 3/M^2, spread noise * sqrt(5/M), skewed like a chi-square; the theory is wrong by a
@@ -53,9 +51,7 @@ def test_theory_wrong_by_twice_eps_disagrees_always(scale: float) -> None:
     assert outcomes(200, scale=scale).count("DISAGREE") == 200
 
 
-@pytest.mark.parametrize(
-    ("exponent", "match"), [(0.05, 1), (-0.05, 1), (0.5, 1024), (-0.5, 1024), (0.5, 256)]
-)
+@pytest.mark.parametrize(("exponent", "match"), [(0.05, 1), (-0.05, 1), (0.5, 1024), (-0.5, 1024), (0.5, 256)])
 def test_wrong_exponent_fails_always(exponent: float, match: int) -> None:
     """Also when its constant was tuned to be right at one width. Both names of failure are right here."""
     got = outcomes(200, exponent=exponent, match=match)
@@ -79,10 +75,7 @@ def test_interval_covers_at_its_stated_rate() -> None:
 
 
 def test_fit_p_is_uniform_under_the_null() -> None:
-    p = [
-        extrapolate(WIDTHS, relu_second_moment(i)("main", (60, 50, 40, 30, 30)), (1, 2)).fit_p
-        for i in range(2000)
-    ]
+    p = [extrapolate(WIDTHS, relu_second_moment(i)("main", (60, 50, 40, 30, 30)), (1, 2)).fit_p for i in range(2000)]
     assert stats.kstest(p, "uniform").pvalue > 1e-4
 
 
@@ -92,8 +85,7 @@ def test_fit_p_uniformity_test_can_fail() -> None:
     for i in range(2000):
         draws = relu_second_moment(i)("main", (6,) * 5)
         z = [
-            (d.mean() - 1 + 2 / w - 3 / w**2) / (d.std() / np.sqrt(d.size))
-            for d, w in zip(draws, WIDTHS, strict=True)
+            (d.mean() - 1 + 2 / w - 3 / w**2) / (d.std() / np.sqrt(d.size)) for d, w in zip(draws, WIDTHS, strict=True)
         ]
         p.append(stats.chi2.sf(np.sum(np.square(z)), 5))
     assert stats.kstest(p, "uniform").pvalue < 1e-4
@@ -103,9 +95,7 @@ def test_detectable_discrepancy_is_detected_with_the_promised_power() -> None:
     """A theory wrong by the reported smallest discrepancy fails in at least 90% of experiments."""
     rule = Rule(eps=0.05, error_rate=0.001, looks=1, relation="equals", powers=(1, 2))
     counts = (200, 150, 100, 70, 50)
-    typical = np.median(
-        [judge(WIDTHS, relu_second_moment(i)("main", counts), rule).detectable for i in range(50)]
-    )
+    typical = np.median([judge(WIDTHS, relu_second_moment(i)("main", counts), rule).detectable for i in range(50)])
     failed = sum(
         settle(WIDTHS, counts, relu_second_moment(i, scale=1 + typical), rule)[0].outcome == "DISAGREE"
         for i in range(300)
@@ -163,8 +153,7 @@ def test_truncation_guard_stops_an_agreement_that_rests_on_the_smallest_width() 
     """All widths but the smallest say 1.06; the smallest alone pulls the fit into the band."""
     rng = np.random.default_rng(0)
     draws = [
-        rng.normal(m, s, 400)
-        for m, s in zip((1.0, 1.06, 1.06, 1.06, 1.06), (0.001, 0.5, 0.5, 0.5, 0.5), strict=True)
+        rng.normal(m, s, 400) for m, s in zip((1.0, 1.06, 1.06, 1.06, 1.06), (0.001, 0.5, 0.5, 0.5, 0.5), strict=True)
     ]
     assert judge(WIDTHS, draws, RULE).outcome != "AGREE"
 
