@@ -20,21 +20,45 @@ class Activation:
         object.__setattr__(self, "phi", Function.from_expr(self.expr))
 
     @property
-    def is_odd(self) -> bool:
-        """Whether phi(-x) = -phi(x)."""
-        return sp.simplify(self.expr.subs(x, -x) + self.expr) == 0
+    def parameters(self) -> set[sp.Symbol]:
+        """Symbols other than the argument, such as a slope."""
+        return self.expr.free_symbols - {x}  # type: ignore[return-value]
 
 
-def _builtin() -> dict[str, sp.Expr]:
-    return {
-        "linear": x,
-        "relu": sp.Max(x, 0),
-        "erf": sp.erf(x),
-        "tanh": sp.tanh(x),
-    }
+# Fixed point of mean 0 and variance 1 under iteration (Klambauer et al. 2017), to 30 digits.
+_SELU_ALPHA = sp.Rational("1.6732632423543772848170429916717")
+_SELU_SCALE = sp.Rational("1.0507009873554804934193349852946")
 
 
-BUILTIN = {name: expr for name, expr in _builtin().items()}
+def leaky_relu(slope: sp.Expr | float) -> Activation:
+    """x for x > 0 and slope * x below; the slope may be a symbol."""
+    return Activation("leaky_relu", sp.Piecewise((sp.nsimplify(slope, rational=True) * x, x < 0), (x, True)))
+
+
+BUILTIN: dict[str, sp.Expr] = {
+    "linear": x,
+    "square": x**2,
+    "cube": x**3,
+    "hermite_2": x**2 - 1,
+    "hermite_3": x**3 - 3 * x,
+    "relu": sp.Max(x, 0),
+    "leaky_relu": leaky_relu(0.01).expr,
+    "abs": sp.Abs(x),
+    "hard_tanh": sp.Max(-1, sp.Min(1, x)),
+    "relu6": sp.Min(sp.Max(x, 0), 6),
+    "erf": sp.erf(x),
+    "gelu": x * (1 + sp.erf(x / sp.sqrt(2))) / 2,
+    "sin": sp.sin(x),
+    "cos": sp.cos(x),
+    "exp": sp.exp(x),
+    "gaussian": sp.exp(-(x**2) / 2),
+    "tanh": sp.tanh(x),
+    "sigmoid": (1 + sp.tanh(x / 2)) / 2,
+    "silu": x * (1 + sp.tanh(x / 2)) / 2,
+    "softplus": sp.log(1 + sp.exp(x)),
+    "elu": sp.Piecewise((sp.exp(x) - 1, x < 0), (x, True)),
+    "selu": _SELU_SCALE * sp.Piecewise((_SELU_ALPHA * (sp.exp(x) - 1), x < 0), (x, True)),
+}
 """Expression in `symbols.x` of every built-in activation."""
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import sympy as sp
 from scipy import special
+from sympy.core.relational import Relational
 
 from theory.symbols import x
 from theory.terms import Terms, add, from_branches
@@ -62,6 +63,25 @@ class Function:
         heights = ((t, sp.simplify((right - left).subs(x, t))) for t, left, right in pairs)
         return tuple((t, h) for t, h in heights if h != 0)
 
+    @cached_property
+    def is_odd(self) -> bool:
+        """Whether f(-x) = -f(x)."""
+        return self._mirrors(-1)
+
+    @cached_property
+    def is_even(self) -> bool:
+        """Whether f(-x) = f(x)."""
+        return self._mirrors(1)
+
+    def _mirrors(self, sign: int) -> bool:
+        mirrored = tuple(-t for t in reversed(self.breaks))
+        pairs = zip(self.branches, reversed(self.branches), strict=True)
+        return (
+            not self.deltas
+            and mirrored == self.breaks
+            and all(sp.simplify(a.subs(x, -x) - sign * b) == 0 for a, b in pairs)
+        )
+
     def derivative(self) -> "Function":
         """Weak derivative; a jump becomes a delta."""
         if self.deltas:
@@ -111,17 +131,31 @@ def _break_places(expr: sp.Expr) -> set[sp.Expr]:
     places: set[sp.Expr] = set()
     for node in expr.atoms(*_NONSMOOTH):
         if isinstance(node, sp.Piecewise):
-            switches = [
-                r.lhs - r.rhs for _, cond in node.args for r in cond.atoms(sp.core.relational.Relational)
-            ]
+            switches = [r.lhs - r.rhs for _, cond in node.args for r in cond.atoms(Relational)]
         elif isinstance(node, sp.Max | sp.Min):
             switches = [a - b for i, a in enumerate(node.args) for b in node.args[:i]]
         else:
             switches = [node.args[0]]
         for switch in switches:
-            switch = switch.replace(lambda e: isinstance(e, _NONSMOOTH), lambda e: e)
-            places |= _roots(switch)
+            for smooth in _alternatives(switch):
+                places |= _roots(smooth)
     return places
+
+
+def _alternatives(expr: sp.Expr) -> set[sp.Expr]:
+    """Every smooth expression that a nested one may stand for, over all its branches."""
+    inner = next((n for n in sp.postorder_traversal(expr) if isinstance(n, _NONSMOOTH)), None)
+    if inner is None:
+        return {expr}
+    if isinstance(inner, sp.Piecewise):
+        choices = [value for value, _ in inner.args]
+    elif isinstance(inner, sp.Max | sp.Min):
+        choices = list(inner.args)
+    elif isinstance(inner, sp.Abs):
+        choices = [inner.args[0], -inner.args[0]]
+    else:
+        choices = [sp.S.Zero, sp.S.One, sp.S.NegativeOne]
+    return set().union(*(_alternatives(expr.xreplace({inner: choice})) for choice in choices))
 
 
 def _roots(switch: sp.Expr) -> set[sp.Expr]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import sympy as sp
@@ -11,7 +11,7 @@ from scipy import special
 from theory import price, quadrature
 from theory.functions import Function
 from theory.moments import mean_of_terms
-from theory.symbols import c, mu, p, x
+from theory.symbols import c, mu, p
 from theory.terms import product
 
 
@@ -56,7 +56,8 @@ class Kernel:
         if left is None or right is None:
             return None
         reduction = price.reduce(left, right, shifted)
-        return None if reduction is None else price.closed_form(reduction)
+        closed = None if reduction is None else price.closed_form(reduction)
+        return None if closed is None else _real(closed)
 
     @cached_property
     def centered_diagonal(self) -> sp.Expr | None:
@@ -74,13 +75,13 @@ class Kernel:
             return None
         both = product(left, right)
         if both is not None:
-            return sp.simplify(mean_of_terms(both, mu if shifted else sp.S.Zero, p))
+            return sp.simplify(_real(mean_of_terms(both, mu if shifted else sp.S.Zero, p)))
         closed = self.shifted if shifted else self.centered
         return None if closed is None else sp.simplify(closed.subs(c, p))
 
     @cached_property
     def _one_mean(self) -> tuple[sp.Expr | None, sp.Expr | None]:
-        means = [None if h.terms is None else mean_of_terms(h.terms, mu, p) for h in (self.f, self.g)]
+        means = [None if h.terms is None else _real(mean_of_terms(h.terms, mu, p)) for h in (self.f, self.g)]
         return means[0], means[1]
 
     def expr(self, variance: sp.Expr, covariance: sp.Expr, mean: sp.Expr) -> sp.Expr:
@@ -95,7 +96,7 @@ class Kernel:
         values = {p: variance, c: covariance, mu: mean}
         if closed is not None:
             return closed.subs(values, simultaneous=True)
-        if centered and covariance == 0 and (_is_odd(self.f) or _is_odd(self.g)):
+        if centered and covariance == 0 and (self.f.is_odd or self.g.is_odd):
             return sp.S.Zero
         return GaussianPair(self.f.expr, self.g.expr, variance, covariance, mean)
 
@@ -109,14 +110,18 @@ class Kernel:
         closed = self._compiled(bool(np.all(mean == 0)))
         if closed is not None:
             return np.asarray(closed(variance, covariance, mean))
-        kinks = tuple(sorted({float(b) for b in (*self.f.breaks, *self.g.breaks)}))
         out = np.empty(variance.shape)
         for i in np.ndindex(variance.shape):
-            out[i] = quadrature.pair(self.f, self.g, kinks, variance[i], covariance[i], mean[i])
+            out[i] = _by_quadrature(self, float(variance[i]), float(covariance[i]), float(mean[i]))
         return out
 
     def _compiled(self, centered: bool) -> Callable[..., np.ndarray] | None:
         return _compile(self, centered)
+
+
+def _real(expr: sp.Expr) -> sp.Expr:
+    """Sines and cosines back from the complex exponentials they were integrated as."""
+    return sp.factor_terms(sp.expand(expr, complex=True)) if expr.has(sp.I) else expr
 
 
 @cache
@@ -129,8 +134,15 @@ def _compile(kernel_: Kernel, centered: bool) -> Callable[..., np.ndarray] | Non
     return sp.lambdify([p, c, mu], stable, [{"erf": special.erf, "erfc": special.erfc}, "numpy"])
 
 
-def _is_odd(f: Function) -> bool:
-    return not f.deltas and sp.simplify(f.expr.subs(x, -x) + f.expr) == 0
+@lru_cache(maxsize=100_000)
+def _by_quadrature(k: Kernel, variance: float, covariance: float, mean: float) -> float:
+    kinks = tuple(sorted({float(b) for b in (*k.f.breaks, *k.g.breaks)}))
+    if covariance == variance:
+        return quadrature.single(lambda u: k.f(u) * k.g(u), kinks, variance, mean)
+    if covariance == 0:
+        left = quadrature.single(k.f, kinks, variance, mean)
+        return left * (left if k.f is k.g else quadrature.single(k.g, kinks, variance, mean))
+    return quadrature.pair(k.f, k.g, kinks, variance, covariance, mean)
 
 
 @cache

@@ -1,6 +1,7 @@
 """The network a prediction is about."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import sympy as sp
@@ -77,6 +78,16 @@ class WideNetwork:
         """alpha = sum_{l=1}^{L-1} alpha_l alpha_{l-1}; the network has P ~ alpha M^2 parameters."""
         return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
 
+    def with_activation_values(self, values: Mapping[sp.Symbol, object]) -> "WideNetwork":
+        """The network with numbers for the parameters of its activation."""
+        if not values:
+            return self
+        given = {symbol: sp.Float(value) for symbol, value in values.items()}
+        act = Activation(self.activation.name, self.activation.expr.xreplace(given))
+        other = copy(self)
+        object.__setattr__(other, "activation", act)
+        return other
+
 
 _activation = activation
 
@@ -87,7 +98,7 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def _finite(name: str, value: Value) -> sp.Expr:
-    expr = sp.nsimplify(value, rational=True) if isinstance(value, int) else sp.sympify(value)
+    expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
     if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
         raise ValueError(
             f"{name} = {value} is not a finite real number. Give a number or a SymPy expression."

@@ -1,18 +1,19 @@
-"""Predictions of the Fisher information spectrum, to leading order in the width M."""
+"""Predictions of the spectrum of the FIM to leading order in the width M."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import sympy as sp
 
-from theory import symbols
+from theory.gaussian import kernel
 from theory.network import WideNetwork
-from theory.normalizations import DEGENERATE, SHARED, Group, spectrum
-from theory.recursion import OrderParameters, Parameters, numeric_order_parameters, order_parameters
-from theory.symbols import Q1, Q2, C, M, Qmax, T, alpha_total, kappa1, kappa2, last_gamma
+from theory.normalizations import Parameters, hidden_rule
+from theory.prediction import Prediction, first_variance, spread
+from theory.recursion import ClosedForms
+from theory.scaling import leading_term
+from theory.spectrum import DEGENERATE, SHARED, SPECTRA, Spectrum
+from theory.symbols import Q1, Q2, R1, C, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
+PAPER = "Karakida, Akaho and Amari 2019"
 QUANTITIES = (
     "m",
     "s",
@@ -24,183 +25,170 @@ QUANTITIES = (
     "lambda_max_upper",
 )
 SAMPLES = ("fixed", "infinite", "proportional")
-
-spread = sp.Symbol("Delta", positive=True)
-"""q_1^L - q_2^L: variance over samples of an output of the network before normalization."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the theory says about one quantity.
-
-    relation: "equals", "at most" or "at least", to leading order in M. conditions: SymPy relations that evaluation checks.
-    formula: the statement in kappa1, kappa2, alpha and (averages over the network) Delta = q_1^L - q_2^L.
-    """
-
-    quantity: str
-    network: WideNetwork
-    samples: str
-    formula: sp.Expr
-    relation: str
-    conditions: tuple[sp.Basic, ...]
-    source: str
-
-    @cached_property
-    def expr(self) -> sp.Expr:
-        """The statement in the network's own parameters, every order parameter written out."""
-        values = self._order_values(order_parameters(self.network, self.samples))
-        return self.formula.subs(values | {alpha_total: self.network.alpha}, simultaneous=True)
-
-    def _order_values(self, found: OrderParameters) -> dict[sp.Symbol, Any]:
-        depth = self.network.depth
-        return {kappa1: found.kappa1, kappa2: found.kappa2, spread: found.q1[depth] - found.q2[depth]}
-
-    @cached_property
-    def symbols(self) -> tuple[str, ...]:
-        """Names that `evaluate` needs."""
-        needed = self.formula.free_symbols - {kappa1, kappa2, alpha_total, spread}
-        needed |= set().union(*(condition.free_symbols for condition in self.conditions))
-        orders = self.formula.free_symbols & {kappa1, kappa2, spread}
-        if orders or alpha_total in self.formula.free_symbols:
-            needed |= set().union(*(e.free_symbols for e in self._inputs(bool(orders)).values()))
-        return tuple(sorted(s.name for s in needed))
-
-    def _inputs(self, with_orders: bool) -> dict[str, sp.Expr]:
-        net = self.network
-        values = {f"ratio_{i}": r for i, r in enumerate(net.ratios)}
-        if with_orders:
-            values |= {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2}
-            if net.hidden != "none":
-                values |= {"gamma": net.gamma, "beta": net.beta}
-        return values
-
-    def evaluate(self, **numbers: Any) -> Any:
-        """The predicted number in float64, by running the recursion layer by layer.
-
-        numbers: one per name in `symbols`, floats or arrays that broadcast.
-        """
-        missing, unused = sorted(set(self.symbols) - set(numbers)), sorted(set(numbers) - set(self.symbols))
-        if missing:
-            raise ValueError(f"{self.quantity} needs a value for {', '.join(missing)}.")
-        if unused:
-            raise ValueError(
-                f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; it needs {self.symbols}."
-            )
-        values = {name: np.asarray(number, float) for name, number in numbers.items()}
-        for name, value in values.items():
-            if not np.all(np.isfinite(value)):
-                raise ValueError(f"{name} = {numbers[name]} is not finite.")
-            _check_range(name, value)
-        for condition in self.conditions:
-            if not np.all(_at(condition, values)):
-                raise ValueError(
-                    f"{self.quantity} holds for {condition} only; the given numbers break this condition."
-                )
-        found = {
-            k: _at(e, values)
-            for k, e in self._inputs(True).items()
-            if {s.name for s in e.free_symbols} <= set(values)
-        }
-        order: dict[sp.Symbol, Any] = {}
-        ratios = tuple(found.get(f"ratio_{i}", np.nan) for i in range(self.network.depth))
-        if self.formula.free_symbols & {kappa1, kappa2, spread}:
-            inputs = Parameters(
-                found["sigma_w2"],
-                found["sigma_b2"],
-                ratios,
-                found.get("gamma", np.nan),
-                found.get("beta", np.nan),
-            )
-            order = self._order_values(numeric_order_parameters(self.network, inputs, self.samples))
-        order[alpha_total] = sum(a * b for a, b in zip(ratios, ratios[1:], strict=False))
-        result = _at(self.formula, values | {s.name: v for s, v in order.items()})
-        return float(result) if np.ndim(result) == 0 else np.asarray(result)
-
-    def latex(self) -> str:
-        """The statement as LaTeX."""
-        return sp.latex(self.expr)
-
-    def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
-
-
-def _check_range(name: str, value: np.ndarray) -> None:
-    known = getattr(symbols, name, None)
-    if name.startswith("alpha_"):
-        known = symbols.alpha(0)
-    if isinstance(known, sp.Symbol) and known.is_positive and not np.all(value > 0):
-        raise ValueError(f"{name} = {value} has to be positive.")
-    if isinstance(known, sp.Symbol) and known.is_nonnegative and not np.all(value >= 0):
-        raise ValueError(f"{name} = {value} has to be at least 0.")
-
-
-def _at(expr: sp.Basic, values: dict[str, Any]) -> Any:
-    names = sorted(s.name for s in expr.free_symbols)
-    ordered = sorted(expr.free_symbols, key=lambda s: s.name)
-    return sp.lambdify(ordered, expr, "numpy")(*(values[n] for n in names))
+PARAMETERS = alpha_total * M**2
+"""Number of parameters P to leading order."""
 
 
 def predict(
     net: WideNetwork, quantity: str, samples: str = "fixed", given_outputs: bool = False
 ) -> Prediction:
-    """The prediction of one quantity of `QUANTITIES`.
+    """The prediction of one quantity.
 
-    samples: "fixed" (T fixed, then M large), "infinite" (T large after M), or "proportional" (T = M/rho).
-    given_outputs: with normalized outputs, state it given the measured output variances (symbols Q1, Q2, Qmax, R1)
-    instead of averaged over networks.
+    quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class), lambda_top (mean
+    of the C largest), lambda_perp (mean of the degenerate group), and for T = M/rho the bounds lambda_max_lower and
+    lambda_max_upper.
+    samples: "fixed" (T fixed, M large), "infinite" (then T large), "proportional" (T = M/rho, M large).
+    given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged over networks.
     """
-    if quantity not in QUANTITIES:
-        raise ValueError(f"quantity = {quantity!r} is not predicted. Choose one of {', '.join(QUANTITIES)}.")
-    if samples not in SAMPLES:
-        raise ValueError(f"samples = {samples!r} is not known. Choose one of {', '.join(SAMPLES)}.")
-    groups = spectrum(net.last)
-    formula = _formula(groups, quantity)
-    conditions: list[sp.Basic] = [(3 if net.last == "batch" else 2) <= T]
-    if not given_outputs:
-        formula, needed = _averaged(formula)
-        conditions += needed
-    return Prediction(
-        quantity, net, samples, formula, "equals", tuple(conditions), "Karakida, Akaho and Amari 2019"
-    )
-
-
-def _formula(groups: tuple[Group, ...], quantity: str) -> sp.Expr:
-    parameters = alpha_total * M**2
-    shared = len(groups) == 2
-    rest = groups[-1]
-    if quantity == "m":
-        return sp.factor(sum(g.count * g.value * g.first for g in groups) / parameters)
-    if quantity == "s":
-        return sp.factor(sum(g.count * g.value**2 * g.second for g in groups) / parameters)
-    if quantity in ("lambda_max", "lambda_top"):
-        return SHARED if shared else rest.value * rest.largest
-    if quantity == "lambda_1":
-        return SHARED if shared else sp.S.Zero
-    if quantity == "lambda_perp":
-        return DEGENERATE * rest.first
-    raise NotImplementedError(quantity)
-
-
-def _averaged(formula: sp.Expr) -> tuple[sp.Expr, list[sp.Basic]]:
-    """Averages over networks: T sd_k^2 / (q_1^L - q_2^L) is chi-square with T - 1 degrees of freedom."""
-    conditions: list[sp.Basic] = []
-    if formula.has(Qmax):
-        formula, conditions = formula.subs(Qmax, Q1), [sp.Eq(C, 1)]
-    if formula.has(Q1):
-        formula, conditions = (
-            formula.subs(Q1, last_gamma**2 * T / spread * inverse_chi_square(1)),
-            [*conditions, T > 3],
+    _known("quantity", quantity, QUANTITIES)
+    _known("samples", samples, SAMPLES)
+    if given_outputs and net.last not in ("batch", "layer"):
+        raise ValueError(
+            f"given_outputs has no meaning for last = {net.last!r}: its outputs do not enter. Leave it out."
         )
-    if formula.has(Q2):
-        formula = formula.subs(Q2, last_gamma**4 * (T / spread) ** 2 * inverse_chi_square(2))
-        conditions.append(T > 5)
+    if net.last == "layer":
+        formula, relation, conditions = _under_layer_norm(quantity)
+    else:
+        formula, relation, conditions = _statement(net, quantity, samples)
+    if kappa2_vanishes(net, samples):
+        formula = formula.subs(kappa2, 0)
+    if not given_outputs:
+        formula, needed = _averaged(formula, every_class_alike=samples != "fixed")
+        conditions += needed
+    if samples == "infinite":
+        formula = leading_term(formula, T)
+    elif samples == "proportional":
+        formula = leading_term(formula.subs(T, M / rho), M)
+    if net.hidden == "batch" and samples == "fixed":
+        conditions.append(T > 3)
+    held = tuple(
+        k
+        for k in dict.fromkeys(conditions)
+        if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
+    )
+    return Prediction(quantity, net, samples, formula, relation, held, _source(net, quantity, samples))
+
+
+def _known(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} = {value!r} is not known. Choose one of {', '.join(known)}.")
+
+
+def _free(net: WideNetwork, formula: sp.Expr, samples: str) -> set[sp.Basic]:
+    return formula.free_symbols | ({T} if net.hidden == "batch" and samples == "fixed" else set())
+
+
+def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, str, list[Any]]:
+    spectrum = SPECTRA[net.last]
+    conditions: list[Any] = [(3 if net.last == "batch" else 2) <= T]
+    no_outlier = spectrum.shared is None or kappa2_vanishes(net, samples)
+    if quantity in ("lambda_max_lower", "lambda_max_upper"):
+        if samples != "proportional" or not no_outlier:
+            raise ValueError(
+                f'{quantity} bounds lambda_max where its limit is not known: samples="proportional" and outputs that are '
+                'mean-subtracted or batch-normalized, or kappa2 = 0. Here the limit is known: ask for "lambda_max".'
+            )
+        return _bound(spectrum, quantity)
+    if samples == "proportional" and no_outlier and quantity in ("lambda_max", "lambda_top"):
+        raise ValueError(
+            f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory bounds lambda_max. Ask "
+            "for lambda_max_lower or lambda_max_upper."
+        )
+    if quantity == "m":
+        return spectrum.trace / PARAMETERS, "equals", conditions
+    if quantity == "s":
+        # Overlaps of different samples fluctuate by O(M^-1/2); M^2 of them add to tr F^2 at the order of the rest.
+        relation = "at least" if samples == "proportional" and no_outlier else "equals"
+        return spectrum.trace_of_square / PARAMETERS, relation, conditions
+    if quantity == "lambda_1":
+        return (sp.S.Zero if spectrum.shared is None else SHARED), "equals", conditions
+    if quantity == "lambda_perp":
+        return DEGENERATE * spectrum.rest.first, "equals", conditions
+    if spectrum.shared is None:
+        return DEGENERATE * spectrum.rest.largest, "equals", conditions
+    # kappa2 >= 0, so the shared direction is the top one; over finite batches kappa2 may be negative.
+    either = net.hidden == "batch" and samples == "fixed"
+    return (sp.Max(SHARED, DEGENERATE) if either else SHARED), "equals", conditions
+
+
+def _bound(spectrum: Spectrum, quantity: str) -> tuple[sp.Expr, str, list[Any]]:
+    """tr F^2/tr F <= lambda_max <= (tr F^2)^(1/2), with the unknown fluctuation c_2 M added to tr F^2 above."""
+    if quantity == "lambda_max_lower":
+        return (
+            spectrum.rest.count
+            * spectrum.rest.value**2
+            * spectrum.rest.second
+            / (spectrum.rest.count * spectrum.rest.value * spectrum.rest.first),
+            "at least",
+            [],
+        )
+    return sp.sqrt(spectrum.trace_of_square + c_2 * M), "at most", []
+
+
+def _under_layer_norm(quantity: str) -> tuple[sp.Expr, str, list[Any]]:
+    if quantity != "m":
+        raise ValueError(
+            f'{quantity} under last = "layer" is that of a matrix made of the outputs; only m has a formula. Pass the '
+            "outputs to layer_output_spectrum."
+        )
+    # tr F = sum_t alpha M kappa1/T tr(P_t) last_gamma^2/sd(t)^2, and the projection P_t has rank C - 2.
+    return kappa1 * (C - 2) / M * last_gamma**2 * R1, "equals", [C >= 3]
+
+
+def _averaged(formula: sp.Expr, every_class_alike: bool) -> tuple[sp.Expr, list[Any]]:
+    """Averages over networks: T sd_k^2/(q_1^L - q_2^L) and C sd(t)^2/q_1^L are chi-square, one degree less than T or C."""
+    conditions: list[Any] = []
+    if formula.has(Qmax):
+        formula = formula.subs(Qmax, Q1)
+        conditions += [] if every_class_alike else [sp.Eq(C, 1)]
+    for symbol, power, size, scale in ((Q1, 1, T, spread), (Q2, 2, T, spread), (R1, 1, C, first_variance)):
+        if formula.has(symbol):
+            gain = sp.S.One if symbol == R1 else last_gamma ** (2 * power)
+            formula = formula.subs(symbol, gain * (size / scale) ** power * inverse_chi_square(power, size))
+            conditions.append(size > 2 * power + 1)
     return formula, conditions
 
 
-def inverse_chi_square(power: int) -> sp.Expr:
-    """E X^-power of a chi-square variable with T - 1 degrees of freedom, T > 2 power + 1."""
-    value, degrees = sp.Symbol("X", positive=True), sp.Symbol("nu", positive=True)
-    shape = degrees + 2 * power  # T - 1, large enough for the integral to converge
-    density = value ** (shape / 2 - 1) * sp.exp(-value / 2) / (2 ** (shape / 2) * sp.gamma(shape / 2))
+def inverse_chi_square(power: int, size: sp.Expr) -> sp.Expr:
+    """E X^-power of a chi-square variable with size - 1 degrees of freedom, finite for size > 2 power + 1."""
+    value, excess = sp.Symbol("X", positive=True), sp.Symbol("nu", positive=True)
+    shape = (excess + 2 * power) / 2  # excess > 0 is where the integral converges
+    density = value ** (shape - 1) * sp.exp(-value / 2) / (2**shape * sp.gamma(shape))
     moment = sp.integrate(value ** (-power) * density, (value, 0, sp.oo))
-    return sp.factor(sp.gammasimp(moment).subs(degrees, T - 1 - 2 * power))
+    return sp.factor(sp.gammasimp(moment).subs(excess, size - 1 - 2 * power))
+
+
+def kappa2_vanishes(net: WideNetwork, samples: str) -> bool:
+    """Whether the network is centered: sigma_b = 0 and E phi = 0 in every layer, so that kappa2 = 0.
+
+    With batch normalization over T -> infinity samples E phi(gamma z + beta) = 0 is enough.
+    """
+    if net.hidden == "batch" and samples == "fixed":
+        return False
+    if net.hidden != "batch" and net.sigma_b2 != 0:
+        return False
+    rule, phi = hidden_rule(net.hidden, samples), net.activation.phi
+    at = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, T)
+    q = (net.sigma_w2 + net.sigma_b2, net.sigma_b2)
+    for _ in range(1, net.depth):
+        p, c, mean = rule.pair(q, at)
+        if kernel(phi, phi).expr(p, sp.sympify(c), sp.sympify(mean)) != 0:
+            return False
+        if phi.is_odd:
+            return True  # and so in every further layer
+        q = (net.sigma_w2 * ClosedForms().same(phi, p, mean) + net.sigma_b2, net.sigma_b2)
+    return True
+
+
+def _source(net: WideNetwork, quantity: str, samples: str) -> str:
+    if net.hidden == "batch" and samples == "fixed":
+        return f"derived here (batch normalization exact in T), spectrum as in {PAPER}"
+    if quantity.startswith("lambda_max_"):
+        return f"{PAPER}, bounds on the largest eigenvalue for T proportional to M"
+    parts = {
+        "none": "the FIM without normalization of the outputs",
+        "mean": "mean subtraction in the last layer",
+        "batch": "batch normalization in the last layer",
+        "layer": "layer normalization of the outputs",
+    }
+    return f"{PAPER}, {parts[net.last]}"

@@ -18,7 +18,8 @@ TOLERANCE = 2e-11
 """Largest accepted difference of the two rules, relative to the size of the integrand."""
 
 _GRADES = 2.0 ** np.arange(-2, 10)
-_RULES = [np.polynomial.legendre.leggauss(n) for n in (14, 20)]
+RULES = [np.polynomial.legendre.leggauss(n) for n in (14, 20)]
+"""The two Gauss-Legendre rules that have to agree."""
 
 
 class QuadratureError(ArithmeticError):
@@ -49,7 +50,7 @@ def _nodes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points u of shape (centers, nodes) and weights that include the density of N(center, scale^2)."""
     rows = _panels(center, scale, ends, splits)
-    points, weights = _RULES[rule]
+    points, weights = RULES[rule]
     half = (rows[:, 1:] - rows[:, :-1]) / 2
     middle = (rows[:, 1:] + rows[:, :-1]) / 2
     u = (middle[..., None] + half[..., None] * points).reshape(center.size, -1)
@@ -69,7 +70,7 @@ def single(f: Numeric, kinks: tuple[float, ...], p: float, mean: float) -> float
         terms = w * f(u)
         return float(terms.sum()), float(np.abs(terms).sum())
 
-    return _certified(value)
+    return certified(value)
 
 
 def pair(f: Numeric, g: Numeric, kinks: tuple[float, ...], p: float, c: float, mean: float) -> float:
@@ -114,10 +115,11 @@ def pair(f: Numeric, g: Numeric, kinks: tuple[float, ...], p: float, c: float, m
             right, right_size = smoothed(g, a if c >= 0 else 2 * mean - a, splits, rule)
         return float(w @ (left * right)), float(w @ (left_size * right_size))
 
-    return _certified(value)
+    return certified(value)
 
 
-def _certified(value: Callable[[int, int], tuple[float, float]]) -> float:
+def certified(value: Callable[[int, int], tuple[float, float]]) -> float:
+    """value(splits, rule) -> (estimate, size of the integrand), accepted where the two rules agree."""
     for splits in range(4):
         (low, _), (high, size) = value(splits, 0), value(splits, 1)
         if not np.isfinite(high):

@@ -6,42 +6,35 @@ With t, s two different samples (Karakida, Akaho and Amari 2019, section on orde
     tq_a^L = 1,               tq_a^l = sigma_w2 tq_a^(l+1) E[phi'(u) phi'(v)]
     kappa_a = sum_l (alpha_(l-1)/alpha) tq_a^l hq_a^(l-1)
 
-a = 1 for one sample with itself (v = u), a = 2 for two samples. The recursion is written once; it runs on expressions
-and on numbers.
+a = 1 for one sample with itself (v = u), a = 2 for two samples. The recursion is written once; it runs on
+expressions and on numbers, and the rule of the hidden normalization says how phi and the backward signal see a layer.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
+from theory import sphere, symbols
 from theory.activations import Activation
-from theory.functions import ActivationError
-from theory.gaussian import Kernel, kernel
+from theory.functions import ActivationError, Function
+from theory.gaussian import kernel
 from theory.network import WideNetwork
-from theory.normalizations import HIDDEN_RULES
+from theory.normalizations import Expectations, Parameters, hidden_rule
 
 Value = Any
-Expectation = Callable[[Kernel, Value, Value, Value], Value]
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The values that enter the recursion: expressions, or float64 numbers and arrays."""
-
-    sigma_w2: Value
-    sigma_b2: Value
-    ratios: tuple[Value, ...]
-    gamma: Value
-    beta: Value
 
 
 @dataclass(frozen=True)
 class OrderParameters:
-    """hq1, hq2: forward overlaps E phi^2 and E phi phi' of layers 0..L-1. q1, q2: pre-activation variance and covariance
-    of layers 1..L. tq1, tq2: backward overlaps of layers 1..L. Each maps the layer to its value. kappa1, kappa2: gradient
-    overlaps per parameter and width, of one sample with itself and of two samples.
+    """Forward overlaps hq1, hq2 of layers 0..L-1, pre-activation variance q1 and covariance q2 and backward overlaps
+    tq1, tq2 of layers 1..L, each a mapping from the layer; kappa1, kappa2: gradient overlaps of one sample with itself
+    and of two samples, per M.
+
+    Under hidden batch normalization tq1 and tq2 are the overlaps of the signals of one output with itself and of two
+    outputs, summed over the samples they pass through.
     """
 
     hq1: dict[int, Value]
@@ -54,58 +47,84 @@ class OrderParameters:
     kappa2: Value
 
 
-def parameters(net: WideNetwork) -> Parameters:
-    """The network's own expressions as parameters."""
-    return Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta)
+class ClosedForms:
+    """Expectations as expressions."""
+
+    def same(self, f: Function, p: Value, mean: Value) -> sp.Expr:
+        """E f(u)^2."""
+        return kernel(f, f).expr(p, p, sp.sympify(mean))
+
+    def pair(self, f: Function, p: Value, c: Value, mean: Value) -> sp.Expr:
+        """E f(u) f(v)."""
+        return kernel(f, f).expr(p, c, sp.sympify(mean))
+
+    def sphere(
+        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
+    ) -> sp.Expr:
+        """E h(z_1) h(z_2) or E h(z_1)^2."""
+        return sphere.expr(f, power, count, samples, gamma, beta)
+
+
+class Numbers:
+    """Expectations as float64 numbers; arguments broadcast."""
+
+    def same(self, f: Function, p: Value, mean: Value) -> np.ndarray:
+        """E f(u)^2."""
+        return kernel(f, f)(p, p, mean)
+
+    def pair(self, f: Function, p: Value, c: Value, mean: Value) -> np.ndarray:
+        """E f(u) f(v)."""
+        return kernel(f, f)(p, c, mean)
+
+    def sphere(
+        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
+    ) -> np.ndarray:
+        """E h(z_1) h(z_2) or E h(z_1)^2."""
+        samples, gamma, beta = np.broadcast_arrays(samples, gamma, beta)
+        out = np.empty(samples.shape)
+        for i in np.ndindex(samples.shape):
+            out[i] = sphere.value(f, power, count, float(samples[i]), float(gamma[i]), float(beta[i]))
+        return out
 
 
 def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameters:
-    """Order parameters as SymPy expressions in the network's parameters."""
-    return run(
-        net, parameters(net), lambda k, p, c, m: k.expr(sp.sympify(p), sp.sympify(c), sp.sympify(m)), samples
-    )
+    """Order parameters as SymPy expressions in the network's parameters.
+
+    samples: "fixed" makes batch normalization in the hidden layers exact in the number of samples T; "infinite" and
+    "proportional" take T -> infinity there.
+    """
+    values = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, symbols.T)
+    return run(net, values, ClosedForms(), samples)
 
 
-def numeric_order_parameters(net: WideNetwork, values: Parameters, samples: str = "fixed") -> OrderParameters:
-    """Order parameters as float64 numbers or arrays; the values broadcast."""
-    return run(net, values, lambda k, p, c, m: k(p, c, m), samples)
-
-
-def run(net: WideNetwork, values: Parameters, expect: Expectation, samples: str) -> OrderParameters:  # noqa: ARG001
-    """The recursion over the value type that `expect` returns."""
-    rule = HIDDEN_RULES[net.hidden]
-    forward, backward = _kernels(net.activation)
-    depth, w2, b2 = net.depth, values.sigma_w2, values.sigma_b2
-    zero = 0 * (w2 + b2)
-    hq1, hq2, q1, q2 = {0: 1 + zero}, {0: zero}, {}, {}
+def run(net: WideNetwork, at: Parameters, expect: Expectations, samples: str) -> OrderParameters:
+    """The recursion over whatever values `at` and `expect` hold."""
+    rule, depth = hidden_rule(net.hidden, samples), net.depth
+    phi, slope = net.activation.phi, slope_of(net.activation)
+    zero = 0 * (at.sigma_w2 + at.sigma_b2)
+    hq = {0: (1 + zero, zero)}
+    q = {}
     for layer in range(1, depth + 1):
-        q1[layer] = w2 * hq1[layer - 1] + b2
-        q2[layer] = w2 * hq2[layer - 1] + b2
+        q[layer] = tuple(at.sigma_w2 * h + at.sigma_b2 for h in hq[layer - 1])
         if layer < depth:
-            p, c, mean = rule.pair(q1[layer], q2[layer], values.gamma, values.beta)
-            hq1[layer], hq2[layer] = expect(forward, p, p, mean), expect(forward, p, c, mean)
-    tq1, tq2 = {depth: 1 + zero}, {depth: 1 + zero}
+            hq[layer] = rule.forward(expect, phi, q[layer], at)
+    tq = {depth: (1 + zero, 1 + zero)}
     for layer in range(depth - 1, 0, -1):
-        p, c, mean = rule.pair(q1[layer], q2[layer], values.gamma, values.beta)
-        gain1, gain2 = rule.gain(q1[layer], q2[layer], values.gamma)
-        tq1[layer] = w2 * tq1[layer + 1] * gain1 * expect(backward, p, p, mean)
-        tq2[layer] = w2 * tq2[layer + 1] * gain2 * expect(backward, p, c, mean)
-    alpha = sum(a * b for a, b in zip(values.ratios, values.ratios[1:], strict=False))
-    kappa1 = values.ratios[-1] * hq1[depth - 1]
-    kappa2 = values.ratios[-1] * hq2[depth - 1]
-    for layer in range(1, depth):
-        one, two = rule.overlaps(hq1[layer - 1], hq2[layer - 1])
-        kappa1 = kappa1 + values.ratios[layer - 1] * tq1[layer] * one
-        kappa2 = kappa2 + values.ratios[layer - 1] * tq2[layer] * two
-    return OrderParameters(hq1, hq2, q1, q2, tq1, tq2, kappa1 / alpha, kappa2 / alpha)
+        tq[layer] = rule.backward(expect, slope, q[layer], tq[layer + 1], layer == depth - 1, at)
+    met = {layer: rule.overlaps(hq[layer]) for layer in range(depth - 1)} | {depth - 1: hq[depth - 1]}
+    alpha = sum(a * b for a, b in pairwise(at.ratios))
+    kappas = (sum(at.ratios[n] * tq[n + 1][a] * met[n][a] for n in range(depth)) / alpha for a in (0, 1))
+    columns = ({layer: two[a] for layer, two in values.items()} for values in (hq, q, tq) for a in (0, 1))
+    return OrderParameters(*columns, *kappas)
 
 
-def _kernels(act: Activation) -> tuple[Kernel, Kernel]:
+def slope_of(act: Activation) -> Function:
+    """phi', refused where phi jumps."""
     slope = act.phi.derivative()
     if slope.deltas:
         places = ", ".join(str(t) for t, _ in slope.deltas)
         raise ActivationError(
-            f"The activation {act.name} jumps at x = {places}: E phi'^2 is infinite there, so the network has no Fisher "
-            "information of finite order. Use a continuous activation."
+            f"The activation {act.name} jumps at x = {places}: E phi'^2 is infinite there, so the network has no "
+            "Fisher information of finite order. Use a continuous activation."
         )
-    return kernel(act.phi, act.phi), kernel(slope, slope)
+    return slope

@@ -1,0 +1,33 @@
+"""Leading terms and exponents, derived as limits."""
+
+from functools import cache
+
+import sympy as sp
+
+
+@cache
+def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """(exponent, coefficient) with expr ~ coefficient * large^exponent as the symbol grows.
+
+    The exponent is the limit of d log(expr)/d log(large), the coefficient that of expr/large^exponent. The larger of
+    several expressions (Max) is the one of the larger exponent; equal exponents keep the Max in the coefficient.
+    """
+    if isinstance(expr, sp.Max):
+        parts = [leading(a, large) for a in expr.args]
+        top = sp.Max(*(e for e, _ in parts))
+        return top, sp.Max(*(k for e, k in parts if e == top))
+    if not expr.has(large):
+        return sp.S.Zero, expr
+    expr = sp.factor(expr)
+    exponent = sp.limit(sp.cancel(large * sp.diff(expr, large) / expr), large, sp.oo)
+    if not exponent.is_number:
+        raise ValueError(f"{expr} does not grow like a power of {large}.")
+    return exponent, sp.factor(sp.limit(sp.powsimp(expr / large**exponent), large, sp.oo))
+
+
+def leading_term(expr: sp.Expr, large: sp.Symbol) -> sp.Expr:
+    """The leading term as the symbol grows."""
+    if expr == 0:
+        return expr
+    exponent, coefficient = leading(expr, large)
+    return coefficient * large**exponent

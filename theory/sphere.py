@@ -1,0 +1,139 @@
+"""Expectations over a batch that is normalized over exactly T samples.
+
+The normalized pre-activations z_1..z_T of one unit are sqrt(T) times a uniform unit vector of the subspace orthogonal
+to (1, .., 1): mean 0, mean square 1, correlation -1/(T-1). A Gaussian vector of that subspace is z times an independent
+radius, so a homogeneous function's expectation is the Gaussian one divided by a moment of the radius; anything else is
+integrated numerically, with the kinks as panel ends.
+"""
+
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from theory.functions import Function
+from theory.gaussian import kernel
+from theory.quadrature import RULES, certified, features
+from theory.symbols import c, p, x
+
+REACH = 12.0
+"""Largest |z| integrated over where sqrt(T - 1) is larger; the density there is below 1e-20."""
+
+
+class SpherePair(sp.Function):
+    """E[h(z_1) h(z_2)], or E[h(z_1)^2], left as it is: arguments h(x), 1 or 2, T; x is bound."""
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Symbols of the parameters only; h may hold the scale and shift too."""
+        return (self.args[0].free_symbols - {x}) | self.args[2].free_symbols
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        h, count, samples = self.args
+        value = _integral(Function.from_expr(h), int(count), float(samples))
+        return sp.Float(value, precision=prec)
+
+    def _latex(self, printer: Any) -> str:
+        h, count, samples = self.args
+        second = "^2" if count == 1 else r"\,h(z_2)"
+        return rf"\mathbb{{E}}_{{T={printer._print(samples)}}}\left[h(z_1){second}\right]_{{h(x)={printer._print(h)}}}"
+
+
+def expr(f: Function, power: int, count: int, samples: sp.Expr, gamma: sp.Expr, beta: sp.Expr) -> sp.Expr:
+    """E[h(z_1) h(z_2)] (count = 2) or E[h(z_1)^2] (count = 1) with h(z) = z^power f(gamma z + beta)."""
+    h = _composed(f, power, gamma, beta)
+    if h is None:
+        return SpherePair(x**power * f.expr.subs(x, gamma * x + beta), sp.Integer(count), samples)
+    pieces = _homogeneous_pieces(h)
+    if pieces is None:
+        return SpherePair(h.expr, sp.Integer(count), samples)
+    total = sp.S.Zero
+    for (d, left), (e, right) in product(pieces.items(), repeat=2):
+        both = kernel(left, right)
+        gaussian = both.centered_diagonal if count == 1 else both.centered
+        if gaussian is None:
+            return SpherePair(h.expr, sp.Integer(count), samples)
+        total += gaussian.subs({p: 1, c: -1 / (samples - 1)}) / radius_moment(d + e, samples)
+    return total
+
+
+def radius_moment(degree: int, samples: sp.Expr) -> sp.Expr:
+    """E (X/(T-1))^(degree/2), X chi-square with T - 1 degrees of freedom: what a Gaussian vector has over z."""
+    half = sp.Rational(degree, 2)
+    ratio = sp.gamma((samples - 1) / 2 + half) / sp.gamma((samples - 1) / 2)
+    return sp.gammasimp((2 / (samples - 1)) ** half * ratio)
+
+
+def _composed(f: Function, power: int, gamma: sp.Expr, beta: sp.Expr) -> Function | None:
+    """z^power f(gamma z + beta), None where the order of the kinks is not known."""
+    if f.breaks and not (gamma.is_positive and (beta == 0 or (gamma.is_number and beta.is_number))):
+        return None
+    branches = tuple(sp.expand(x**power * b.subs(x, gamma * x + beta)) for b in f.branches)
+    return Function(branches, tuple((t - beta) / gamma for t in f.breaks))
+
+
+def _homogeneous_pieces(h: Function) -> dict[int, Function] | None:
+    """h as a sum of functions with h(r z) = r^degree h(z) for r > 0, by degree; None if it is not one."""
+    if any(t != 0 for t in h.breaks) or not all(b.is_polynomial(x) for b in h.branches):
+        return None
+    degrees = {d for b in h.branches for (d,), _ in sp.Poly(b, x).terms()}
+    return {
+        d: Function(tuple(sp.Poly(b, x).coeff_monomial(x**d) * x**d for b in h.branches), h.breaks)
+        for d in degrees
+    }
+
+
+@cache
+def value(f: Function, power: int, count: int, samples: float, gamma: float, beta: float) -> float:
+    """The expectation of `expr` in float64."""
+    ends = tuple((t - beta) / gamma for t in features(tuple(float(b) for b in f.breaks)))
+    return _sphere_integral(lambda z: z**power * f(gamma * z + beta), ends, count, samples)
+
+
+def _integral(h: Function, count: int, samples: float) -> float:
+    return _sphere_integral(h, tuple(features(tuple(float(b) for b in h.breaks))), count, samples)
+
+
+def _sphere_integral(h: Any, ends: tuple[float, ...], count: int, samples: float) -> float:
+    if samples < 4:
+        raise ValueError(
+            f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples."
+        )
+    cut = np.array(ends)
+
+    def estimate(splits: int, rule: int) -> tuple[float, float]:
+        radius = np.sqrt(samples - 1)
+        first, weight = _nodes(np.array([0.0]), np.array([radius]), samples - 3, cut, splits, rule)
+        z, w = first[0], weight[0]
+        if count == 1:
+            terms = w * h(z) ** 2
+            return float(terms.sum()), float(np.abs(terms).sum())
+        # Given z_1, z_2 is spread about -z_1/(T-1) over a sphere of one dimension less.
+        correlation = -1 / (samples - 1)
+        reach = np.sqrt(1 - correlation**2) * np.sqrt(np.maximum(samples - 1 - z**2, 1e-300))
+        second, inner = _nodes(correlation * z, reach, samples - 4, cut, splits, rule)
+        terms = inner * h(second)
+        outer = w * h(z)
+        return float(outer @ terms.sum(axis=1)), float(np.abs(outer) @ np.abs(terms).sum(axis=1))
+
+    return certified(estimate)
+
+
+def _nodes(
+    center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, rule: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points center + reach cos(t) with weights proportional to sin(t)^power dt, summing to 1; one row per center."""
+    grid = np.linspace(-REACH, REACH, 17)
+    cosines = (np.concatenate([cut, grid])[None, :] - center[:, None]) / reach[:, None]
+    limit = np.minimum(1.0, REACH / reach)[:, None]
+    spread = np.clip(cosines, -limit, limit)
+    rows = np.sort(np.arccos(np.concatenate([-limit, spread, limit], axis=1)), axis=1)
+    for _ in range(splits):
+        rows = np.sort(np.concatenate([rows, (rows[:, 1:] + rows[:, :-1]) / 2], axis=1), axis=1)
+    points, weights = RULES[rule]
+    half, middle = (rows[:, 1:] - rows[:, :-1]) / 2, (rows[:, 1:] + rows[:, :-1]) / 2
+    angle = (middle[..., None] + half[..., None] * points).reshape(center.size, -1)
+    w = (half[..., None] * weights).reshape(center.size, -1) * np.sin(angle) ** power
+    return center[:, None] + reach[:, None] * np.cos(angle), w / w.sum(axis=1, keepdims=True)
