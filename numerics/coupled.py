@@ -15,9 +15,13 @@ from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer
 from numerics.sampling import Draw
 
+# Bytes of backward signals worked on at once: blocks beyond the caches and beyond what malloc recycles
+# are slower.
+BLOCK = 2**26
 
-def coupled_backward(draw: Draw, run: Forward, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(l, d f_r / d h^l) for l = L-2 down to 1 and the given R rows (1-d, index k*T + t): (S,M_l,T,R)."""
+
+def coupled_backward(draw: Draw, run: Forward, rows: range) -> Iterator[tuple[int, Tensor]]:
+    """(l, d f_r / d h^l) for l = L-2 down to 1 and the given R rows (index k*T + t): (S,M_l,T,R)."""
     at_u = top_signal(draw, run, rows)
     for number in range(len(run.layers) - 2, 0, -1):
         at_h = torch.bmm(draw.weights[number].mT, at_u.flatten(2)).unflatten(2, at_u.shape[2:])
@@ -26,15 +30,22 @@ def coupled_backward(draw: Draw, run: Forward, rows: Tensor) -> Iterator[tuple[i
             at_u = pull(run.layers[number - 1], at_h)
 
 
-def top_signal(draw: Draw, run: Forward, rows: Tensor) -> Tensor:
+def top_signal(draw: Draw, run: Forward, rows: range) -> Tensor:
     """d f_r / d u^{L-1}, (S,M,T,R): a_ri (delta_ts - 1/T - z_ti z_si / T) for r = (k,t)."""
     samples = run.outputs.shape[1]
     z, amplitude = _top_amplitude(draw, run)
-    z = z.mT
-    removed = torch.ones_like(z).unsqueeze(-1) + z.unsqueeze(-1) * z.unsqueeze(-2)
-    jacobian = torch.eye(samples, dtype=z.dtype, device=z.device) - removed / samples
-    own = jacobian[..., rows % samples]
-    return own.mul_(amplitude[:, rows].mT.unsqueeze(2))
+    z, amplitude = z.mT, amplitude[:, rows.start : rows.stop].mT.unsqueeze(2)
+    jacobian = (z.unsqueeze(-1) * z.unsqueeze(-2)).add_(1).div_(-samples)
+    jacobian.diagonal(dim1=-2, dim2=-1).add_(1)
+    result = z.new_empty(*jacobian.shape[:3], len(rows))
+    start = rows.start
+    while start < rows.stop:
+        stop = min(rows.stop, (start // samples + 1) * samples)  # one class
+        part = slice(start - rows.start, stop - rows.start)
+        own = jacobian[..., start % samples : start % samples + stop - start]
+        torch.mul(own, amplitude[..., part], out=result[..., part])
+        start = stop
+    return result
 
 
 def pull(layer: Layer, at_h: Tensor) -> Tensor:
@@ -51,19 +62,29 @@ def add_coupled_layers(g: Tensor, network: RandomNetwork, draw: Draw, run: Forwa
     _add_top_layer(g, network, draw, run)
     if len(run.layers) < 3:
         return
-    blocks = torch.arange(g.shape[1], device=g.device).split(_rows_within(memory, network, run))
     factors = [_factor(layer) for layer in run.layers[:-2]]
-    for number, rows in enumerate(blocks):
-        own = _features(network, draw, run, factors, rows)
-        for other_rows in blocks[: number + 1]:
-            same = other_rows is rows
-            other = own if same else _features(network, draw, run, factors, other_rows)
-            first, second = slice(rows[0], rows[-1] + 1), slice(other_rows[0], other_rows[-1] + 1)
-            for a, b in zip(own, other, strict=True):
-                block = torch.bmm(a.mT, b)
-                g[:, first, second] += block
-                if not same:
-                    g[:, second, first] += block.mT
+
+    def features(rows: range) -> list[Tensor]:
+        return _features(network, draw, run, factors, rows)
+
+    def add(rows: range, other: range, own: list[Tensor], others: list[Tensor]) -> None:
+        for a, b in zip(own, others, strict=True):
+            block = torch.bmm(a.mT, b)
+            g[:, rows.start : rows.stop, other.start : other.stop] += block
+            if other != rows:
+                g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
+
+    blocks, keep = _plan(memory, network, run)
+    for start in range(0, len(blocks), keep):
+        kept: dict[range, list[Tensor]] = {}
+        for rows in blocks[start : start + keep]:
+            kept[rows] = features(rows)
+            for other, others in kept.items():
+                add(rows, other, kept[rows], others)
+        for other in blocks[:start]:
+            others = features(other)
+            for rows, own in kept.items():
+                add(rows, other, own, others)
 
 
 def _top_amplitude(draw: Draw, run: Forward) -> tuple[Tensor, Tensor]:
@@ -128,7 +149,7 @@ def _root(kernel: Tensor) -> Tensor:
 
 
 def _features(
-    network: RandomNetwork, draw: Draw, run: Forward, factors: list[Tensor], rows: Tensor
+    network: RandomNetwork, draw: Draw, run: Forward, factors: list[Tensor], rows: range
 ) -> list[Tensor]:
     """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to these rows."""
     features = []
@@ -144,11 +165,16 @@ def _features(
     return features
 
 
-def _rows_within(memory: int, network: RandomNetwork, run: Forward) -> int:
-    """How many rows keep two blocks' features and the signals of one within ``memory`` bytes; at least
-    one.
+def _plan(memory: int, network: RandomNetwork, run: Forward) -> tuple[list[range], int]:
+    """Blocks of rows to work on at once, and of how many blocks to keep the features within ``memory`` bytes.
+
+    Features of blocks that are not kept are computed again, once per group of kept ones.
     """
-    seeds, samples, _ = run.outputs.shape
+    seeds, samples, outputs = run.outputs.shape
     hidden = network.widths[1:-1]
-    numbers = seeds * samples * (2 * sum(hidden[:-1]) + 2 * max(hidden))
-    return max(1, memory // (numbers * run.outputs.element_size()))
+    unit = seeds * samples * run.outputs.element_size()
+    kept, working = unit * sum(hidden[:-1]), unit * (2 * max(hidden) + sum(hidden[:-1]))
+    size = max(1, min(memory // 2, BLOCK) // working)
+    keep = max(1, (memory - size * working) // (size * kept))
+    rows = outputs * samples
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)], keep

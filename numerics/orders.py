@@ -69,7 +69,7 @@ def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
     c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
     c_1 = torch.zeros_like(c_i)
     for k in range(outputs):
-        rows = torch.arange(k * samples, (k + 1) * samples, device=c_i.device)
+        rows = range(k * samples, (k + 1) * samples)
         signals = {len(run.layers) - 1: top_signal(draw, run, rows)}
         signals |= {n: pull(run.layers[n - 1], at_h) for n, at_h in coupled_backward(draw, run, rows)}
         for number, at_u in signals.items():
