@@ -1,115 +1,180 @@
-"""Contributions to the dual matrix under hidden batch normalization, where an output reaches every sample.
+"""Hidden batch normalization: an output reaches every sample through the batch statistics.
 
-Row r = (k,t) then has a backward signal delta_r(s,i) at each sample s, and a weight matrix contributes
-sum_{s,s'} (H H^T)_{ss'} delta_r(s) . delta_r'(s').
+Row r = (k,t) then has a backward signal delta_r(i,s) at each sample s, and a weight matrix contributes
+sum_{s,s'} (H H^T)_{ss'} sum_i delta_r(i,s) delta_r'(i,s') to the dual matrix. Signals have the layout
+(S, units, samples, rows): a layer is then one product of W^T with an M x (T R) matrix, and what a unit
+does to its own signal (slope, normalization, square root of H H^T) is one T x T matrix per unit.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from numerics.network import RandomNetwork
-from numerics.passes import Forward, Layer, coupled_backward
+from numerics.passes import Forward, Layer
 from numerics.sampling import Draw
+
+# Bytes of backward signals worked on at once: blocks beyond the caches and beyond what malloc recycles
+# are slower.
+BLOCK = 2**26
+
+
+def coupled_backward(draw: Draw, run: Forward, rows: range) -> Iterator[tuple[int, Tensor]]:
+    """(l, d f_r / d h^l) for l = L-2 down to 1 and the given R rows (index k*T + t): (S,M_l,T,R)."""
+    at_u = top_signal(draw, run, rows)
+    for number in range(len(run.layers) - 2, 0, -1):
+        at_h = torch.bmm(draw.weights[number].mT, at_u.flatten(2)).unflatten(2, at_u.shape[2:])
+        yield number, at_h
+        if number > 1:
+            at_u = pull(run.layers[number - 1], at_h)
+
+
+def top_signal(draw: Draw, run: Forward, rows: range) -> Tensor:
+    """d f_r / d u^{L-1}, (S,M,T,R): a_ri (delta_ts - 1/T - z_ti z_si / T) for r = (k,t)."""
+    samples = run.outputs.shape[1]
+    z, amplitude = _top_amplitude(draw, run)
+    z, amplitude = z.mT, amplitude[:, rows.start : rows.stop].mT.unsqueeze(2)
+    jacobian = (z.unsqueeze(-1) * z.unsqueeze(-2)).add_(1).div_(-samples)
+    jacobian.diagonal(dim1=-2, dim2=-1).add_(1)
+    result = z.new_empty(*jacobian.shape[:3], len(rows))
+    start = rows.start
+    while start < rows.stop:
+        stop = min(rows.stop, (start // samples + 1) * samples)  # one class
+        part = slice(start - rows.start, stop - rows.start)
+        own = jacobian[..., start % samples : start % samples + stop - start]
+        torch.mul(own, amplitude[..., part], out=result[..., part])
+        start = stop
+    return result
+
+
+def pull(layer: Layer, at_h: Tensor) -> Tensor:
+    """d f_r / d u^l from d f_r / d h^l, both (S,M_l,T,R)."""
+    assert layer.slope is not None
+    assert layer.derivative is not None
+    return layer.derivative.units_first()(at_h * layer.slope.mT.unsqueeze(-1))
 
 
 def add_coupled_layers(g: Tensor, network: RandomNetwork, draw: Draw, run: Forward, memory: int) -> None:
-    """Add the hidden layers' contributions to g (S, C*T, C*T) in place, before the last normalization,
-    without 1/T.
+    """Add the hidden layers' contributions to g (S, C*T, C*T) in place, before the last normalization and
+    1/T.
     """
     _add_top_layer(g, network, draw, run)
     if len(run.layers) < 3:
         return
-    blocks = torch.arange(g.shape[1], device=g.device).split(_rows_within(memory, network, run))
     factors = [_factor(layer) for layer in run.layers[:-2]]
-    for number, rows in enumerate(blocks):
-        own = _features(network, draw, run, factors, rows)
-        for other_rows in blocks[: number + 1]:
-            same = other_rows is rows
-            other = own if same else _features(network, draw, run, factors, other_rows)
-            block = torch.bmm(torch.cat(own, 2), torch.cat(other, 2).mT)
-            first, second = slice(rows[0], rows[-1] + 1), slice(other_rows[0], other_rows[-1] + 1)
-            g[:, first, second] += block
-            if not same:
-                g[:, second, first] += block.mT
+
+    def features(rows: range) -> list[Tensor]:
+        return _features(network, draw, run, factors, rows)
+
+    def add(rows: range, other: range, own: list[Tensor], others: list[Tensor]) -> None:
+        for a, b in zip(own, others, strict=True):
+            block = torch.bmm(a.mT, b)
+            g[:, rows.start : rows.stop, other.start : other.stop] += block
+            if other != rows:
+                g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
+
+    blocks, keep = _plan(memory, network, run)
+    for start in range(0, len(blocks), keep):
+        kept: dict[range, list[Tensor]] = {}
+        for rows in blocks[start : start + keep]:
+            kept[rows] = features(rows)
+            for other, others in kept.items():
+                add(rows, other, kept[rows], others)
+        for other in blocks[:start]:
+            others = features(other)
+            for rows, own in kept.items():
+                add(rows, other, own, others)
 
 
-def _add_top_layer(g: Tensor, network: RandomNetwork, draw: Draw, run: Forward) -> None:
-    """Layer L-1 in closed form: its signal is delta_r(s,i) = a_r,i (delta_ts - 1/T - z_ti z_si / T) for r
-    = (k,t).
-
-    With K the centered H H^T, y = K z and q_i = z_i^T K z_i / T, the contribution of unit i to samples
-    (t,t') is a_ti a_t'i (K_tt' - z_ti y_t'i/T - y_ti z_t'i/T + z_ti q_i z_t'i/T): products of (C T) x M
-    matrices only.
-    """
-    seeds, samples, outputs = run.outputs.shape
+def _top_amplitude(draw: Draw, run: Forward) -> tuple[Tensor, Tensor]:
+    """z of layer L-1 (S,T,M), and a_ri = W^L_ki phi'_ti gamma/sd_i (S, C*T, M)."""
     layer = run.layers[-2]
     assert layer.slope is not None
     assert layer.derivative is not None
-    derivative = layer.derivative
-    assert derivative.z is not None
-    assert derivative.gain is not None
-    z = derivative.z
+    assert layer.derivative.z is not None
+    assert layer.derivative.gain is not None
+    own = (layer.slope * layer.derivative.gain).unsqueeze(1)
+    return layer.derivative.z, (draw.weights[-1].unsqueeze(2) * own).flatten(1, 2)
+
+
+def _add_top_layer(g: Tensor, network: RandomNetwork, draw: Draw, run: Forward) -> None:
+    """Layer L-1 in closed form: products of (C T) x M matrices only.
+
+    With K the centered H H^T, y = K z and q_i = z_i^T K z_i / T, unit i contributes to samples (t,t')
+    a_ti a_t'i (K_tt' - z_ti y_t'i/T - y_ti z_t'i/T + z_ti q_i z_t'i/T).
+    """
+    samples, outputs = run.outputs.shape[1:]
+    layer = run.layers[-2]
+    z, a = _top_amplitude(draw, run)
     h = layer.inputs - layer.inputs.mean(1, keepdim=True)
     kernel = torch.bmm(h, h.mT)
     y = torch.bmm(kernel, z)
     y = (y - 0.5 * z * (z * y).mean(1, keepdim=True)) / samples
-    at_y = draw.weights[-1].unsqueeze(2) * layer.slope.unsqueeze(1)
-    a = at_y * derivative.gain.unsqueeze(1)
-    rows = a.flatten(1, 2)
-    g.view(seeds, outputs, samples, outputs, samples).add_(
-        torch.bmm(rows, rows.mT).view(seeds, outputs, samples, outputs, samples) * kernel[:, None, :, None]
-    )
-    cross = torch.bmm((a * z.unsqueeze(1)).flatten(1, 2), (a * y.unsqueeze(1)).flatten(1, 2).mT)
+    g += torch.bmm(a, a.mT).mul_(kernel.repeat(1, outputs, outputs))
+    cross = torch.bmm(a * z.repeat(1, outputs, 1), (a * y.repeat(1, outputs, 1)).mT)
     g -= cross
     g -= cross.mT
     if network.affine:
-        for rows in (at_y.flatten(1, 2), (at_y * z.unsqueeze(1)).flatten(1, 2)):
+        assert layer.slope is not None
+        at_y = (draw.weights[-1].unsqueeze(2) * layer.slope.unsqueeze(1)).flatten(1, 2)
+        for rows in (at_y, at_y * z.repeat(1, outputs, 1)):
             g += torch.bmm(rows, rows.mT)
 
 
 def _factor(layer: Layer) -> Tensor:
-    """Q with Q Q^T = H H^T on signals that sum to zero over samples, with as few columns as can be:
-    (S,T,min(T,M)).
+    """Per unit R_i with R_i^T R_i = (d u_i/d h_i)^T H H^T (d u_i/d h_i): (S,M_l,q,T), q = min(T, M_{l-1}).
 
-    Batch normalization removes constants over samples, so the inputs may be centered and biases
-    contribute nothing.
+    H is centered, which the normalization does anyway; so constants, and biases with them, contribute
+    nothing. q is the smaller of two ways to write H H^T as a square: H itself, where R delta is the
+    weight gradient of unit i, or the symmetric root of H H^T.
     """
+    assert layer.slope is not None
+    assert layer.derivative is not None
+    assert layer.derivative.z is not None
+    assert layer.derivative.gain is not None
     h = layer.inputs - layer.inputs.mean(1, keepdim=True)
-    if h.shape[2] <= h.shape[1]:
-        return h
-    kernel = torch.bmm(h, h.mT)
-    finite = kernel.isfinite().all(-1).all(-1)
-    values, vectors = torch.linalg.eigh(kernel.where(finite[:, None, None], 0.0))
-    factor = vectors * values.clamp(min=0).sqrt().unsqueeze(1)
-    return factor.where(finite[:, None, None], float("nan"))
+    root = h.mT if h.shape[2] <= h.shape[1] else _root(torch.bmm(h, h.mT))
+    z = layer.derivative.z.mT
+    removed = (z @ root.mT).unsqueeze(-1) * z.unsqueeze(-2) / h.shape[1]
+    unit = layer.slope.mT * layer.derivative.gain.mT
+    return (root.unsqueeze(1) - removed).mul_(unit.unsqueeze(-2))
+
+
+def _root(kernel: Tensor) -> Tensor:
+    """A matrix R with R^T R = kernel; nan where the kernel is not finite, which LAPACK would refuse."""
+    finite = kernel.isfinite().all(-1).all(-1)[:, None, None]
+    values, vectors = torch.linalg.eigh(kernel.where(finite, 0.0))
+    return (vectors * values.clamp(min=0).sqrt().unsqueeze(1)).mT.where(finite, float("nan"))
 
 
 def _features(
-    network: RandomNetwork, draw: Draw, run: Forward, factors: list[Tensor], rows: Tensor
+    network: RandomNetwork, draw: Draw, run: Forward, factors: list[Tensor], rows: range
 ) -> list[Tensor]:
-    """Matrices X of shape (S, rows, any) such that sum X X^T is the contribution of layers 1..L-2 to
-    these rows.
-    """
+    """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to these rows."""
     features = []
-    for signal in coupled_backward(draw, run, rows):
-        if signal.layer == len(run.layers) - 1:
-            continue
-        # (S, rows*M, T) @ (S, T, Q): the weight gradient itself, or its square root's share when M > T.
-        features.append((factors[signal.layer - 1].mT.unsqueeze(1) @ signal.at_u).flatten(2))
+    for number, at_h in coupled_backward(draw, run, rows):
+        features.append((factors[number - 1] @ at_h).flatten(1, 2))
         if network.affine:
-            layer = run.layers[signal.layer - 1]
+            layer = run.layers[number - 1]
+            assert layer.slope is not None
             assert layer.derivative is not None
             assert layer.derivative.z is not None
-            features.append(signal.at_y.sum(2))
-            features.append((signal.at_y * layer.derivative.z.unsqueeze(1)).sum(2))
+            for weight in (layer.slope, layer.slope * layer.derivative.z):
+                features.append((weight.mT.unsqueeze(2) @ at_h).squeeze(2))
     return features
 
 
-def _rows_within(memory: int, network: RandomNetwork, run: Forward) -> int:
-    """How many rows keep two blocks' features and the signals of one within ``memory`` bytes; at least
-    one.
+def _plan(memory: int, network: RandomNetwork, run: Forward) -> tuple[list[range], int]:
+    """Blocks of rows to work on at once, and of how many blocks to keep the features within ``memory`` bytes.
+
+    Features of blocks that are not kept are computed again, once per group of kept ones.
     """
-    seeds, samples, _ = run.outputs.shape
+    seeds, samples, outputs = run.outputs.shape
     hidden = network.widths[1:-1]
-    numbers = seeds * samples * (2 * sum(hidden[:-1]) + 4 * max(hidden))
-    return max(1, memory // (numbers * run.outputs.element_size()))
+    unit = seeds * samples * run.outputs.element_size()
+    kept, working = unit * sum(hidden[:-1]), unit * (2 * max(hidden) + sum(hidden[:-1]))
+    size = max(1, min(memory // 2, BLOCK) // working)
+    keep = max(1, (memory - size * working) // (size * kept))
+    rows = outputs * samples
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)], keep

@@ -8,6 +8,7 @@ forward mode alike.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 HIDDEN_NORMALIZATIONS = ("none", "layer", "batch")
@@ -42,6 +43,13 @@ class Derivative:
         gain = None if self.gain is None else self.gain.unsqueeze(dim)
         return Derivative(self.axis, z, gain)
 
+    def units_first(self) -> "Derivative":
+        """The same Jacobian for signals of layout (units, samples, rows); for normalization over samples."""
+        assert self.axis == SAMPLES
+        assert self.z is not None
+        assert self.gain is not None
+        return Derivative(SAMPLES, self.z.mT.unsqueeze(-1), self.gain.mT.unsqueeze(-1))
+
 
 def normalize(name: str, u: Tensor, gamma: float, beta: float) -> tuple[Tensor, Derivative | None]:
     """The normalized signal and its derivative (None for the identity).
@@ -58,5 +66,8 @@ def normalize(name: str, u: Tensor, gamma: float, beta: float) -> tuple[Tensor, 
     if name == "mean":
         return centered, Derivative(axis)
     sd = centered.square().mean(axis, keepdim=True).sqrt()
+    # A constant signal leaves rounding errors of its mean, which must not be taken for a signal.
+    rounding = 8 * torch.finfo(u.dtype).eps * u.abs().amax(axis, keepdim=True)
+    sd = sd.where(sd > rounding, float("nan"))
     z = centered / sd
     return gamma * z + beta, Derivative(axis, z, gamma / sd)

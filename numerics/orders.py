@@ -15,8 +15,9 @@ along the all-ones direction.
 import torch
 from torch import Tensor
 
+from numerics.coupled import coupled_backward, pull, top_signal
 from numerics.network import RandomNetwork
-from numerics.passes import Forward, backward, coupled_backward
+from numerics.passes import Forward, backward
 from numerics.sampling import Draw
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
@@ -65,16 +66,17 @@ def backward_orders(network: RandomNetwork, draw: Draw, run: Forward) -> dict[st
 def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
     """c_I, c_1 of shape (S, L-1), l = 1..L-1, for networks with hidden batch normalization."""
     seeds, samples, outputs = run.outputs.shape
-    depth = len(run.layers)
-    c_i = run.outputs.new_zeros(seeds, depth - 1)
-    c_1 = run.outputs.new_zeros(seeds, depth - 1)
+    c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
+    c_1 = torch.zeros_like(c_i)
     for k in range(outputs):
-        rows = torch.arange(k * samples, (k + 1) * samples, device=c_1.device)
-        for signal in coupled_backward(draw, run, rows):
-            scale = 1 / (outputs * (samples - 1))
-            c_i[:, signal.layer - 1] += scale * signal.at_u.square().sum((1, 2, 3))
-            c_1[:, signal.layer - 1] += scale * signal.at_u.sum(1).square().sum((1, 2))
-    return {"c_I": c_i, "c_1": c_1}
+        rows = range(k * samples, (k + 1) * samples)
+        signals = {len(run.layers) - 1: top_signal(draw, run, rows)}
+        signals |= {n: pull(run.layers[n - 1], at_h) for n, at_h in coupled_backward(draw, run, rows)}
+        for number, at_u in signals.items():
+            c_i[:, number - 1] += at_u.square().sum((1, 2, 3))
+            c_1[:, number - 1] += at_u.sum(3).square().sum((1, 2))
+    scale = 1 / (outputs * (samples - 1))
+    return {"c_I": scale * c_i, "c_1": scale * c_1}
 
 
 def _overlaps(h: Tensor) -> tuple[Tensor, Tensor]:

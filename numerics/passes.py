@@ -52,11 +52,10 @@ def forward(network: RandomNetwork, draw: Draw) -> Forward:
 
 @dataclass(frozen=True)
 class Signal:
-    """Backward signals of hidden layer l for a set of R rows (k,t), derivatives of the output before the
-    last normalization.
+    """Backward signals of hidden layer l for the R = C*T rows (k,t), where samples do not couple.
 
-    at_y: d f_r / d y^l, y the normalized pre-activation; at_u: d f_r / d u^l. Shape (S,R,M_l) where
-    samples do not couple (row (k,t) reaches sample t only), (S,R,T,M_l) under hidden batch normalization.
+    at_y: d f_k(t) / d y^l(t), y the normalized pre-activation; at_u: d f_k(t) / d u^l(t); f before the last
+    normalization. Shape (S,R,M_l).
     """
 
     layer: int
@@ -80,26 +79,3 @@ def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
         if number > 1:
             signal = torch.bmm(at_u.view(seeds, rows, width), draw.weights[number - 1])
             signal = signal.view(seeds, outputs, samples, -1)
-
-
-def coupled_backward(draw: Draw, run: Forward, rows: Tensor) -> Iterator[Signal]:
-    """Signals of layers L-1 down to 1 for the given rows (1-d, index k*T + t), samples coupled by batch
-    statistics.
-    """
-    seeds, samples, _ = run.outputs.shape
-    count = len(rows)
-    top = run.layers[-2]
-    assert top.slope is not None
-    signal = torch.zeros(seeds, count, samples, top.u.shape[-1], dtype=top.u.dtype, device=top.u.device)
-    classes, own = rows // samples, rows % samples
-    signal[:, torch.arange(count, device=rows.device), own] = draw.weights[-1][:, classes]
-    for number in range(len(run.layers) - 1, 0, -1):
-        layer = run.layers[number - 1]
-        assert layer.slope is not None
-        assert layer.derivative is not None
-        at_y = signal * layer.slope.unsqueeze(1)
-        at_u = layer.derivative.unsqueeze(1)(at_y)
-        yield Signal(number, at_y, at_u)
-        if number > 1:
-            weight = draw.weights[number - 1]
-            signal = torch.bmm(at_u.view(seeds, count * samples, -1), weight).view(seeds, count, samples, -1)
