@@ -66,6 +66,7 @@ def predict(
         for k in dict.fromkeys(conditions)
         if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
     )
+    formula = formula.subs(last_gamma, net.last_gamma)
     return Prediction(quantity, net, samples, formula, relation, held, _source(net, quantity, samples))
 
 

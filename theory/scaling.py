@@ -18,6 +18,9 @@ def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
         return top, sp.Max(*(k for e, k in parts if e == top))
     if not expr.has(large):
         return sp.S.Zero, expr
+    if isinstance(expr, sp.Pow) and not expr.exp.has(large):
+        exponent, coefficient = leading(sp.factor(expr.base), large)
+        return exponent * expr.exp, coefficient**expr.exp
     expr = sp.factor(expr)
     exponent = sp.limit(sp.cancel(large * sp.diff(expr, large) / expr), large, sp.oo)
     if not exponent.is_number:

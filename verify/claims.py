@@ -72,8 +72,11 @@ class Claim:
         return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Where it is measured: one doubling more where one correction more has to be told apart."""
-        return WIDTHS if self.powers(setting) == SMOOTH else (*WIDTHS, 2 * WIDTHS[-1])
+        """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
+        samples in proportion to the width make large widths dear."""
+        if self.powers(setting) == SMOOTH:
+            return WIDTHS
+        return (*WIDTHS, 2 * WIDTHS[-1]) if setting.rho is None else (WIDTHS[0] // 2, *WIDTHS)
 
     def prediction(self, setting: Setting) -> theory.Prediction:
         """What the theory says for this setting."""
@@ -174,11 +177,13 @@ GROWTH = [
         replace(
             _growth, id=f"growth.last_{last}_{side}", last=last, quantity=f"lambda_max_{side}",
             statement=f"T = M/rho, {words} in the last layer: {text}",
-            given=("Q1" if side == "lower" else "Q2",) if last == "batch" else (),
-            formula=rf"\rho \alpha (\kappa_1 - \kappa_2) {q1} \le \lambda_{{\max}}" if side == "lower"
+            given=() if last == "mean" else ("Q1", "Q2") if side == "lower" else ("Q2",),
+            formula=rf"\rho \alpha (\kappa_1 - \kappa_2) {factor} \le \lambda_{{\max}}" if side == "lower"
             else rf"\lambda_{{\max}} \le \sqrt{{C \alpha^2 \rho (\kappa_1 - \kappa_2)^2 {q2} M}}",
         )
-        for last, words, q1, q2 in (("mean", "mean subtraction", "", ""), ("batch", "batch normalization", "Q_1", "Q_2"))
+        for last, words, factor, q2 in (
+            ("mean", "mean subtraction", "", ""), ("batch", "batch normalization", "Q_2 / Q_1", "Q_2"),
+        )
         for side, text in (("lower", "the largest eigenvalue is at least a constant"),
                            ("upper", "the largest eigenvalue grows no faster than the square root of M"))
     ),

@@ -130,9 +130,12 @@ class Setting:
         )
 
     def values(self, width: int) -> dict[str, float]:
-        """Numbers for the symbols that the wide network leaves open: M, C, T and rho."""
+        """Numbers for the symbols that the wide network leaves open: M, C, T, and for T = M/rho also rho and c_2.
+
+        c_2 >= 0 is the unknown constant of the upper bound on lambda_max; the bound is tested at its strictest, 0.
+        """
         values = {"M": float(width), "C": float(self.classes), "T": float(self.samples_at(width))}
-        return values if self.rho is None else {**values, "rho": self.rho}
+        return values if self.rho is None else {**values, "rho": self.rho, "c_2": 0.0}
 
     def seed(self, width: int, block: str, replicate: int) -> int:
         """Seed of one draw: a hash of what it is drawn for, so that nobody can choose a lucky one."""
