@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 from numerics.activations import Activation, Elementwise, resolve_activation
@@ -75,6 +75,10 @@ class RandomNetwork:
                 "Jacobian that is zero; use C >= 3"
             )
         _ = self.phi  # an unknown or unusable activation is refused here, not at the first measurement
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickled by its fields alone: what is cached holds functions that do not travel between processes."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def phi(self) -> Activation:

@@ -109,14 +109,14 @@ def _finite(name: str, value: Value) -> sp.Expr:
 def _positive(name: str, value: Value) -> sp.Expr:
     expr = _finite(name, value)
     if expr.is_positive is False:
-        raise ValueError(f"{name} = {value} has to be positive.")
+        raise ValueError(f"{name} = {value}: it must be positive, or no signal passes. Give a value > 0.")
     return expr
 
 
 def _nonnegative(name: str, value: Value) -> sp.Expr:
     expr = _finite(name, value)
     if expr.is_negative:
-        raise ValueError(f"{name} = {value} is negative; a variance is at least 0.")
+        raise ValueError(f"{name} = {value}: a variance is not negative. Give a value >= 0.")
     return expr
 
 

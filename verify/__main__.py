@@ -4,5 +4,6 @@ import sys
 
 from verify.cli import main
 
-sys.argv.insert(1, "verify")
-main()
+if __name__ == "__main__":  # worker processes import this file too
+    sys.argv.insert(1, "verify")
+    main()

@@ -17,7 +17,7 @@ from verify.statistics import Array, Finding, Outcome, Rule, plan, settle
 # predicted(width, draws) -> the number that the theory states at this width (per draw where it depends on it)
 Predictor = Callable[[int, dict[str, Array]], Array | float]
 
-PILOT = 32
+PILOT = 20
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,12 @@ class Verdict:
     predicted: the predicted number at the largest width (mean over draws where it depends on them).
     finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
     counts: draws per width in the first look; look number i uses 2^(i-1) times as many.
+    effort: what the verdict was allowed to cost and how often it may be wrong.
     """
 
     claim: Claim
     setting: Setting
+    effort: Effort
     rule: Rule
     predicted: float
     finding: Finding
@@ -96,12 +98,12 @@ class Verdict:
 
 def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts: Sequence[int]) -> list[Array]:
     """measured / predicted at every width of the claim, one value per draw."""
-    out = []
-    for width, n in zip(claim.widths(draws.setting), counts, strict=True):
-        measured = draws.take(block, width, n)
-        with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
-            out.append(np.asarray(measured[claim.measured] / predicted(width, measured), dtype=float))
-    return out
+    taken = draws.take(block, dict(zip(claim.widths(draws.setting), counts, strict=True)))
+    with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
+        return [
+            np.asarray(measured[claim.measured] / predicted(width, measured), dtype=float)
+            for width, measured in taken.items()
+        ]
 
 
 def predictor(claim: Claim, setting: Setting) -> Predictor:
@@ -150,5 +152,5 @@ def decide(
         claim.widths(draws.setting), counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
     )
     last = claim.widths(draws.setting)[-1]
-    at_end = predicted(last, draws.take("main", last, counts[-1]))
-    return Verdict(claim, draws.setting, rule, float(np.mean(at_end)), finding, looks, counts)
+    at_end = predicted(last, draws.take("main", {last: counts[-1]})[last])
+    return Verdict(claim, draws.setting, effort, rule, float(np.mean(at_end)), finding, looks, counts)

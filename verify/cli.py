@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from verify import report, suite
+from verify import draws, plots, report, suite
 from verify.check import Effort, Verdict
-from verify.claims import CLAIMS
-from verify.draws import Draws
+from verify.claims import CLAIMS, Claim
+from verify.controls import Kill, challenge
 from verify.setting import Setting
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -23,6 +24,47 @@ err = Console(stderr=True)
 # The first look of --quick may cost this much per claim, and is doubled once; see draws.cost.
 QUICK = Effort(error_rate=0.01, looks=2, budget=6e8)
 FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
+
+Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
+Activations = Annotated[list[str] | None, typer.Option("--activation", help="activations to test them with")]
+SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
+Device = Annotated[str, typer.Option(help="cpu or cuda")]
+
+
+class Watch(Progress):
+    """What is being tested and measured now, on standard error; it makes the draws and so sees them all."""
+
+    def __init__(self, total: int, seed_block: int, device: str) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        super().__init__(*columns, TimeElapsedColumn(), console=err, transient=True)
+        self._total = self.add_task("claims", total=total)
+        self._now = self.add_task("", total=None)
+        self._seed_block, self._device = seed_block, device
+        self._pool = draws.workers() if device == "cpu" else None
+        self.drawn: list[draws.Draws] = []
+
+    def case(self, case: suite.Case) -> None:
+        self.update(self._total, description=case.claim.id, advance=1)
+
+    def say(self, text: str) -> None:
+        self.update(self._now, description=text)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def draws(self, setting: Setting, quantities: set[str]) -> draws.Draws:
+        made = draws.Draws(
+            setting,
+            quantities,
+            seed_block=self._seed_block,
+            device=self._device,
+            pool=self._pool,
+            progress=self.say,
+        )
+        self.drawn.append(made)
+        return made
 
 
 @app.callback()
@@ -39,64 +81,72 @@ def claims() -> None:
 
 @app.command()
 def verify(
-    claim: Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")] = None,
-    activation: Annotated[list[str] | None, typer.Option(help="activations to test them with")] = None,
+    claim: Claims = None,
+    activation: Activations = None,
     quick: Annotated[bool, typer.Option("--quick", help="about two minutes on 2 cores")] = False,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
-    seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    seed_block: SeedBlock = 0,
+    device: Device = "cpu",
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
-    unknown = sorted(set(claim or ()) - set(CLAIMS))
-    if unknown:
-        raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them")
     if json is not None and not json.parent.is_dir():
         raise ValueError(f"--json {json}: the folder {json.parent} does not exist; make it first")
     base = QUICK if quick else FULL
     effort = Effort(eps, base.error_rate, base.looks, base.budget)
-    todo = suite.cases([CLAIMS[c] for c in claim or CLAIMS], activation or suite.ACTIVATIONS)
+    todo = suite.cases(_named(claim), activation or suite.ACTIVATIONS)
     verdicts: list[Verdict] = []
-    drawn: dict[Setting, Draws] = {}
     interrupted = False
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as progress:
-        total = progress.add_task("claims", total=len(todo))
-        now = progress.add_task("", total=None)
-
-        def make_draws(setting: Setting, quantities: set[str]) -> Draws:
-            drawn[setting] = Draws(
-                setting,
-                quantities,
-                seed_block=seed_block,
-                device=device,
-                progress=lambda text: progress.update(now, description=text),
-            )
-            return drawn[setting]
-
+    with Watch(len(todo), seed_block, device) as watch:
         try:
-            for verdict in suite.run(
-                todo, effort, make_draws, lambda c: progress.update(total, description=c.claim.id)
-            ):
-                verdicts.append(verdict)
-                progress.advance(total)
+            verdicts.extend(verdict for verdict, _ in suite.run(todo, effort, watch.draws, watch.case))
         except KeyboardInterrupt:
             interrupted = True
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
     if json is not None:
-        report.write_record(json, verdicts, list(drawn.values()), effort)
+        report.write_record(json, verdicts, watch.drawn, effort)
         out.print(f"complete record: {json}", highlight=False)
     if interrupted:
         err.print(f"interrupted: {len(todo) - len(verdicts)} of {len(todo)} cases not tested")
         raise typer.Exit(130)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
+
+
+@app.command()
+def controls(
+    claim: Claims = None, activation: Activations = None, seed_block: SeedBlock = 0, device: Device = "cpu"
+) -> None:
+    """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed."""
+    todo = suite.cases(_named(claim), activation or suite.ACTIVATIONS)
+    attacks: list[tuple[Verdict, Sequence[Kill]]] = []
+    with Watch(len(todo), seed_block, device) as watch:
+        for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
+            attacks.append((verdict, challenge(verdict, drawn)))
+    out.print(report.kill_table(attacks))
+    out.print(report.kill_summary(attacks), highlight=False, markup=False)
+    raise typer.Exit(1 if any(kill.survived for _, kills in attacks for kill in kills) else 0)
+
+
+@app.command()
+def plot(
+    file: Annotated[Path, typer.Argument(help="picture to write, .svg or .png")],
+    activation: Annotated[str, typer.Option(help="activation of the networks")] = "relu",
+    networks: Annotated[int, typer.Option(help="networks per point", min=3)] = 20,
+) -> None:
+    """Draw lambda_max against the width: no normalization, mean subtraction, batch normalization at the end."""
+    if file.suffix not in (".svg", ".png"):
+        raise ValueError(f"picture {file}: only .svg and .png are written; choose one of the two")
+    with Watch(0, 0, "cpu") as watch:
+        plots.sharpness(file, Setting(activation, samples=10), networks, watch.draws)
+    out.print(f"wrote {file}", highlight=False)
+
+
+def _named(ids: list[str] | None) -> list[Claim]:
+    unknown = sorted(set(ids or ()) - set(CLAIMS))
+    if unknown:
+        raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them")
+    return [CLAIMS[i] for i in ids or CLAIMS]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import sympy as sp
 
 import theory
 from theory.symbols import T, kappa1, kappa2
-from verify.check import PILOT, Effort, Predictor, Verdict, decide, evaluator, predictor
+from verify.check import PILOT, Predictor, Verdict, decide, evaluator, predictor
 from verify.claims import Claim
 from verify.draws import Draws
 from verify.setting import Setting
@@ -113,9 +113,7 @@ WRONG_BOUNDS = {
         WrongTheory("M^+1/2", "the lower bound grows like the square root of M", _power(0.5)),
         WrongTheory("x10", "the lower bound is ten times too large", _scaled(10.0)),
     ),
-    "at most": (
-        WrongTheory("M^-1", "the upper bound shrinks like the square root of 1/M", _power(-1.0)),
-    ),
+    "at most": (WrongTheory("M^-1", "the upper bound shrinks like the square root of 1/M", _power(-1.0)),),
 }
 
 
@@ -132,13 +130,13 @@ class Kill:
         return self.verdict is not None and self.verdict.status == "AGREE"
 
 
-def challenge(right: Verdict, draws: Draws, effort: Effort) -> list[Kill]:
+def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     """Every wrong theory that can be made of a claim, judged on the draws that the right one was judged on.
 
     A mistake that moves the prediction by less than eps at every width is listed, not judged: no rule that calls
     eps agreement can refuse it.
     """
-    claim, kills = right.claim, []
+    claim, effort, kills = right.claim, right.effort, []
     for wrong in WRONG_BOUNDS.get(right.rule.relation, WRONG_THEORIES):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
@@ -150,8 +148,7 @@ def challenge(right: Verdict, draws: Draws, effort: Effort) -> list[Kill]:
 
 def _within_eps(claim: Claim, draws: Draws, predicted: Predictor, eps: float) -> bool:
     right = predictor(claim, draws.setting)
-    for width in claim.widths(draws.setting):
-        measured = draws.take("main", width, PILOT)
+    for width, measured in draws.take("main", dict.fromkeys(claim.widths(draws.setting), PILOT)).items():
         moved = np.mean(predicted(width, measured)) / np.mean(right(width, measured))
         if not 1 / (1 + eps) < moved < 1 + eps:
             return False

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 import numpy as np
+import torch
 
 import numerics
 from verify.setting import Setting
@@ -13,10 +18,22 @@ from verify.statistics import Array
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `cost`.
 OVERHEAD = 100_000
-# Draws measured in one call: enough to batch small widths, few enough that progress moves.
-CHUNK = 64
+# Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
+# rest evenly and progress moves.
+CHUNK_COST = 6e7
+CHUNK = 128
 
 Progress = Callable[[str], None]
+
+
+def workers() -> ProcessPoolExecutor:
+    """One single-threaded process per core: the matrices are small, so threads inside an operation only wait."""
+    return ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    signal(SIGINT, SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)
 
 
 def cost(setting: Setting, width: int) -> float:
@@ -24,15 +41,16 @@ def cost(setting: Setting, width: int) -> float:
     how fast the machine happened to be, so it can be replayed."""
     widths = setting.network(width).widths
     rows = setting.samples_at(width) * setting.classes
-    weights = sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    weights = sum(a * b for a, b in pairwise(widths))
     # A Gram matrix of n rows costs about n^2 * width per layer, and sampling one weight about ten flops' time.
     return OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
 
 
 class Draws:
-    """Grows on demand: `take` returns the first n draws of a block at a width, measuring what is missing.
+    """Grows on demand: `take` returns the first n draws of a block at every width, measuring what is missing.
 
     block names an independent stream of seeds: "main" decides, "confirm" must find a failure again.
+    pool: where to measure; in this process when None. The result does not depend on it.
     """
 
     def __init__(
@@ -43,6 +61,7 @@ class Draws:
         seed_block: int = 0,
         device: str = "cpu",
         dtype: str = "float64",
+        pool: Executor | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
         self.setting = setting
@@ -50,29 +69,41 @@ class Draws:
         self.seed_block = seed_block
         self.device = device
         self.dtype = dtype
+        self._pool = pool
         self._progress = progress
         self._measured: dict[tuple[str, int], list[numerics.Measurement]] = {}
 
-    def take(self, block: str, width: int, n: int) -> dict[str, Array]:
-        """The first n draws of every quantity, leading axis = draw."""
-        done = self._measured.setdefault((block, width), [])
-        have = sum(len(m.seeds) for m in done)
-        while have < n:
-            size = min(CHUNK, n - have)
-            self._progress(f"{self.setting}: width {width}, draw {have + size} of {n}")
-            seeds = [self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in range(have, have + size)]
-            done.append(
-                numerics.measure(
-                    self.setting.network(width),
-                    self.setting.samples_at(width),
-                    seeds,
-                    self.quantities,
-                    dtype=self.dtype,
-                    device=self.device,
-                )
+    def take(self, block: str, counts: dict[int, int]) -> dict[int, dict[str, Array]]:
+        """For every width in `counts`, the first counts[width] draws of every quantity, leading axis = draw."""
+        self._measure([chunk for width, n in counts.items() for chunk in self._missing(block, width, n)])
+        return {
+            width: {q: np.concatenate([m.draws[q] for m in self._measured[block, width]])[:n] for q in self.quantities}
+            for width, n in counts.items()
+        }
+
+    def _missing(self, block: str, width: int, n: int) -> Iterator[tuple[str, int, range]]:
+        have = sum(len(m.seeds) for m in self._measured.get((block, width), ()))
+        size = max(1, min(CHUNK, int(CHUNK_COST / cost(self.setting, width))))
+        for start in range(have, n, size):
+            yield block, width, range(start, min(start + size, n))
+
+    def _measure(self, chunks: list[tuple[str, int, range]]) -> None:
+        calls = [
+            (
+                self.setting.network(width),
+                self.setting.samples_at(width),
+                [self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in replicates],
+                self.quantities,
+                self.dtype,
+                self.device,
             )
-            have += size
-        return {q: np.concatenate([m.draws[q] for m in done])[:n] for q in self.quantities}
+            for block, width, replicates in chunks
+        ]
+        run = map if self._pool is None else self._pool.map
+        done = run(numerics.measure, *zip(*calls, strict=True)) if calls else ()
+        for (block, width, replicates), measurement in zip(chunks, done, strict=True):
+            self._measured.setdefault((block, width), []).append(measurement)
+            self._progress(f"{self.setting}: width {width}, {replicates.stop} draws")
 
     def record(self) -> dict[str, Any]:
         """Everything measured, as plain data: setting, seeds, raw draws, device, dtype, versions."""

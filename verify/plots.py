@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from matplotlib.figure import Figure
 
 from verify.check import predictor
 from verify.claims import CLAIMS, Claim
-from verify.draws import Draws, Progress
+from verify.draws import Draws
 from verify.setting import Setting
+
+MakeDraws = Callable[[Setting, set[str]], Draws]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well.
 CASES = (
@@ -24,7 +27,7 @@ CASES = (
 WIDTHS = (64, 128, 256, 512, 1024)
 
 
-def sharpness(path: Path, setting: Setting, draws: int = 20, progress: Progress = lambda _: None) -> None:
+def sharpness(path: Path, setting: Setting, draws: int = 20, make_draws: MakeDraws = Draws) -> None:
     """lambda_max against the width M: left with T fixed, right with T = M / rho.
 
     setting: a fixed-T setting; its `last` is varied, and rho = M/T is 2 on the right. Written as SVG or PNG by
@@ -36,9 +39,9 @@ def sharpness(path: Path, setting: Setting, draws: int = 20, progress: Progress 
         for last, label, colour, marker in CASES:
             style = {"label": label, "color": colour, "marker": marker}
             fixed = replace(setting, last=last)
-            _points(left, fixed, draws, style, progress, f"{_prefix(last)}.lambda_max")
+            _points(left, fixed, draws, style, make_draws, f"{_prefix(last)}.lambda_max")
             grown = replace(fixed, samples=None, rho=2.0)
-            _points(right, grown, draws, style, progress, *_growth(last))
+            _points(right, grown, draws, style, make_draws, *_growth(last))
         for axes, title in ((left, f"$T = {setting.samples}$ fixed"), (right, "$T = M/2$")):
             axes.set(xscale="log", yscale="log", xlabel="width $M$", title=title)
             axes.set_xticks(WIDTHS, [str(w) for w in WIDTHS])
@@ -60,11 +63,10 @@ def _growth(last: str) -> tuple[str, ...]:
     return ("growth.plain",) if last == "none" else (f"growth.last_{last}_lower", f"growth.last_{last}_upper")
 
 
-def _points(axes: Any, setting: Setting, n: int, style: dict[str, str], progress: Progress, *ids: str) -> None:
+def _points(axes: Any, setting: Setting, n: int, style: dict[str, str], make_draws: MakeDraws, *ids: str) -> None:
     """Measured means with error bars, and one line for each of the named claims."""
     claims: list[Claim] = [CLAIMS[i] for i in ids]
-    drawn = Draws(setting, {q for c in claims for q in c.quantities}, progress=progress)
-    measured = {w: drawn.take("main", w, n) for w in WIDTHS}
+    measured = make_draws(setting, {q for c in claims for q in c.quantities}).take("main", dict.fromkeys(WIDTHS, n))
     means = [measured[w]["lambda_max"].mean() for w in WIDTHS]
     errors = [2 * measured[w]["lambda_max"].std(ddof=1) / np.sqrt(n) for w in WIDTHS]
     axes.errorbar(WIDTHS, means, errors, linestyle="none", capsize=3, **style)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from verify.check import Effort, Verdict
+from verify.controls import Kill
 from verify.draws import Draws
 
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
@@ -19,25 +22,25 @@ SCHEMA = 1
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:
-    """One row a verdict; the setting is named once for the rows that share it."""
-    out = Table(title="limit of measured / predicted as the width grows", title_justify="left")
-    for name in ("claim", "setting", "predicted", "limit", "error", "detectable", "status"):
-        out.add_column(name, justify="left" if name in ("claim", "setting", "status") else "right", overflow="fold")
+    """One row a verdict, under a line with the setting that it shares with its neighbours."""
+    out = Table(title="measured / predicted, in the limit of large width", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("claim", "predicted", "limit", "error", "detectable", "status"):
+        out.add_column(name, justify="left" if name in ("claim", "status") else "right", overflow="fold")
     shown = None
     for v in verdicts:
+        if v.setting != shown:
+            out.add_row(f"[dim]{v.setting}[/]")
+            shown = v.setting
         limit = v.finding.limit
         relation = {"equals": "", "at least": ">= ", "at most": "<= "}[v.rule.relation]
         out.add_row(
             v.claim.id,
-            "" if v.setting == shown else str(v.setting),
             f"{relation}{v.predicted:.4g}",
             f"{limit.value:.4f}" if limit else "-",
             f"{limit.error:.4f}" if limit else "-",
             f"{v.finding.detectable:.1%}" if v.finding.detectable < 10 else "-",
             f"[{COLOURS[v.status]}]{v.status}[/]",
-            end_section=False,
         )
-        shown = v.setting
     return out
 
 
@@ -47,6 +50,41 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     lines = [", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no claim was tested"]
     lines += [f"  {v}" for v in verdicts if v.status != "AGREE"]
     return "\n".join(lines)
+
+
+def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Table:
+    """One row a claim, one column a mistake: the status that the wrong theory got, = where it is not wrong by eps."""
+    names = list(dict.fromkeys(kill.wrong.id for _, kills in attacks for kill in kills))
+    out = Table(title="what became of the wrong theories", title_justify="left")
+    for name in ("claim", "activation", *names):
+        out.add_column(name, overflow="fold")
+    for verdict, kills in attacks:
+        cells = {kill.wrong.id: _cell(kill) for kill in kills}
+        out.add_row(verdict.claim.id, verdict.setting.activation, *(cells.get(name, "") for name in names))
+    return out
+
+
+def _cell(kill: Kill) -> str:
+    if kill.verdict is None:
+        return "="
+    letter = {"AGREE": "[red]BELIEVED[/]", "INCONCLUSIVE": "[yellow]?[/]"}
+    return letter.get(kill.verdict.status, f"[green]{kill.verdict.status[:3].lower()}[/]")
+
+
+def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
+    """The score, and what the signs of the table mean."""
+    kills = [kill for _, found in attacks for kill in found]
+    wrong = [kill.verdict.status for kill in kills if kill.verdict is not None]
+    refused = sum(status in ("DISAGREE", "MISFIT", "INVALID") for status in wrong)
+    mistakes = {kill.wrong.id: kill.wrong.mistake for kill in kills}
+    return "\n".join(
+        [
+            f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
+            f"{wrong.count('AGREE')} believed; {len(kills) - len(wrong)} mistakes move the prediction by less than eps",
+            "dis: DISAGREE, mis: MISFIT, inv: INVALID (the wrong theory predicts 0), ?: inconclusive, =: within eps",
+            *(f"  {name}: {mistake}" for name, mistake in mistakes.items()),
+        ]
+    )
 
 
 def manifest() -> dict[str, Any]:
@@ -69,12 +107,14 @@ def write_record(path: Path, verdicts: Sequence[Verdict], draws: Sequence[Draws]
         "draws": [d.record() for d in draws],
     }
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, default=_plain, allow_nan=True))
+    partial.write_text(json.dumps(_plain(record), allow_nan=False))
     partial.replace(path)
 
 
 def _plain(value: Any) -> Any:
-    """JSON for the few types that json does not know."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not plain data")
+    """The same with numbers that are not finite as the strings nan, inf, -inf: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from json import dumps
 from typing import Any
 
 import numerics
 import theory
-
-HIDDEN = ("none", "layer", "batch")
-LAST = ("none", "mean", "batch", "layer")
 
 
 class SettingError(ValueError):
@@ -49,35 +46,15 @@ class Setting:
     last_gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.depth < 2:
-            _refuse("depth", self.depth, "a wide network has a hidden layer, so depth L >= 2", "take depth 2 or more")
+        for name in ("depth", "classes", "samples"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                _refuse(name, value, "it counts something", "give a whole number")
         if len(self.ratios) == 1:
             object.__setattr__(self, "ratios", self.ratios * self.depth)
-        if len(self.ratios) != self.depth:
-            _refuse("ratios", self.ratios, f"depth {self.depth} has widths M_0..M_{self.depth - 1}",
-                    f"give 1 or {self.depth} ratios")  # fmt: skip
-        for name in ("ratios", "sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
-            value = getattr(self, name)
-            if not all(math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))):
-                _refuse(name, value, "it must be finite", "give a number")
-        if min(self.ratios) <= 0:
-            _refuse("ratios", self.ratios, "every layer widens with M, so alpha_l > 0", "give positive ratios")
-        if not self.sigma_w2 > 0:
-            _refuse("sigma_w2", self.sigma_w2, "a weight variance is positive (at 0 the output is constant)",
-                    "take sigma_w2 > 0")  # fmt: skip
-        if not self.sigma_b2 >= 0:
-            _refuse("sigma_b2", self.sigma_b2, "a variance is not negative", "take sigma_b2 >= 0")
-        if self.hidden not in HIDDEN:
-            _refuse("hidden", repr(self.hidden), "unknown normalization", f"choose from {', '.join(HIDDEN)}")
-        if self.last not in LAST:
-            _refuse("last", repr(self.last), "unknown normalization", f"choose from {', '.join(LAST)}")
-        if self.gamma == 0 or self.last_gamma == 0:
-            _refuse("gamma, last_gamma", (self.gamma, self.last_gamma), "a scale of 0 makes the network constant",
-                    "take a nonzero scale")  # fmt: skip
-        classes = 3 if self.last == "layer" else 1
-        if self.classes < classes:
-            why = " (layer normalization of C = 1 or 2 outputs is constant)" if classes == 3 else ""
-            _refuse("classes", self.classes, f"C >= {classes}{why}", f"take C = {classes} or more")
+        # Each side refuses what it cannot mean: the theory first, whose rules are about the limit, then the network.
+        self.wide()
+        self._network((16,) * self.depth)
         self._check_samples()
 
     def _check_samples(self) -> None:
@@ -87,9 +64,11 @@ class Setting:
         if self.rho is not None and not (math.isfinite(self.rho) and self.rho > 0):
             _refuse("rho", self.rho, "T = M / rho must be positive", "take rho > 0")
         fewest = 3 if self.last == "batch" else 4 if self.hidden == "batch" else 2
-        reasons = {2: "two samples are the fewest that can differ",
-                   3: "batch normalization of two samples is constant",
-                   4: "the mean of 1/sd^2 of hidden batch normalization is finite only for T > 3"}  # fmt: skip
+        reasons = {
+            2: "two samples are the fewest that can differ",
+            3: "batch normalization of two samples is constant",
+            4: "the mean of 1/sd^2 of hidden batch normalization is finite only for T > 3",
+        }
         if self.samples is not None and self.samples < fewest:
             _refuse("samples", self.samples, f"T >= {fewest}: {reasons[fewest]}", f"take T = {fewest} or more")
 
@@ -101,9 +80,13 @@ class Setting:
 
     def network(self, width: int) -> numerics.RandomNetwork:
         """The finite network at this width."""
-        hidden = (_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
+        return self._network(
+            tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
+        )
+
+    def _network(self, widths: tuple[int, ...]) -> numerics.RandomNetwork:
         return numerics.RandomNetwork(
-            widths=(*hidden, self.classes),
+            widths=(*widths, self.classes),
             activation=self.activation,
             hidden=self.hidden,
             last=self.last,
@@ -147,14 +130,15 @@ class Setting:
         return asdict(self)
 
     def __str__(self) -> str:
-        words = [self.activation, f"L={self.depth}"]
-        if len(set(self.ratios)) > 1 or self.ratios[0] != 1:
-            words.append("a=" + ",".join(f"{a:g}" for a in self.ratios))
-        words += [f"sw2={self.sigma_w2:g}", f"sb2={self.sigma_b2:g}", f"C={self.classes}"]
-        words.append(f"T={self.samples}" if self.rho is None else f"T=M/{self.rho:g}")
-        words += [f"{n}={getattr(self, n)}" for n in ("hidden", "last") if getattr(self, n) != "none"]
-        defaults = {"gamma": 1.0, "beta": 0.0, "last_gamma": 1.0}
-        words += [f"{n}={getattr(self, n):g}" for n, d in defaults.items() if getattr(self, n) != d]
+        """The activation and whatever differs from the defaults of the fields."""
+        names = {"depth": "L", "sigma_w2": "sw2", "sigma_b2": "sb2", "classes": "C", "samples": "T", "rho": "M/T"}
+        words = [self.activation]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            plain = tuple(field.default) * self.depth if field.name == "ratios" else field.default
+            if value != plain:
+                shown = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
+                words.append(f"{names.get(field.name, field.name)}={shown}")
         return " ".join(words)
 
 

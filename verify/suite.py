@@ -38,8 +38,10 @@ def default_setting(claim: Claim, activation: str) -> Setting:
 
 
 def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), activations: Iterable[str] = ACTIVATIONS) -> list[Case]:
-    """Every claim at its default setting for every activation."""
-    return [Case(claim, default_setting(claim, activation)) for activation in activations for claim in claims]
+    """Every claim at its default setting for every activation; claims that share a setting stand together."""
+    todo = [Case(claim, default_setting(claim, activation)) for activation in activations for claim in claims]
+    first = {case.setting: i for i, case in reversed(list(enumerate(todo)))}
+    return sorted(todo, key=lambda case: first[case.setting])
 
 
 def run(
@@ -47,8 +49,11 @@ def run(
     effort: Effort,
     make_draws: Callable[[Setting, set[str]], Draws],
     started: Callable[[Case], None] = lambda _: None,
-) -> Iterator[Verdict]:
-    """Verdicts in order. Claims about the same setting share its draws; the error rate is split over all cases."""
+) -> Iterator[tuple[Verdict, Draws]]:
+    """Verdicts in order, with the draws they rest on.
+
+    Claims about the same setting share its draws; the error rate is split over all cases.
+    """
     share = replace(effort, error_rate=effort.error_rate / max(1, len(todo)))
     drawn: dict[Setting, Draws] = {}
     for case in todo:
@@ -56,4 +61,4 @@ def run(
         if case.setting not in drawn:
             wanted = {q for other in todo if other.setting == case.setting for q in other.claim.quantities}
             drawn[case.setting] = make_draws(case.setting, wanted)
-        yield check(case.claim, case.setting, share, drawn[case.setting])
+        yield check(case.claim, case.setting, share, drawn[case.setting]), drawn[case.setting]
