@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ import theory
 from verify.claims import Claim
 from verify.draws import Draws, cost
 from verify.setting import Setting
-from verify.statistics import Array, Finding, Outcome, Rule, plan, settle
+from verify.statistics import Array, Finding, Outcome, Relation, Rule, plan, settle
 
 # predicted(width, draws) -> the number that the theory states at this width (per draw where it depends on it)
 Predictor = Callable[[int, dict[str, Array]], Array | float]
@@ -35,7 +35,7 @@ class Effort:
 
     def rule(self, claim: Claim, setting: Setting) -> Rule:
         """The rule for one claim at one setting."""
-        relation = claim.prediction(setting).relation
+        relation = cast(Relation, claim.prediction(setting).relation)
         return Rule(self.eps, self.error_rate, self.looks, relation, claim.powers(setting))
 
 

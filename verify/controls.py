@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import sympy as sp
@@ -59,12 +60,12 @@ def _altered_setting(alter: Callable[[Setting], Setting]) -> Callable[[Claim, Se
     return build
 
 
-def _altered_formula(alter: Callable[[sp.Expr], sp.Expr]) -> Callable[[Claim, Setting], Predictor | None]:
+def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, Setting], Predictor | None]:
     """The prediction with another formula in kappa_1, kappa_2, T, ..."""
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
         right = claim.prediction(setting)
-        formula = alter(right.formula)
+        formula = cast(sp.Expr, alter(right.formula))
         return None if formula == right.formula else evaluator(replace(right, formula=formula), setting)
 
     return build

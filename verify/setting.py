@@ -135,7 +135,7 @@ class Setting:
         words = [self.activation]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            plain = tuple(field.default) * self.depth if field.name == "ratios" else field.default
+            plain = (1.0,) * self.depth if field.name == "ratios" else field.default
             if value != plain:
                 shown = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
                 words.append(f"{names.get(field.name, field.name)}={shown}")

@@ -1,0 +1,50 @@
+"""The README says what is true: its code runs, and its test command is the one that CI runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def shell_lines() -> list[str]:
+    return [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line]
+
+
+def test_ci_runs_the_test_command() -> None:
+    last = (ROOT / ".ci" / "run").read_text().rstrip().splitlines()[-1]
+    assert last in shell_lines()
+
+
+@pytest.mark.parametrize("code", [text for language, text in BLOCKS if language == "python"])
+def test_python_blocks_run(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("fimcheck ")])
+def test_commands_run(line: str, tmp_path: Path) -> None:
+    """Every command of the three stories; `verify` alone is the whole suite and has its own tests."""
+    words = line.split("#")[0].split()[1:]
+    code = "import sys; from verify.cli import main; sys.exit(main())"
+    if words[:2] == ["verify", "--quick"]:
+        words = ["verify", "plain.m", "--quick", "--activation", "relu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_pictures_and_files_named_here_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target

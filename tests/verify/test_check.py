@@ -1,0 +1,138 @@
+"""A verdict end to end: the right theory is believed, wrong ones and broken measurements are not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import numerics
+from verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check, suite
+from verify.controls import WRONG_THEORIES, challenge
+from verify.draws import workers
+
+EFFORT = Effort(error_rate=1e-3, looks=2, budget=3e8)
+MEAN = Setting("relu", classes=2, samples=6, last="mean")
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Draws:
+    """Draws of one network family, shared by the tests of this file."""
+    quantities = {q for c in CLAIMS.values() if c.last == "mean" and c.samples == "fixed" for q in c.quantities}
+    return Draws(MEAN, quantities)
+
+
+@pytest.mark.parametrize("quantity", ["m", "s", "lambda_perp"])
+def test_the_paper_holds_and_every_wrong_theory_is_refused(drawn: Draws, quantity: str) -> None:
+    verdict = check(CLAIMS[f"last_mean.{quantity}"], MEAN, EFFORT, drawn).require()
+    assert verdict.finding.detectable < 0.125
+    kills = {kill.wrong.id: kill for kill in challenge(verdict, drawn)}
+    assert not [name for name, kill in kills.items() if kill.survived]
+    for name in ("x1.1", "x1.125", "x0.875"):
+        status = kills[name].verdict
+        assert status is not None
+        assert status.status == "DISAGREE"
+    for name in ("M^+1/2", "M^-1/2"):
+        status = kills[name].verdict
+        assert status is not None
+        assert status.status in ("DISAGREE", "MISFIT")
+
+
+def test_a_mistake_within_eps_is_listed_not_judged(drawn: Draws) -> None:
+    """Without biases kappa_1 - kappa_2 of ReLU moves by under 2%: no rule with eps = 5% can refuse that."""
+    verdict = check(CLAIMS["last_mean.m"], MEAN, EFFORT, drawn)
+    close = {kill.wrong.id for kill in challenge(verdict, drawn) if kill.verdict is None}
+    assert "no sb2" in close
+    assert {"x1.1", "M^+1/2"}.isdisjoint(close)
+
+
+def test_every_wrong_theory_is_made_of_some_claim() -> None:
+    made = {
+        wrong.id
+        for wrong in WRONG_THEORIES
+        for case in suite.cases(activations=("relu",))
+        if wrong.build(case.claim, case.setting) is not None
+    }
+    assert made == {wrong.id for wrong in WRONG_THEORIES}
+
+
+@pytest.fixture
+def nothing_subtracted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant of the measurement: the network is not normalized although the theory says that it was."""
+    right = numerics.measure
+    monkeypatch.setattr(numerics, "measure", lambda network, *rest: right(replace(network, last="none"), *rest))
+
+
+@pytest.mark.usefixtures("nothing_subtracted")
+def test_a_broken_estimator_is_caught() -> None:
+    verdict = check(CLAIMS["last_mean.m"], MEAN, EFFORT)
+    assert verdict.status == "DISAGREE"
+    with pytest.raises(NotVerified, match=r"last_mean\.m"):
+        verdict.require()
+
+
+@pytest.mark.usefixtures("nothing_subtracted")
+def test_the_bound_that_saves_normalized_networks_is_broken_by_plain_ones() -> None:
+    """ "Grows no faster than sqrt M" must fail where lambda_max grows like M."""
+    verdict = check(
+        CLAIMS["growth.last_mean_upper"], Setting("relu", rho=8.0, last="mean"), replace(EFFORT, budget=1e8)
+    )
+    assert verdict.status in ("DISAGREE", "MISFIT")
+
+
+def test_nan_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = numerics.measure
+
+    def broken(*args):
+        measurement = right(*args)
+        measurement.draws["m"][0] = np.nan
+        return measurement
+
+    monkeypatch.setattr(numerics, "measure", broken)
+    assert check(CLAIMS["last_mean.m"], MEAN, EFFORT).status == "INVALID"
+
+
+def test_a_stuck_seed_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = numerics.measure
+    monkeypatch.setattr(numerics, "measure", lambda n, t, seeds, *rest: right(n, t, [7] * len(seeds), *rest))
+    verdict = check(CLAIMS["last_mean.m"], MEAN, EFFORT)
+    assert verdict.status == "INVALID"
+    assert "not random" in verdict.finding.reason
+
+
+def test_claims_refuse_settings_they_are_not_about() -> None:
+    with pytest.raises(SettingError, match="last = 'none'"):
+        check(CLAIMS["last_mean.m"], Setting(samples=6))
+    with pytest.raises(SettingError, match="rho"):
+        check(CLAIMS["growth.plain"], Setting(samples=6))
+    with pytest.raises(SettingError, match="T >= 14"):
+        check(CLAIMS["last_batch.s_averaged"], Setting(samples=6, last="batch"))
+
+
+def test_draws_do_not_depend_on_how_they_were_asked_for() -> None:
+    together = Draws(MEAN, ["m"]).take("main", {64: 9})[64]["m"]
+    piecewise = Draws(MEAN, ["m"])
+    piecewise.take("main", {64: 4})
+    assert np.array_equal(piecewise.take("main", {64: 9})[64]["m"], together)
+    assert not np.array_equal(Draws(MEAN, ["m"]).take("confirm", {64: 9})[64]["m"], together)
+    assert not np.array_equal(Draws(MEAN, ["m"], seed_block=1).take("main", {64: 9})[64]["m"], together)
+
+
+def test_worker_processes_measure_the_same() -> None:
+    with workers() as pool:
+        abroad = Draws(MEAN, ["m", "s"], pool=pool).take("main", {64: 5, 128: 3})
+    here = Draws(MEAN, ["m", "s"]).take("main", {64: 5, 128: 3})
+    for width in (64, 128):
+        for quantity in ("m", "s"):
+            # Threads inside an operation may order a sum differently; nothing else may differ.
+            assert abroad[width][quantity] == pytest.approx(here[width][quantity], rel=1e-12)
+
+
+def test_the_record_replays(drawn: Draws) -> None:
+    drawn.take("main", {64: 2})
+    record = json.loads(json.dumps(drawn.record()))
+    first = next(m for m in record["measurements"] if m["block"] == "main" and m["width"] == 64)
+    again = numerics.measure(
+        MEAN.network(64), record["setting"]["samples"], first["seeds"][:2], ["m"], first["dtype"], first["device"]
+    )
+    assert again.draws["m"] == pytest.approx(first["draws"]["m"][:2], rel=1e-12)

@@ -1,0 +1,78 @@
+"""The command, run as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from verify import CLAIMS, cli
+
+
+def fimcheck(*words: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from verify.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    done = fimcheck("verify", "plain.m", "last_mean.m", "--activation", "relu", "--quick", "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 AGREE" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    record = json.loads(file.read_text())
+    assert [v["claim"] for v in record["verdicts"]] == ["plain.m", "last_mean.m"]
+    for verdict, draws in zip(record["verdicts"], record["draws"], strict=True):
+        measured = [m for m in draws["measurements"] if m["block"] == "main" and m["width"] == 1024]
+        assert sum(len(m["seeds"]) for m in measured) >= verdict["draws_per_width"][-1]
+        assert all(len(m["draws"]["m"]) == len(m["seeds"]) for m in measured)
+    assert {"torch", "sympy", "numpy"} <= set(record["manifest"]["packages"])
+
+
+def test_exit_code_is_1_when_something_does_not_agree() -> None:
+    """At eps = 0.1% nothing can be resolved, and an unresolved claim is no pass."""
+    done = fimcheck("verify", "plain.m", "--activation", "linear", "--quick", "--eps", "0.001")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "INCONCLUSIVE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("verify", "plain.q"), "plain.q"),
+        (("verify", "plain.m", "--activation", "rleu"), "rleu"),
+        (("verify", "plain.m", "--eps", "nan"), "eps = nan"),
+        (("verify", "plain.m", "--json", "no/such/folder/x.json"), "no/such/folder"),
+        (("plot", "picture.jpeg"), "picture.jpeg"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    text = capsys.readouterr().err
+    assert named in text.replace("\n", "")
+    assert "Traceback" not in text
+
+
+def test_python_dash_m_verify_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "verify", "plain.q"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert "plain.q" in done.stderr
+
+
+def test_claims_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["fimcheck", "claims"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(claim in listed for claim in CLAIMS)
