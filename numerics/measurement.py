@@ -132,7 +132,9 @@ def measure(
     return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions)
 
 
-def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int) -> dict[str, Tensor]:
+def _measure_group(
+    network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int
+) -> dict[str, Tensor]:
     run = forward(network, drawn)
     values: dict[str, Tensor] = {"outputs": run.outputs}
     wanted = set(quantities)
@@ -165,7 +167,9 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
     reason = None
     if quantity in ("lambda_1", "lambda_perp") and network.last == "layer":
-        reason = "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
+        reason = (
+            "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
+        )
     elif quantity in ("Q1", "Q2", "Qmax") and network.last != "batch":
         reason = "it belongs to last = 'batch'"
     elif quantity == "R1" and network.last != "layer":
@@ -176,7 +180,8 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         reason = "it belongs to hidden = 'batch'; ask for tq1 and tq2"
     if reason:
         raise ValueError(
-            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, last = {network.last!r}: {reason}"
+            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, "
+            f"last = {network.last!r}: {reason}"
         )
 
 

@@ -48,7 +48,8 @@ def draw(
         raise ValueError(f"dtype = {dtype!r} is unknown: use one of {', '.join(DTYPES)}")
     if inputs is not None and tuple(inputs.shape) != (samples, network.widths[0]):
         raise ValueError(
-            f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = ({samples}, {network.widths[0]})"
+            f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = "
+            f"({samples}, {network.widths[0]})"
         )
     pairs = list(zip(network.widths[1:], network.widths[:-1], strict=True))
     drawn = samples * network.widths[0] if inputs is None else 0

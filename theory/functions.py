@@ -33,7 +33,9 @@ class Function:
         places = sorted(_break_places(expr), key=float)
         ends = [float(b) for b in places]
         inside = (
-            [ends[0] - 1, *((a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)), ends[-1] + 1] if ends else [0.5]
+            [ends[0] - 1, *((a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)), ends[-1] + 1]
+            if ends
+            else [0.5]
         )
         branches = tuple(sp.expand(_branch(expr, sp.Float(at, 30))) for at in inside)
         return _merged(branches, tuple(places), ())
@@ -83,7 +85,9 @@ class Function:
     def derivative(self) -> "Function":
         """Weak derivative; a jump becomes a delta."""
         if self.deltas:
-            raise ActivationError("The derivative of a delta is needed here, which no expectation of theory uses.")
+            raise ActivationError(
+                "The derivative of a delta is needed here, which no expectation of theory uses."
+            )
         return _merged(tuple(sp.diff(b, x) for b in self.branches), self.breaks, self.jumps)
 
     def squared(self) -> "Function":
@@ -163,7 +167,9 @@ def _roots(switch: sp.Expr) -> set[sp.Expr]:
             f"The kink condition {switch} is not a polynomial in one variable with numeric coefficients; kinks are "
             "found by solving it. Write the function with Piecewise and numeric thresholds instead."
         )
-    return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(sp.real_roots(sp.Poly(switch, x)))
+    return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(
+        sp.real_roots(sp.Poly(switch, x))
+    )
 
 
 def _branch(expr: sp.Expr, at: sp.Expr) -> sp.Expr:

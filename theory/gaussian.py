@@ -100,7 +100,9 @@ class Kernel:
             return sp.S.Zero
         return GaussianPair(self.f.expr, self.g.expr, variance, covariance, mean)
 
-    def __call__(self, variance: np.ndarray, covariance: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
+    def __call__(
+        self, variance: np.ndarray, covariance: np.ndarray, mean: np.ndarray | float = 0.0
+    ) -> np.ndarray:
         """Values in float64; arguments broadcast."""
         variance, covariance, mean = np.broadcast_arrays(
             np.asarray(variance, float), np.asarray(covariance, float), np.asarray(mean, float)

@@ -51,13 +51,15 @@ class WideNetwork:
         last_gamma: Value = symbols.last_gamma,
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
-            raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
+            raise ValueError(
+                f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2."
+            )
         _one_of("hidden", hidden, HIDDEN)
         _one_of("last", last, LAST)
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
         if len(values) != depth:
             raise ValueError(
-                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the layers 0..{depth - 1}. Give that many. Give that many."
+                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the layers 0..{depth - 1}. Give that many."
             )
         set_ = object.__setattr__
         set_(self, "depth", depth)
@@ -98,7 +100,9 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 def _finite(name: str, value: Value) -> sp.Expr:
     expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
     if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
-        raise ValueError(f"{name} = {value} is not a finite real number. Give a number or a SymPy expression.")
+        raise ValueError(
+            f"{name} = {value} is not a finite real number. Give a number or a SymPy expression."
+        )
     return expr
 
 

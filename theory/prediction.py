@@ -109,7 +109,9 @@ class Prediction:
             raise ValueError(f"{self.quantity} needs a value for {', '.join(missing)}.")
         if unused:
             needed = ", ".join(self.symbols) or "nothing"
-            raise ValueError(f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; needed: {needed}.")
+            raise ValueError(
+                f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; needed: {needed}."
+            )
         values = {name: np.asarray(number, float) for name, number in numbers.items()}
         for name, value in values.items():
             _check_range(name, value)
@@ -117,7 +119,9 @@ class Prediction:
             if not np.all(_at(condition, values)):
                 given = ", ".join(f"{s} = {values[s.name]}" for s in condition.free_symbols)
                 remedy = (
-                    " Use given_outputs=True with the measured outputs." if condition == sp.Eq(symbols.C, 1) else ""
+                    " Use given_outputs=True with the measured outputs."
+                    if condition == sp.Eq(symbols.C, 1)
+                    else ""
                 )
                 raise ValueError(
                     f"{self.quantity} is predicted for {sp.pycode(condition)} only; given {given}.{remedy}"

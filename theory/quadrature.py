@@ -45,7 +45,9 @@ def _panels(center: np.ndarray, scale: float, ends: np.ndarray, splits: int) -> 
     return rows
 
 
-def _nodes(center: np.ndarray, scale: float, ends: np.ndarray, splits: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(
+    center: np.ndarray, scale: float, ends: np.ndarray, splits: int, rule: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Points u of shape (centers, nodes) and weights that include the density of N(center, scale^2)."""
     rows = _panels(center, scale, ends, splits)
     points, weights = RULES[rule]
@@ -84,8 +86,12 @@ def pair(f: Numeric, g: Numeric, kinks: tuple[float, ...], p: float, c: float, m
     # The inner averages vary on the scale `own` around each feature, so the outer panels are graded down to it.
     near = own * 2.0 ** np.arange(-1, 4)
     centers = np.array([0.0, *kinks])[:, None]
-    both = np.concatenate([centers + near, centers - near, 2 * mean - centers - near, 2 * mean - centers + near])
-    outer = np.unique(np.concatenate([ends, both.ravel(), 2 * mean - ends] if c < 0 else [ends, both.ravel()]))
+    both = np.concatenate(
+        [centers + near, centers - near, 2 * mean - centers - near, 2 * mean - centers + near]
+    )
+    outer = np.unique(
+        np.concatenate([ends, both.ravel(), 2 * mean - ends] if c < 0 else [ends, both.ravel()])
+    )
 
     def smoothed(h: Numeric, a: np.ndarray, splits: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
         if own == 0:

@@ -58,7 +58,9 @@ class ClosedForms:
         """E f(u) f(v)."""
         return kernel(f, f).expr(p, c, sp.sympify(mean))
 
-    def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> sp.Expr:
+    def sphere(
+        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
+    ) -> sp.Expr:
         """E h(z_1) h(z_2) or E h(z_1)^2."""
         return sphere.expr(f, power, count, samples, gamma, beta)
 
@@ -74,7 +76,9 @@ class Numbers:
         """E f(u) f(v)."""
         return kernel(f, f)(p, c, mean)
 
-    def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> np.ndarray:
+    def sphere(
+        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
+    ) -> np.ndarray:
         """E h(z_1) h(z_2) or E h(z_1)^2."""
         samples, gamma, beta = np.broadcast_arrays(samples, gamma, beta)
         out = np.empty(samples.shape)

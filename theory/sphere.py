@@ -80,7 +80,8 @@ def _homogeneous_pieces(h: Function) -> dict[int, Function] | None:
         return None
     degrees = {d for b in h.branches for (d,), _ in sp.Poly(b, x).terms()}
     return {
-        d: Function(tuple(sp.Poly(b, x).coeff_monomial(x**d) * x**d for b in h.branches), h.breaks) for d in degrees
+        d: Function(tuple(sp.Poly(b, x).coeff_monomial(x**d) * x**d for b in h.branches), h.breaks)
+        for d in degrees
     }
 
 
@@ -97,7 +98,9 @@ def _integral(h: Function, count: int, samples: float) -> float:
 
 def _sphere_integral(h: Any, ends: tuple[float, ...], count: int, samples: float) -> float:
     if samples < 4:
-        raise ValueError(f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples.")
+        raise ValueError(
+            f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples."
+        )
     cut = np.array(ends)
 
     def estimate(splits: int, rule: int) -> tuple[float, float]:

@@ -143,12 +143,19 @@ def _smooth_term(summand: sp.Expr) -> Term | None:
     for f in sp.Mul.make_args(summand):
         if not f.has(x):
             poly *= f
-        elif isinstance(f, sp.exp) and (exponent := sp.Poly(f.args[0], x) if f.args[0].is_polynomial(x) else None):
+        elif isinstance(f, sp.exp) and (
+            exponent := sp.Poly(f.args[0], x) if f.args[0].is_polynomial(x) else None
+        ):
             if exponent.degree() > 2:
                 return None
             const, b, minus_a = (exponent.coeff_monomial(x**k) for k in range(3))
             poly, quad, lin = poly * sp.exp(const), quad - minus_a, lin + b
-        elif isinstance(f, sp.erf) and f.args[0].is_polynomial(x) and sp.degree(f.args[0], x) == 1 and not factor:
+        elif (
+            isinstance(f, sp.erf)
+            and f.args[0].is_polynomial(x)
+            and sp.degree(f.args[0], x) == 1
+            and not factor
+        ):
             inner = sp.Poly(f.args[0], x)
             factor = (inner.coeff_monomial(x), inner.coeff_monomial(1))
         elif f.is_polynomial(x):
