@@ -11,10 +11,10 @@ from torch import Tensor
 from numerics import orders
 from numerics.activations import ACTIVATIONS
 from numerics.dual import MEMORY, gram_of
+from numerics.eigenvalues import eigenvalue_quantities
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, forward
 from numerics.sampling import GENERATOR, Draw, check_seeds, draw
-from numerics.spectrum import eigenvalue_quantities
 
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")

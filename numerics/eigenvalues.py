@@ -5,6 +5,8 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch import Tensor
 
+from numerics.cost import lanczos_products
+from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.network import RandomNetwork
 
 
@@ -23,20 +25,30 @@ def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet
         lambda_1 = blocks.sum((1, 2, 3)) / (samples * outputs)
         removed = 2 if network.last == "batch" else 1
         values["lambda_1"] = lambda_1
-        # T = 2 under mean subtraction still leaves one direction; batch normalization needs T = 3.
         values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - removed)
     if wanted & {"lambda_max", "lambda_top"}:
-        top = top_eigenvalues(g, outputs if "lambda_top" in wanted else 1)
+        top = largest(g, outputs if "lambda_top" in wanted else 1)
         values["lambda_max"] = top[:, 0]
         values["lambda_top"] = top.mean(1)
     return {name: values[name] for name in wanted}
 
 
-def top_eigenvalues(g: Tensor, count: int) -> Tensor:
+def largest(g: Tensor, count: int) -> Tensor:
     """The ``count`` largest eigenvalues of symmetric G (S,n,n), descending, (S,count); nan where G is not
     finite.
+
+    By block Lanczos where ``numerics.cost`` expects it to be cheaper and it converges, by LAPACK otherwise.
     """
     finite = g.isfinite().flatten(1).all(1)
     # LAPACK fails on the whole batch for one matrix that is not finite.
-    values = torch.linalg.eigvalsh(g.where(finite[:, None, None], 0.0))
-    return values.flip(1)[:, :count].where(finite[:, None], float("nan"))
+    g = g.where(finite[:, None, None], 0.0)
+    values, budget = None, lanczos_products(g.shape[1])
+    if budget > count:
+        generator = torch.Generator().manual_seed(0)
+        start = torch.randn(g.shape[1], count, generator=generator, dtype=g.dtype).to(g.device)
+        start = start.expand(len(g), -1, -1)
+        found = top_eigenvalues(lambda v: g @ v, start, count, default_tolerance(g.dtype), budget)
+        values = found.values if found.converged else None
+    if values is None:
+        values = torch.linalg.eigvalsh(g).flip(1)[:, :count]
+    return values.where(finite[:, None], float("nan"))
