@@ -9,6 +9,8 @@ from numerics.cost import lanczos_products
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.network import RandomNetwork
 
+TOP = frozenset({"lambda_max", "lambda_top"})
+
 
 def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
     """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
@@ -26,11 +28,25 @@ def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet
         removed = 2 if network.last == "batch" else 1
         values["lambda_1"] = lambda_1
         values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - removed)
-    if wanted & {"lambda_max", "lambda_top"}:
-        top = largest(g, outputs if "lambda_top" in wanted else 1)
-        values["lambda_max"] = top[:, 0]
-        values["lambda_top"] = top.mean(1)
+    if wanted & TOP:
+        values |= top_quantities(largest(g, outputs if "lambda_top" in wanted else 1))
     return {name: values[name] for name in wanted}
+
+
+def top_quantities(top: Tensor) -> dict[str, Tensor]:
+    """lambda_max and lambda_top from the largest eigenvalues (S,count), descending; lambda_top needs
+    count = C.
+    """
+    return {"lambda_max": top[:, 0], "lambda_top": top.mean(1)}
+
+
+def random_block(like: Tensor, n: int, count: int) -> Tensor:
+    """A fixed standard normal block (S,n,count) to start Lanczos from, S, dtype and device those of
+    ``like``.
+    """
+    generator = torch.Generator().manual_seed(0)
+    block = torch.randn(n, count, generator=generator, dtype=torch.float64)
+    return block.to(device=like.device, dtype=like.dtype).expand(len(like), -1, -1)
 
 
 def largest(g: Tensor, count: int) -> Tensor:
@@ -44,9 +60,7 @@ def largest(g: Tensor, count: int) -> Tensor:
     g = g.where(finite[:, None, None], 0.0)
     values, budget = None, lanczos_products(g.shape[1])
     if budget > count:
-        generator = torch.Generator().manual_seed(0)
-        start = torch.randn(g.shape[1], count, generator=generator, dtype=g.dtype).to(g.device)
-        start = start.expand(len(g), -1, -1)
+        start = random_block(g, g.shape[1], count)
         found = top_eigenvalues(lambda v: g @ v, start, count, default_tolerance(g.dtype), budget)
         values = found.values if found.converged else None
     if values is None:

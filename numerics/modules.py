@@ -14,10 +14,10 @@ from numerics.cost import jacobian_rows
 from numerics.eigenvalues import largest
 from numerics.estimators import second_moment, trace
 from numerics.krylov import Operator, default_tolerance, top_eigenvalues
+from numerics.memory import MEMORY, out_of_memory
 
 LOSSES = ("squared", "softmax")
 METHODS = ("exact", "matrix-free")
-MEMORY = 2**31
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def spectrum(
     _check_choice("loss", loss, LOSSES)
     _check_choice("method", method, METHODS)
     for name, value in (("count", count), ("probes", probes)):
-        if not isinstance(value, int) or value < (2 if name == "probes" else 1):
+        if not isinstance(value, int) or value < (4 if name == "probes" else 1):
             raise ValueError(
-                f"{name} = {value!r}: must be a whole number of at least {2 if name == 'probes' else 1}"
+                f"{name} = {value!r}: must be a whole number of at least {4 if name == 'probes' else 1}"
             )
     jacobian = _linearize(module, inputs, loss == "softmax")
     samples, classes = jacobian.outputs.shape
@@ -101,7 +101,6 @@ def spectrum(
         return Spectrum(m, s, top, 0.0, 0.0, zero, eigenvalues, size, samples, classes, method, notes)
 
     apply = jacobian.operator()
-    probes = min(probes, rows)
     first, second = trace(apply, normal(probes)), second_moment(apply, normal(probes))
     found = top_eigenvalues(apply, normal(count), count, default_tolerance(jacobian.outputs.dtype))
     notes = () if found.converged else ("the top eigenvalues did not converge: see top_errors",)
@@ -230,7 +229,7 @@ def _exact(jacobian: _Jacobian, memory: int) -> tuple[Tensor, tuple[str, ...]]:
         try:
             return _by_blocks(jacobian, block) / samples, notes
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or block == 1:
+            if not out_of_memory(error) or block == 1:
                 raise
             block = max(1, block // 2)
             notes = (f"out of memory: blocks of {block} Jacobian rows were used",)
@@ -247,12 +246,6 @@ def _by_blocks(jacobian: _Jacobian, block: int) -> Tensor:
             product = own @ against.T
             g[part, other], g[other, part] = product, product.T
     return g
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
