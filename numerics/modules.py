@@ -27,8 +27,8 @@ class Spectrum:
 
     m = tr F/P, s = tr F^2/P, top: the largest eigenvalues, descending (count,). Every number comes with
     an error: 0 for the exact method, a standard error for m_error and s_error, a residual norm within
-    which an eigenvalue lies for top_errors. eigenvalues: all nonzero ones at most, descending, for the
-    exact method, else None.
+    which an eigenvalue lies for top_errors. A standard error from few probes is itself uncertain.
+    eigenvalues: the C T eigenvalues of the dual matrix, descending, for the exact method, else None.
     """
 
     m: float
@@ -84,7 +84,7 @@ def spectrum(
             )
     jacobian = _linearize(module, inputs, loss == "softmax")
     samples, classes = jacobian.outputs.shape
-    rows, size = samples * classes, sum(p.numel() for p in jacobian.parameters)
+    rows, size = samples * classes, jacobian.size
     generator = torch.Generator().manual_seed(seed)
 
     def normal(columns: int) -> Tensor:
@@ -155,7 +155,10 @@ def _linearize(module: nn.Module, inputs: Tensor, softmax: bool) -> "_Jacobian":
             f"outputs of shape {tuple(outputs.shape)} for {inputs.shape[0]} inputs: the module must return "
             "(T, C) or (T,); flatten the outputs of one sample"
         )
-    return _Jacobian(outputs, parameters, _softmax_root(outputs.detach()) if softmax else None)
+    size = sum(p.numel() for p in parameters)
+    gradients = torch.autograd.grad(outputs.sum(), parameters, retain_graph=True, allow_unused=True)
+    used = tuple(p for p, g in zip(parameters, gradients, strict=True) if g is not None)
+    return _Jacobian(outputs, used, size, _softmax_root(outputs.detach()) if softmax else None)
 
 
 def _softmax_root(outputs: Tensor) -> Tensor:
@@ -167,10 +170,14 @@ def _softmax_root(outputs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Jacobian:
-    """J of the outputs (T,C), weighted by B_t^T if ``root`` is given; rows in the order k*T + t."""
+    """J of the outputs (T,C), weighted by B_t^T if ``root`` is given; rows in the order k*T + t.
+
+    parameters: those that the outputs use; size: P, the number of all.
+    """
 
     outputs: Tensor
     parameters: tuple[Tensor, ...]
+    size: int
     root: Tensor | None
 
     def rows(self, v: Tensor) -> Tensor:
@@ -187,18 +194,13 @@ class _Jacobian:
         samples = self.outputs.shape[0]
         u = torch.zeros_like(self.outputs, requires_grad=True)
         with torch.enable_grad():
-            transposed = torch.autograd.grad(
-                self.outputs, self.parameters, u, create_graph=True, materialize_grads=True
-            )
-        # A parameter that the outputs do not use has no graph.
-        used = [(g, number) for number, g in enumerate(transposed) if g.requires_grad]
+            transposed = torch.autograd.grad(self.outputs, self.parameters, u, create_graph=True)
 
         def apply(v: Tensor) -> Tensor:
-            gradients = self._gradients(self._to_outputs(v[0].mT))
             (result,) = torch.autograd.grad(
-                [g for g, _ in used],
+                transposed,
                 u,
-                [gradients[number] for _, number in used],
+                self._gradients(self._to_outputs(v[0].mT)),
                 retain_graph=True,
                 is_grads_batched=True,
             )
@@ -213,9 +215,7 @@ class _Jacobian:
         return v if self.root is None else torch.einsum("tkj,btj->btk", self.root, v)
 
     def _gradients(self, v: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(
-            self.outputs, self.parameters, v, retain_graph=True, is_grads_batched=True, materialize_grads=True
-        )
+        return torch.autograd.grad(self.outputs, self.parameters, v, retain_graph=True, is_grads_batched=True)
 
 
 def _exact(jacobian: _Jacobian, memory: int) -> tuple[Tensor, tuple[str, ...]]:
@@ -223,8 +223,7 @@ def _exact(jacobian: _Jacobian, memory: int) -> tuple[Tensor, tuple[str, ...]]:
     user.
     """
     samples, rows = jacobian.outputs.shape[0], jacobian.outputs.numel()
-    size = sum(p.numel() for p in jacobian.parameters)
-    block, notes = jacobian_rows(rows, size, jacobian.outputs.element_size(), memory), ()
+    block, notes = jacobian_rows(rows, jacobian.size, jacobian.outputs.element_size(), memory), ()
     while True:
         try:
             return _by_blocks(jacobian, block) / samples, notes
