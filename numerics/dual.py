@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from numerics.coupled import add_coupled_layers
+from numerics.memory import MEMORY
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer, backward, forward
 from numerics.sampling import Draw
-
-# Bytes that the backward signals of networks with hidden batch normalization may occupy.
-MEMORY = 2**31
 
 
 def gram(network: RandomNetwork, draw: Draw, memory: int = MEMORY) -> Tensor:

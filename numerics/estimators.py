@@ -20,33 +20,23 @@ class Estimate:
 
 
 def trace(apply: Operator, probes: Tensor) -> Estimate:
-    """tr G by XTrace (Epperly, Tropp and Webber 2024): unbiased, exact for rank below the number of probes.
+    """tr G by Hutch++ (Meyer, Musco, Musco and Woodruff 2021): unbiased, exact for rank below half the
+    probes.
 
-    ``probes`` (S,n,k) are standard normal, k >= 2. Each probe in turn is left out of the range Q of G
-    times the others: t_i = tr(Q^T G Q) + p^T G p with p = (I - Q Q^T) omega_i. The value is the mean of
-    the t_i, the standard error that of
-    their mean, which is an estimate too: the t_i share probes.
+    ``probes`` (S,n,2k), k >= 2, are standard normal. Half of them find a space Q that holds most of G,
+    where the trace is computed; the other half estimates the rest as the mean of p^T G p, p = (I - Q Q^T)
+    omega. These k numbers are independent given Q, so their standard error is an honest one with k - 1
+    degrees of freedom. (XTrace, which uses every probe for both, is more accurate, but its error estimate
+    came out up to 30% too small in our trials.)
     """
-    count = probes.shape[2]
-    image = apply(probes)
-    q, r = torch.linalg.qr(image)
-    z = apply(q)
-    h = q.mT @ z
-    inside = torch.diagonal(h, dim1=1, dim2=2).sum(1)
-    pivots = torch.diagonal(r, dim1=1, dim2=2).abs()
-    # Rank below k: Q holds the whole range, and leaving out a probe is not defined.
-    exact = pivots.amin(1) <= 100 * torch.finfo(r.dtype).eps * pivots.amax(1)
-    safe = torch.where(exact[:, None, None], torch.eye(count, dtype=r.dtype, device=r.device), r)
-    # Column i: the direction of Q's range that only probe i contributes.
-    lone = torch.linalg.inv(safe).mT
-    lone = lone / lone.norm(dim=1, keepdim=True)
-    w = q.mT @ probes
-    w = w - lone * (lone * w).sum(1, keepdim=True)
-    outside = ((probes - q @ w) * (image - z @ w)).sum(1)
-    t = inside.unsqueeze(1) - (lone * (h @ lone)).sum(1) + outside
-    value = torch.where(exact, inside, t.mean(1))
-    error = torch.where(exact, torch.zeros_like(inside), t.std(1) / count**0.5)
-    return Estimate(value, error, 2 * count)
+    half = probes.shape[2] // 2
+    q = torch.linalg.qr(apply(probes[:, :, :half]))[0]
+    inside = (q * apply(q)).sum((1, 2))
+    p = probes[:, :, half:]
+    p = p - q @ (q.mT @ p)
+    outside = (p * apply(p)).sum(1)
+    error = outside.std(1) / outside.shape[1] ** 0.5
+    return Estimate(inside + outside.mean(1), error, probes.shape[2] + half)
 
 
 def second_moment(apply: Operator, probes: Tensor) -> Estimate:

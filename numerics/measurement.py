@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from numerics import orders
 from numerics.activations import ACTIVATIONS
-from numerics.dual import MEMORY, gram_of
+from numerics.cost import prefers_matrix_free
+from numerics.dual import gram_of
+from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
+from numerics.krylov import default_tolerance, top_eigenvalues
+from numerics.matrixfree import dual_operator
+from numerics.memory import MEMORY, out_of_memory
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, forward
 from numerics.sampling import GENERATOR, Draw, check_seeds, draw
-from numerics.spectrum import eigenvalue_quantities
 
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
@@ -32,6 +37,7 @@ class Measurement:
 
     draws[quantity] has one row per seed: (S,) for numbers, (S, layers) for order parameters, (S, T, C)
     for outputs. A draw whose network or matrix is not finite is nan, never dropped: see ``finite``.
+    notes tells of anything done differently than asked, such as smaller groups of seeds for want of memory.
     versions names what the numbers were made with: python, numpy, torch, the generator and the number of
     threads.
     """
@@ -43,6 +49,7 @@ class Measurement:
     dtype: str
     device: str
     versions: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def finite(self) -> np.ndarray:
@@ -71,6 +78,7 @@ class Measurement:
             "dtype": self.dtype,
             "device": self.device,
             "versions": dict(self.versions),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -79,7 +87,9 @@ class Measurement:
         network = RandomNetwork(**record["network"])
         draws = {name: np.array(values, dtype=np.float64) for name, values in record["draws"].items()}
         rest = {name: record[name] for name in ("samples", "dtype", "device", "versions")}
-        return cls(network=network, seeds=tuple(record["seeds"]), draws=draws, **rest)
+        return cls(
+            network=network, seeds=tuple(record["seeds"]), draws=draws, notes=tuple(record["notes"]), **rest
+        )
 
 
 def measure(
@@ -117,10 +127,18 @@ def measure(
     network.check_samples(samples)
     check_seeds(seeds)
     group = max(1, GROUP // _bytes_per_seed(network, samples))
-    parts = [
-        _measure_group(network, draw(network, samples, part, dtype, device, inputs), quantities, memory)
-        for part in (seeds[start : start + group] for start in range(0, len(seeds), group))
-    ]
+    parts, notes, start = [], (), 0
+    while start < len(seeds):
+        try:
+            drawn = draw(network, samples, seeds[start : start + group], dtype, device, inputs)
+            parts.append(_measure_group(network, drawn, quantities, memory))
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or (group == 1 and memory < 2**20):
+                raise
+            group, memory = (group // 2, memory) if group > 1 else (1, memory // 2)
+            notes = (f"out of memory: {group} seeds at a time, work within {memory} bytes",)
+            continue
+        start += group
     draws = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
     versions = {
         "python": platform.python_version(),
@@ -129,7 +147,7 @@ def measure(
         "generator": GENERATOR,
         "threads": str(torch.get_num_threads()),
     }
-    return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions)
+    return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions, notes)
 
 
 def _measure_group(
@@ -147,9 +165,29 @@ def _measure_group(
     if wanted & set(OUTPUT_STATISTICS):
         values |= output_statistics(network, run)
     if wanted & set(MATRIX):
-        g = gram_of(network, drawn, run, memory)
-        values |= eigenvalue_quantities(network, g, wanted & set(MATRIX))
+        matrix = wanted & set(MATRIX)
+        found = _matrix_free(network, drawn, run, matrix)
+        if found is None:
+            found = eigenvalue_quantities(network, gram_of(network, drawn, run, memory), matrix)
+        values |= found
     return {name: values[name] for name in quantities}
+
+
+def _matrix_free(
+    network: RandomNetwork, drawn: Draw, run: Forward, wanted: AbstractSet[str]
+) -> dict[str, Tensor] | None:
+    """lambda_max and lambda_top without the matrix, if only they are wanted, it is cheaper and it
+    converges.
+    """
+    samples, count = run.outputs.shape[1], network.outputs if "lambda_top" in wanted else 1
+    rows = network.outputs * samples
+    if not wanted <= TOP or count >= rows or not prefers_matrix_free(network, samples, count):
+        return None
+    if not bool(run.outputs.isfinite().all()):
+        return None
+    start = random_block(run.outputs, rows, count)
+    found = top_eigenvalues(dual_operator(network, drawn), start, count, default_tolerance(start.dtype))
+    return top_quantities(found.values) if found.converged else None
 
 
 def output_statistics(network: RandomNetwork, run: Forward) -> dict[str, Tensor]:

@@ -73,9 +73,7 @@ def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
         assert layer.slope is not None
         at_y = signal * layer.slope.unsqueeze(1)
         at_u = at_y if layer.derivative is None else layer.derivative.unsqueeze(1)(at_y)
-        width = at_u.shape[-1]
-        rows = outputs * samples
-        yield Signal(number, at_y.view(seeds, rows, width), at_u.view(seeds, rows, width))
+        at_y, at_u = (v.reshape(seeds, outputs * samples, -1) for v in (at_y, at_u))
+        yield Signal(number, at_y, at_u)
         if number > 1:
-            signal = torch.bmm(at_u.view(seeds, rows, width), draw.weights[number - 1])
-            signal = signal.view(seeds, outputs, samples, -1)
+            signal = torch.bmm(at_u, draw.weights[number - 1]).view(seeds, outputs, samples, -1)

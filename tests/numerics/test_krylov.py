@@ -80,14 +80,14 @@ def test_trace_and_second_moment_are_unbiased_with_honest_errors() -> None:
         values = torch.cat([f.value for f in found])
         errors = torch.cat([f.error for f in found])
         assert abs(values.mean() - truth) < 4 * values.std() / 300**0.5
-        assert 0.7 < errors.square().mean().sqrt() / values.std() < 1.5
+        assert 0.85 < errors.square().mean().sqrt() / values.std() < 1.15
 
 
 def test_trace_of_low_rank_is_exact() -> None:
     g = matrix_with(torch.tensor([0.0] * 20 + [1.0, 2.0, 3.0], dtype=torch.float64))
-    found = trace(lambda v: g @ v, normal(1, 23, 6))
+    found = trace(lambda v: g @ v, normal(1, 23, 8))
     torch.testing.assert_close(found.value, torch.tensor([6.0], dtype=torch.float64), rtol=1e-12, atol=0)
-    assert float(found.error) == 0
+    assert float(found.error) < 1e-12
 
 
 def test_spectral_density() -> None:

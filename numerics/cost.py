@@ -1,0 +1,66 @@
+"""Which of two right ways is cheaper: operation counts, and the choices of this package made from them."""
+
+from itertools import pairwise
+
+from numerics.network import RandomNetwork
+
+# Below this size eigvalsh takes a few milliseconds and block Lanczos as long in the interpreter.
+SMALLEST_FOR_LANCZOS = 500
+# Products that block Lanczos typically needs per wanted eigenvalue at the edge of a bulk (10 if one
+# stands out).
+PRODUCTS_PER_EIGENVALUE = 60
+
+
+def forward_operations(network: RandomNetwork, samples: int) -> int:
+    """Multiplications and additions of the matrix products of one forward pass."""
+    return sum(2 * samples * a * b for a, b in pairwise(network.widths))
+
+
+def exact_operations(network: RandomNetwork, samples: int) -> int:
+    """The same for the exact dual matrix, the forward pass included, elementwise work not."""
+    widths, rows = network.widths, network.outputs * samples
+    count = forward_operations(network, samples) + sum(2 * samples**2 * width for width in widths[:-1])
+    if network.hidden != "batch":
+        blocks = network.outputs * (network.outputs + 1) // 2
+        count += sum(2 * blocks * samples**2 * width for width in widths[1:-1])
+        return count + sum(2 * rows * a * b for a, b in pairwise(widths[1:-1]))
+    count += 2 * samples**2 * widths[-2] + 4 * rows**2 * widths[-2]
+    for before, width, after in zip(widths[:-3], widths[1:-2], widths[2:-1], strict=True):
+        root = min(samples, before)
+        count += 2 * rows * samples * width * (after + root) + 2 * rows**2 * root * width
+    return count
+
+
+def product_operations(network: RandomNetwork, samples: int) -> int:
+    """The same for one matrix-free product with one vector."""
+    widths = network.widths
+    count = sum(4 * samples * a * b for a, b in pairwise(widths[1:]))
+    return count + sum(2 * samples * out * min(samples, 2 * into) for into, out in pairwise(widths))
+
+
+def prefers_matrix_free(network: RandomNetwork, samples: int, count: int) -> bool:
+    """Whether the ``count`` largest eigenvalues are cheaper from products than from the exact matrix."""
+    products = PRODUCTS_PER_EIGENVALUE * count * product_operations(network, samples)
+    return products + forward_operations(network, samples) < exact_operations(network, samples)
+
+
+def lanczos_products(n: int) -> int:
+    """How many products of an explicit n x n matrix block Lanczos may spend before eigvalsh takes over; 0
+    for none.
+
+    How many it needs is not known beforehand: about 10 where one eigenvalue stands out, 50 where the top
+    is the edge of a bulk, hundreds for a cluster of C eigenvalues at such an edge. On two CPU cores in
+    float64 eigvalsh takes 6, 30, 53, 290 ms at n = 400, 800, 1000, 2000 and n/14 products take a quarter
+    to a half of that, so whatever the spectrum the sum is within about 1.5 times the cheaper of the two.
+    """
+    return n // 14 if n >= SMALLEST_FOR_LANCZOS else 0
+
+
+def jacobian_rows(rows: int, parameters: int, element: int, memory: int) -> int:
+    """How many Jacobian rows to hold at once so that two blocks of them fit in ``memory`` bytes.
+
+    All rows if they fit. Otherwise blocks are computed again for each pair, which costs rows/block times
+    more.
+    """
+    row = parameters * element
+    return rows if 2 * rows * row <= memory else max(1, memory // (4 * row))

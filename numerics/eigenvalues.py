@@ -1,0 +1,68 @@
+"""Quantities read off the dual matrix, computing no more of its spectrum than they need."""
+
+from collections.abc import Set as AbstractSet
+
+import torch
+from torch import Tensor
+
+from numerics.cost import lanczos_products
+from numerics.krylov import default_tolerance, top_eigenvalues
+from numerics.network import RandomNetwork
+
+TOP = frozenset({"lambda_max", "lambda_top"})
+
+
+def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
+    """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
+    (S,).
+    """
+    outputs = network.outputs
+    samples = g.shape[1] // outputs
+    trace = torch.diagonal(g, dim1=1, dim2=2).sum(1)
+    values = {"m": trace / network.parameters}
+    if "s" in wanted:
+        values["s"] = g.flatten(1).square().sum(1) / network.parameters
+    if wanted & {"lambda_1", "lambda_perp"}:
+        blocks = torch.diagonal(g.view(-1, outputs, samples, outputs, samples), dim1=1, dim2=3)
+        lambda_1 = blocks.sum((1, 2, 3)) / (samples * outputs)
+        removed = 2 if network.last == "batch" else 1
+        values["lambda_1"] = lambda_1
+        values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - removed)
+    if wanted & TOP:
+        values |= top_quantities(largest(g, outputs if "lambda_top" in wanted else 1))
+    return {name: values[name] for name in wanted}
+
+
+def top_quantities(top: Tensor) -> dict[str, Tensor]:
+    """lambda_max and lambda_top from the largest eigenvalues (S,count), descending; lambda_top needs
+    count = C.
+    """
+    return {"lambda_max": top[:, 0], "lambda_top": top.mean(1)}
+
+
+def random_block(like: Tensor, n: int, count: int) -> Tensor:
+    """A fixed standard normal block (S,n,count) to start Lanczos from, S, dtype and device those of
+    ``like``.
+    """
+    generator = torch.Generator().manual_seed(0)
+    block = torch.randn(n, count, generator=generator, dtype=torch.float64)
+    return block.to(device=like.device, dtype=like.dtype).expand(len(like), -1, -1)
+
+
+def largest(g: Tensor, count: int) -> Tensor:
+    """The ``count`` largest eigenvalues of symmetric G (S,n,n), descending, (S,count); nan where G is not
+    finite.
+
+    By block Lanczos where ``numerics.cost`` expects it to be cheaper and it converges, by LAPACK otherwise.
+    """
+    finite = g.isfinite().flatten(1).all(1)
+    # LAPACK fails on the whole batch for one matrix that is not finite.
+    g = g.where(finite[:, None, None], 0.0)
+    values, budget = None, lanczos_products(g.shape[1])
+    if budget > count:
+        start = random_block(g, g.shape[1], count)
+        found = top_eigenvalues(lambda v: g @ v, start, count, default_tolerance(g.dtype), budget)
+        values = found.values if found.converged else None
+    if values is None:
+        values = torch.linalg.eigvalsh(g).flip(1)[:, :count]
+    return values.where(finite[:, None], float("nan"))

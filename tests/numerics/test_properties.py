@@ -1,0 +1,143 @@
+"""Fast routes equal the slow one over generated settings; mutants of the hand-written derivatives do not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from numerics import coupled, dual
+from numerics.autograd import slow_gram
+from numerics.dual import gram
+from numerics.matrixfree import dual_operator
+from numerics.network import WEIGHTS, RandomNetwork
+from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, Derivative
+from numerics.passes import forward
+from numerics.sampling import Draw, draw
+
+# exp and cubes of cubes lose digits to the size of their values, not to the algorithm: see test_dual.
+TAME = [
+    "linear",
+    "relu",
+    "leaky_relu",
+    "abs",
+    "erf",
+    "gelu",
+    "sin",
+    "cos",
+    "gaussian",
+    "tanh",
+    "sigmoid",
+    "softplus",
+]
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> RandomNetwork:
+    hidden = draw(st.sampled_from(HIDDEN_NORMALIZATIONS))
+    last = draw(st.sampled_from(LAST_NORMALIZATIONS))
+    depth = draw(st.integers(2, 5))
+    # Two units of a normalized layer have a Jacobian of zero, whose rounding says nothing.
+    inner = st.integers(4 if hidden == "layer" else 2, 12)
+    widths = [draw(st.integers(1, 8)), *(draw(inner) for _ in range(depth - 1))]
+    positive = st.floats(0.3, 3)
+    return RandomNetwork(
+        (*widths, draw(st.integers(4 if last == "layer" else 1, 5))),
+        draw(st.sampled_from(TAME)),
+        hidden,
+        last,
+        sigma_w2=draw(positive),
+        sigma_b2=draw(st.just(0.0) | positive),
+        gamma=draw(positive) * draw(st.sampled_from([-1, 1])),
+        beta=draw(st.floats(-1, 1)),
+        last_gamma=draw(positive),
+        biases=draw(st.booleans()),
+        affine=draw(st.booleans()),
+        weights=draw(st.sampled_from(WEIGHTS)),
+    )
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=80)
+@given(network=networks(), samples=st.integers(4, 9), memory=st.sampled_from([1, 2**14, 2**31]))
+def test_every_fast_route_equals_the_slow_one(network: RandomNetwork, samples: int, memory: int) -> None:
+    drawn = draw(network, samples, seeds=(1, 2))
+    slow, fast = slow_gram(network, drawn), gram(network, drawn, memory)
+    alive = slow.isfinite().flatten(1).all(1)
+    # Where a unit or a sample is dead the statistics are undefined; both routes must see it.
+    assert torch.equal(fast.isfinite().flatten(1).all(1), alive)
+    eye = torch.eye(slow.shape[1], dtype=torch.float64).expand(2, -1, -1)
+    product = dual_operator(network, drawn)(eye)
+    for seed in alive.nonzero().flatten().tolist():
+        allowed = 1e-10 * slow[seed].abs().max() + rounding(network, drawn, seed)
+        for route in (fast, product):
+            assert (route[seed] - slow[seed]).abs().max() <= allowed
+
+
+def rounding(network: RandomNetwork, drawn: Draw, seed: int) -> float:
+    """Rounding that is left of a matrix most of which is projected out: that of the matrix before."""
+    one = Draw(
+        tuple(w[seed : seed + 1] for w in drawn.weights),
+        tuple(b[seed : seed + 1] for b in drawn.biases),
+        drawn.inputs[seed : seed + 1],
+    )
+    last = forward(network, one).last
+    gain = 1.0 if last is None or last.gain is None else float(last.gain.abs().max())
+    return 1e-14 * gain**2 * float(slow_gram(replace(network, last="none"), one).abs().max())
+
+
+def without(
+    *, mean: bool = False, z: bool = False, gain: bool = False
+) -> Callable[[Derivative, Tensor], Tensor]:
+    """A derivative that forgets one term."""
+
+    def call(self: Derivative, signal: Tensor) -> Tensor:
+        result = signal if mean else signal - signal.mean(self.axis, keepdim=True)
+        if self.z is not None and self.gain is not None:
+            if not z:
+                result = result - self.z * (signal * self.z).mean(self.axis, keepdim=True)
+            if not gain:
+                result = result * self.gain
+        return result
+
+    return call
+
+
+def mismatch(hidden: str, last: str) -> float:
+    network = RandomNetwork((5, 8, 9, 7, 4), "tanh", hidden, last, sigma_b2=0.2, gamma=1.4, affine=True)
+    drawn = draw(network, 6, seeds=(1,))
+    slow = slow_gram(network, drawn)
+    return float((gram(network, drawn) - slow).abs().max() / slow.abs().max())
+
+
+NORMALIZED = [("layer", "none"), ("batch", "none"), ("none", "batch"), ("none", "layer")]
+MUTANTS = [("none", "mean", "mean"), *((h, n, term) for h, n in NORMALIZED for term in ("mean", "z", "gain"))]
+
+
+@pytest.mark.parametrize(("hidden", "last", "term"), MUTANTS)
+def test_a_dropped_term_is_caught(hidden: str, last: str, term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mismatch(hidden, last) < 1e-12
+    monkeypatch.setattr(Derivative, "__call__", without(**{term: True}))
+    assert mismatch(hidden, last) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["_top_amplitude", "_factor", "top_signal", "pull"])
+def test_a_wrong_part_of_the_batch_normalization_route_is_caught(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(coupled, name)
+
+    def off_by_a_percent(*arguments):
+        result = right(*arguments)
+        return (result[0], 1.01 * result[1]) if name == "_top_amplitude" else 1.01 * result
+
+    monkeypatch.setattr(coupled, name, off_by_a_percent)
+    assert mismatch("batch", "none") > 1e-3
+
+
+@pytest.mark.parametrize("name", ["_add_last_layer", "_add_last_affine"])
+def test_a_forgotten_last_layer_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dual, name, lambda *_: None)
+    assert mismatch("none", "batch") > 1e-3
