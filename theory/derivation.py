@@ -37,24 +37,24 @@ def derive_pair(f: Function, g: Function, mean: sp.Expr) -> Derivation:
     if f.terms is None or g.terms is None:
         why = "not a sum of polynomial * exp(quadratic) * {1, step, erf}: no method for a closed form applies"
         return Derivation(QUADRATURE, None, (*start, why))
-    method, steps = _elementary_method([*f.terms, *g.terms]), []
-    total, oscillating = sp.S.Zero, sp.S.Zero
-    for s in f.terms:
-        for t in g.terms:
-            if is_elementary(s, t):
-                value = pair_of_terms((s,), (t,), Pair(p, c, mean))
-                steps.append(f"{_how(s, t)}: E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] = {value}")
-            else:
-                method = PRICE
-                found = _by_price(s, t, mean)
-                if isinstance(found, str):
-                    return _reduced(f, g, mean, start, found)
-                value, lines = found
-                steps += lines
-            if value.has(sp.I):
-                oscillating += value
-            else:
-                total += value
+    pairs = [(s, t) for s in f.terms for t in g.terms]
+    method, values, steps = _elementary_method([*f.terms, *g.terms]), [], []
+    for s, t in pairs:
+        if not is_elementary(s, t):
+            method = PRICE
+            found = _by_price(s, t, mean)
+            if isinstance(found, str):
+                return _reduced(f, g, mean, start, found)
+            values.append(found[0])
+            steps += found[1]
+    for s, t in pairs:
+        if is_elementary(s, t):
+            value = pair_of_terms((s,), (t,), Pair(p, c, mean))
+            assert value is not None
+            values.append(value)
+            steps.append(f"{_elementary_method([s, t])}: E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] = {value}")
+    oscillating = sp.Add(*(v for v in values if v.has(sp.I)))
+    total = sp.Add(*(v for v in values if not v.has(sp.I)))
     expr = tidy(total + _real(oscillating))
     return Derivation(method, expr, (*start, *steps, f"E[f(u) g(v)] = {expr}"))
 
@@ -65,10 +65,6 @@ def _elementary_method(terms: list[Term]) -> str:
     if all(t.quad == 0 and t.lin == 0 for t in terms):
         return MOMENTS
     return GENERATING if all(t.quad == 0 for t in terms) else SQUARE
-
-
-def _how(s: Term, t: Term) -> str:
-    return _elementary_method([s, t])
 
 
 def _by_price(s: Term, t: Term, mean: sp.Expr) -> tuple[sp.Expr, list[str]] | str:

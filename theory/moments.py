@@ -129,7 +129,7 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
     p, c, mean = pair.p, pair.c, pair.mean
     a, d = s.quad, t.quad
     det_value = sp.expand((1 + 2 * a * p) * (1 + 2 * d * p) - 4 * a * d * c**2)
-    det = sp.Dummy("det", positive=True)  # kept as one symbol, so that no power of it is ever multiplied out
+    det = sp.Dummy("det", positive=True)
     # Covariance (S^-1 + diag(2a, 2d))^-1 of the tilted pair.
     suu = sp.expand(p + 2 * d * (p**2 - c**2)) / det
     svv = sp.expand(p + 2 * a * (p**2 - c**2)) / det
@@ -147,17 +147,24 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
     else:
         base = sp.S.One
 
-    known: dict[sp.Expr, sp.Expr] = {det: det_value}
+    # The recursion runs on symbols for these values, so that none of them is ever multiplied out.
+    known: dict[sp.Expr, sp.Expr] = {}
+
+    def named(value: sp.Expr) -> sp.Expr:
+        if value.is_Number:
+            return value
+        known[name := sp.Dummy()] = value.xreplace({det: det_value})
+        return name
+
+    suu, svv, suv, mu_u, mu_v = (named(v) for v in (suu, svv, suv, mu_u, mu_v))
 
     def with_slope(i: int, j: int) -> sp.Expr:
-        """E[u^i v^j F'(v)] with the exponential factors, kept as one symbol like the determinant."""
+        """E[u^i v^j F'(v)] with the exponential factors."""
         left = Term(x**i, a, s.lin)
         right = [Term(f.poly * x**j, f.quad + d, f.lin + t.lin, f.kind, f.at) for f in slope]
-        value = sp.Dummy("slope")
-        known[value] = sp.Add(*(_pair(left, r, pair) for r in add(right)))
-        return value
+        return named(sp.Add(*(_pair(left, r, pair) for r in add(right))))
 
-    moments: dict[tuple[int, int], sp.Expr] = {(0, 0): base * weight}
+    moments: dict[tuple[int, int], sp.Expr] = {(0, 0): named(base * weight)}
 
     def moment(i: int, j: int) -> sp.Expr:
         """E[u^i v^j F(v)] with the exponential factors: Stein's identity on one variable."""
