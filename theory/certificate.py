@@ -91,7 +91,9 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[mpmath.mpf, mpm
     """E f(u) g(v) and E|f(u) g(v)|, nodes added until two values agree."""
     kinked = bool(f.breaks or g.breaks)
     if kinked and any(t != point[2] for t in (*f.breaks, *g.breaks)):
-        raise ValueError(f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here.")
+        raise ValueError(
+            f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here."
+        )
     previous = None
     for order in (24, 36, 54, 81, 122, 183):
         value, size = _polar(f, g, point, order) if kinked else _trapezoidal(f, g, point, order)
@@ -103,7 +105,10 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[mpmath.mpf, mpm
 
 def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[mpmath.mpf, mpmath.mpf]:
     variance, covariance, shift = (_exact(a) for a in point)
-    scale, own = mpmath.sqrt(variance), mpmath.sqrt((variance - covariance) * (variance + covariance) / variance)
+    scale, own = (
+        mpmath.sqrt(variance),
+        mpmath.sqrt((variance - covariance) * (variance + covariance) / variance),
+    )
     left, right = _compiled(f), _compiled(g)
     step = mpmath.mpf(26) / order
     nodes = [step * (k - order // 2) for k in range(order + 1)]

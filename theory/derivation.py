@@ -52,7 +52,9 @@ def derive_pair(f: Function, g: Function, mean: sp.Expr) -> Derivation:
             value = pair_of_terms((s,), (t,), Pair(p, c, mean))
             assert value is not None
             values.append(value)
-            steps.append(f"{_elementary_method([s, t])}: E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] = {value}")
+            steps.append(
+                f"{_elementary_method([s, t])}: E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] = {value}"
+            )
     oscillating = sp.Add(*(v for v in values if v.has(sp.I)))
     total = sp.Add(*(v for v in values if not v.has(sp.I)))
     expr = tidy(total + _real(oscillating))
@@ -82,7 +84,9 @@ def _by_price(s: Term, t: Term, mean: sp.Expr) -> tuple[sp.Expr, list[str]] | st
         return f"the kernel F^({n})(c) = {reduction.kernel} has no antiderivative in elementary form"
     value, stages = closed
     for k, stage in zip(range(n - 1, -1, -1), (*stages, value), strict=True):
-        lines.append(f"integrate, F^({k})(0) = E f^({k}) E g^({k}) = {reduction.constants[k]}: F^({k})(c) = {stage}")
+        lines.append(
+            f"integrate, F^({k})(0) = E f^({k}) E g^({k}) = {reduction.constants[k]}: F^({k})(c) = {stage}"
+        )
     return value, lines
 
 

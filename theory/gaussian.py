@@ -35,7 +35,10 @@ class GaussianPair(sp.Function):
     def _latex(self, printer: Any) -> str:
         f, g, variance, covariance, mean = self.args
         u, v = sp.symbols("u v", real=True)
-        inside = rf"{printer._print(f.subs(x, u))} \cdot {printer._print(g.subs(x, v))}"
+        texts = [printer._print(h) for h in (f.subs(x, u), g.subs(x, v))]
+        inside = "".join(
+            rf"\left({text}\right)" if h.is_Add else text for h, text in zip((f, g), texts, strict=True)
+        )
         about = ", ".join(printer._print(a) for a in (variance, covariance))
         shift = "" if mean == 0 else rf";\, {printer._print(mean)}"
         return rf"\mathbb{{E}}_{{{about}{shift}}}\left[{inside}\right]"

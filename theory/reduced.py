@@ -28,7 +28,9 @@ def _compiled(f: Function, g: Function, shifted: bool) -> tuple[int, Any] | None
     reduction = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero)
     if reduction is None or reduction.order == 0:
         return None
-    kernel = sp.lambdify([p, c, mu, LESS, MORE], stable(reduction.kernel), [{"erf": special.erf}, "numpy"], cse=True)
+    kernel = sp.lambdify(
+        [p, c, mu, LESS, MORE], stable(reduction.kernel), [{"erf": special.erf}, "numpy"], cse=True
+    )
     return reduction.order, kernel
 
 
@@ -56,7 +58,10 @@ def pair(f: Function, g: Function, p: float, c: float, mean: float) -> float | N
         points, weights = RULES[rule]
         half = (rows[1:] - rows[:-1])[:, None] / 2
         angle = ((rows[1:] + rows[:-1])[:, None] / 2 + half * points).ravel()
-        less, more = 2 * p * np.sin((np.pi / 2 - angle) / 2) ** 2, 2 * p * np.sin((np.pi / 2 + angle) / 2) ** 2
+        less, more = (
+            2 * p * np.sin((np.pi / 2 - angle) / 2) ** 2,
+            2 * p * np.sin((np.pi / 2 + angle) / 2) ** 2,
+        )
         t = p * np.sin(angle)
         with np.errstate(under="ignore"):
             density = kernel(p, t, mean, less, more) * np.sqrt(less * more)
