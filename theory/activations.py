@@ -1,9 +1,11 @@
 """Activations: built-in ones by name, and any SymPy expression of one real variable."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import sympy as sp
 
+from theory.analysis import growth, homogeneity, require_expectations
 from theory.functions import ActivationError, Function
 from theory.symbols import x
 
@@ -17,7 +19,32 @@ class Activation:
     phi: Function = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "phi", Function.from_expr(self.expr))
+        phi = Function.from_expr(self.expr)
+        require_expectations(self.name, phi)
+        object.__setattr__(self, "phi", phi)
+
+    @property
+    def kinks(self) -> tuple[sp.Expr, ...]:
+        """Places where the function or its slope is discontinuous."""
+        return self.phi.breaks
+
+    @property
+    def parity(self) -> str:
+        """ "odd", "even" or "none"."""
+        return "odd" if self.phi.is_odd else "even" if self.phi.is_even else "none"
+
+    @property
+    def growth(self) -> str:
+        """ "bounded", "polynomial" or "exponential"."""
+        return growth(self.phi)
+
+    @property
+    def degree(self) -> int | None:
+        """The k with phi(r x) = r^k phi(x) for r > 0; None for a function that is not homogeneous."""
+        return homogeneity(self.phi)
+
+    def _repr_latex_(self) -> str:
+        return f"$\\phi(x) = {sp.latex(self.expr)}$"
 
     @property
     def parameters(self) -> set[sp.Symbol]:
@@ -25,9 +52,9 @@ class Activation:
         return self.expr.free_symbols - {x}  # type: ignore[return-value]
 
 
-# Fixed point of mean 0 and variance 1 under iteration (Klambauer et al. 2017), to 30 digits.
-_SELU_ALPHA = sp.Rational("1.6732632423543772848170429916717")
-_SELU_SCALE = sp.Rational("1.0507009873554804934193349852946")
+# Fixed point of mean 0 and variance 1 under iteration (Klambauer et al. 2017), to 20 digits.
+_SELU_ALPHA = sp.Rational("1.6732632423543772848")
+_SELU_SCALE = sp.Rational("1.0507009873554804934")
 
 
 def leaky_relu(slope: sp.Expr | float) -> Activation:
@@ -67,16 +94,25 @@ def activation(spec: "str | sp.Expr | Activation") -> Activation:
     if isinstance(spec, Activation):
         return spec
     if isinstance(spec, str):
-        if spec not in BUILTIN:
-            raise ActivationError(
-                f"Unknown activation {spec!r}. Known names: {', '.join(BUILTIN)}; or pass a SymPy expression."
-            )
-        return Activation(spec, BUILTIN[spec])
-    expr = sp.sympify(spec)
-    free = expr.free_symbols
+        return _named(spec)
+    if isinstance(spec, bool) or not isinstance(spec, sp.Expr):
+        raise ActivationError(
+            f"activation = {spec!r}: give a name, a SymPy expression of one real symbol, or an Activation."
+        )
+    free = spec.free_symbols
     if len(free) != 1:
         names = ", ".join(sorted(map(str, free))) or "none"
         raise ActivationError(
-            f"The activation {expr} has free symbols: {names}. It has to be a function of exactly one."
+            f"The activation {spec} has free symbols: {names}. It has to be a function of exactly one; build functions "
+            "with parameters as Activation(name, expression in theory.symbols.x)."
         )
-    return Activation(str(expr), expr.xreplace({free.pop(): x}))
+    return Activation(str(spec), spec.xreplace({free.pop(): x}))
+
+
+@cache
+def _named(name: str) -> Activation:
+    if name not in BUILTIN:
+        raise ActivationError(
+            f"Unknown activation {name!r}. Known names: {', '.join(BUILTIN)}; or pass a SymPy expression."
+        )
+    return Activation(name, BUILTIN[name])

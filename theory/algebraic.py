@@ -1,7 +1,7 @@
 """Functions of c that are polynomial in c, r = sqrt(A^2 - c^2), 1/r^odd and the angle asin(c/A).
 
 The class holds the kernels that Price's theorem meets for centered pairs and is closed under integration in c, so the
-theorem can be undone any number of times. Integrals are found by undetermined coefficients.
+theorem can be undone any number of times. Integrals are found by parts.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def _root(square: sp.Expr) -> sp.Expr:
 
 def _tidy(weight: sp.Expr) -> sp.Expr:
     poly = sp.Poly(weight, c)
-    return sp.Add(*(sp.factor(sp.simplify(a)) * c**k for (k,), a in poly.terms()))
+    return sp.Add(*(sp.factor(a) * c**k for (k,), a in poly.terms()))
 
 
 def _build(square: sp.Expr | None, items: list[tuple[Key, sp.Expr]]) -> Algebraic | None:
@@ -131,25 +131,24 @@ def _integral_of_term(square: sp.Expr | None, k: int, n: int, weight: sp.Expr) -
         return None
     if n > 0:
         weight, n = sp.expand(weight * (square - c**2) ** ((n + 1) // 2)), -1
-    return _undetermined(sp.Poly(weight, c), -n, square)
+    return _build(square, _integral_over_root(sp.Poly(weight, c), -n, square))
 
 
-def _undetermined(numerator: sp.Poly, power: int, square: sp.Expr) -> Algebraic | None:
-    """Integral of numerator/r^n as N/r^(n-2) + K asin(c/A), N a polynomial, K a constant, n odd.
-
-    Differentiating: N' (A^2 - c^2) + (n - 2) c N + K (A^2 - c^2)^((n-1)/2) = numerator.
-    """
-    degree = max(numerator.degree() - 1, power - 1, 1)
-    unknown = sp.symbols(f"n0:{degree + 1}", cls=sp.Dummy)
-    arc = sp.Dummy("K")
-    trial = sp.Add(*(u * c**j for j, u in enumerate(unknown)))
-    lhs = sp.diff(trial, c) * (square - c**2) + (power - 2) * c * trial
-    lhs += arc * (square - c**2) ** ((power - 1) // 2)
-    equations = sp.Poly(sp.expand(lhs - numerator.as_expr()), c).coeffs()
-    solutions = sp.linsolve(equations, [*unknown, arc])
-    for solution in solutions:
-        fixed = dict.fromkeys((*unknown, arc), sp.S.Zero)
-        *coefficients, constant = (s.xreplace(fixed) for s in solution)
-        poly = sp.Add(*(a * c**j for j, a in enumerate(coefficients)))
-        return _build(square, [((0, 2 - power), sp.expand(poly)), ((1, 0), constant)])
-    return None
+def _integral_over_root(numerator: sp.Poly, power: int, square: sp.Expr) -> list[tuple[Key, sp.Expr]]:
+    """Integral of numerator/r^n, n odd, by parts and by dividing the numerator by r^2 = A^2 - c^2."""
+    if power == 1:
+        out: list[tuple[Key, sp.Expr]] = []
+        for (k,), a in numerator.terms():
+            # int c^k/r = -c^(k-1) r/k + (k-1)/k A^2 int c^(k-2)/r
+            while k > 0:
+                out.append(((0, 1), -a * c ** (k - 1) / k))
+                a, k = a * square * sp.Rational(k - 1, k), k - 2
+            if k == 0:
+                out.append(((1, 0), a))
+        return out
+    quotient, remainder = sp.div(numerator, sp.Poly(square - c**2, c))
+    constant, linear = remainder.coeff_monomial(1), remainder.coeff_monomial(c)
+    # d r^(2-n) = (n-2) c/r^n and d (c r^(2-n)) = (n-2) A^2/r^n - (n-3) r^(2-n)
+    ends = [((0, 2 - power), linear / (power - 2) + constant * c / ((power - 2) * square))]
+    rest = quotient + sp.Poly(sp.Rational(power - 3, power - 2) * constant / square, c)
+    return ends + _integral_over_root(rest, power - 2, square)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from theory.symbols import x
-from theory.terms import Term, Terms, add
+from theory.terms import Term, Terms, add, derivative
 
 y = sp.Dummy("y", real=True)
 
@@ -91,25 +91,27 @@ def is_elementary(s: Term, t: Term) -> bool:
 def _pair(s: Term, t: Term, pair: Pair) -> sp.Expr | None:
     if not is_elementary(s, t):
         return None
-    if s.kind == "smooth" and t.kind == "smooth":
-        return _smooth_pair(s, t, pair)
-    if s.kind == "smooth" or (t.kind == "delta" and s.kind != "delta"):
-        s, t = t, s  # the pair is exchangeable
-    if t.kind == "smooth":
-        # Average the smooth factor over v given u = x; a term again.
-        return mean_of_terms(_times(s, _conditional_mean(t, pair)), pair.mean, pair.p)
-    # A delta in u: the density at its place times the mean of t(v) given u.
-    place, order = s.at
-    slope = pair.c / pair.p
-    given = _mean(t, pair.mean + slope * (y - pair.mean), pair.p - pair.c * slope)
+    if t.kind == "smooth" or (s.kind != "smooth" and t.kind == "delta"):
+        s, t = t, s  # the pair is exchangeable; now s is smooth or a delta
+    if s.kind == "delta":
+        return _delta_pair(s, t, pair)
     if t.kind == "delta":
-        given = sp.powsimp(given * normal_density(y, pair.mean, pair.p))
-        root = sp.sqrt(sp.expand(pair.p**2 - pair.c**2))
-        given = _joint_density_form(t, pair, root)
+        return _delta_pair(t, s, pair)
+    return _smooth_pair(s, t, pair)
+
+
+def _delta_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
+    """The density of u at the delta's place, times the mean of t(v) given that u."""
+    place, order = s.at
+    if t.kind == "delta":
+        given = _joint_density_form(t, pair, sp.sqrt(sp.expand(pair.p**2 - pair.c**2)))
     else:
+        slope = pair.c / pair.p
+        given = _mean(t, pair.mean + slope * (y - pair.mean), pair.p - pair.c * slope)
         given = given * normal_density(y, pair.mean, pair.p)
     value = (-1) ** order * sp.diff(given, y, int(order)).subs(y, place)
-    return s.poly * value
+    # Where the delta's place makes p - c or p + c cancel from an exponent, evaluation near |c| = p needs it.
+    return s.poly * value.replace(sp.exp, lambda e: sp.exp(sp.factor(sp.cancel(e))))
 
 
 def _joint_density_form(t: Term, pair: Pair, root: sp.Expr) -> sp.Expr:
@@ -122,33 +124,12 @@ def _joint_density_form(t: Term, pair: Pair, root: sp.Expr) -> sp.Expr:
     return t.poly * (-1) ** order * sp.diff(density, z, int(order)).subs(z, place)
 
 
-def _times(s: Term, factors: Terms) -> Terms:
-    return add([Term(s.poly * f.poly, s.quad + f.quad, s.lin + f.lin, s.kind, s.at) for f in factors])
-
-
-def _conditional_mean(t: Term, pair: Pair) -> Terms:
-    """E[t(v) | u = x] for a smooth term t, as a smooth term in x."""
-    slope = pair.c / pair.p
-    center, width = pair.mean + slope * (x - pair.mean), pair.p - pair.c * slope
-    scale = 1 + 2 * t.quad * width
-    exponent = sp.Poly((t.lin * center + t.lin**2 * width / 2 - t.quad * center**2) / scale, x)
-    const, b, minus_a = (exponent.coeff_monomial(x**k) for k in range(3))
-    m, v = (center + t.lin * width) / scale, width / scale
-    degree = int(sp.degree(t.poly, x)) if t.poly.has(x) else 0
-    powers = [sp.S.One, m]
-    for k in range(2, degree + 1):
-        powers.append(sp.expand(m * powers[k - 1] + (k - 1) * v * powers[k - 2]))
-    poly = sp.Add(*(t.poly.coeff(x, k) * powers[k] for k in range(degree + 1)))
-    weight = sp.exp(const) / sp.sqrt(scale)
-    return (Term(sp.expand(poly * weight), -minus_a, b),)
-
-
 def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
-    """Complete the square in two variables, then lower the degree by Stein's identity."""
+    """s smooth, t smooth or with a step or erf in v: complete the square in two variables, then Stein's identity."""
     p, c, mean = pair.p, pair.c, pair.mean
     a, d = s.quad, t.quad
     det_value = sp.expand((1 + 2 * a * p) * (1 + 2 * d * p) - 4 * a * d * c**2)
-    det = sp.Dummy("det", positive=True)  # kept as one symbol, so that no power of it is ever multiplied out
+    det = sp.Dummy("det", positive=True)
     # Covariance (S^-1 + diag(2a, 2d))^-1 of the tilted pair.
     suu = sp.expand(p + 2 * d * (p**2 - c**2)) / det
     svv = sp.expand(p + 2 * a * (p**2 - c**2)) / det
@@ -157,21 +138,49 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
     mu_u, mu_v = mean + suu * hu + suv * hv, mean + suv * hu + svv * hv
     exponent = (suu * hu**2 + 2 * suv * hu * hv + svv * hv**2) / 2
     exponent += (s.lin + t.lin) * mean - (a + d) * mean**2
-    moments: dict[tuple[int, int], sp.Expr] = {(0, 0): sp.S.One}
+    weight = sp.exp(sp.expand(exponent)) / sp.sqrt(det)
+    slope = derivative((Term(sp.S.One, kind=t.kind, at=t.at),))  # F'(v) of the step or erf F
+    if t.kind == "step":
+        base = sp.erfc((t.at[0] - mu_v) / sp.sqrt(2 * svv)) / 2
+    elif t.kind == "erf":
+        base = sp.erf((t.at[0] * mu_v + t.at[1]) / sp.sqrt(1 + 2 * t.at[0] ** 2 * svv))
+    else:
+        base = sp.S.One
+
+    # The recursion runs on symbols for these values, so that none of them is ever multiplied out.
+    known: dict[sp.Expr, sp.Expr] = {}
+
+    def named(value: sp.Expr) -> sp.Expr:
+        if value.is_Number:
+            return value
+        known[name := sp.Dummy()] = value.xreplace({det: det_value})
+        return name
+
+    suu, svv, suv, mu_u, mu_v = (named(v) for v in (suu, svv, suv, mu_u, mu_v))
+
+    def with_slope(i: int, j: int) -> sp.Expr:
+        """E[u^i v^j F'(v)] with the exponential factors."""
+        left = Term(x**i, a, s.lin)
+        right = [Term(f.poly * x**j, f.quad + d, f.lin + t.lin, f.kind, f.at) for f in slope]
+        return named(sp.Add(*(_pair(left, r, pair) for r in add(right))))
+
+    moments: dict[tuple[int, int], sp.Expr] = {(0, 0): named(base * weight)}
 
     def moment(i: int, j: int) -> sp.Expr:
-        """E[u^i v^j] by Stein's identity on the variable of the higher power."""
+        """E[u^i v^j F(v)] with the exponential factors: Stein's identity on one variable."""
         if (i, j) not in moments:
             if i > 0:
                 value = mu_u * moment(i - 1, j)
                 value += (i - 1) * suu * moment(i - 2, j) if i > 1 else 0
                 value += j * suv * moment(i - 1, j - 1) if j > 0 else 0
+                value += suv * with_slope(i - 1, j) if slope else 0
             else:
-                value = mu_v * moment(0, j - 1) + ((j - 1) * svv * moment(0, j - 2) if j > 1 else 0)
-            moments[i, j] = sp.expand(value)
+                value = mu_v * moment(0, j - 1)
+                value += (j - 1) * svv * moment(0, j - 2) if j > 1 else 0
+                value += svv * with_slope(0, j - 1) if slope else 0
+            moments[i, j] = sp.expand(value, power_base=False)
         return moments[i, j]
 
     left, right = sp.Poly(s.poly, x), sp.Poly(t.poly, x)
-    total = sp.Add(*(a_i * b_j * moment(i, j) for (i,), a_i in left.terms() for (j,), b_j in right.terms()))
-    value = total * sp.exp(sp.expand(exponent)) / sp.sqrt(det)
-    return value.xreplace({det: det_value})
+    total = sp.Add(*(k * n * moment(i, j) for (i,), k in left.terms() for (j,), n in right.terms()))
+    return total.xreplace(known)

@@ -78,6 +78,13 @@ class WideNetwork:
         """alpha = sum_{l=1}^{L-1} alpha_l alpha_{l-1}; the network has P ~ alpha M^2 parameters."""
         return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
 
+    def _repr_latex_(self) -> str:
+        phi = sp.latex(self.activation.expr)
+        return (
+            rf"$L={self.depth},\ \phi(x)={phi},\ \sigma_w^2={sp.latex(self.sigma_w2)},\ "
+            rf"\sigma_b^2={sp.latex(self.sigma_b2)},\ \text{{hidden: {self.hidden}, last: {self.last}}}$"
+        )
+
     def with_activation_values(self, values: Mapping[sp.Symbol, object]) -> "WideNetwork":
         """The network with numbers for the parameters of its activation."""
         if not values:

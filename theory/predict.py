@@ -59,7 +59,9 @@ def predict(
         formula = leading_term(formula, T)
     elif samples == "proportional":
         formula = leading_term(formula.subs(T, M / rho), M)
-    if net.hidden == "batch" and samples == "fixed":
+    if samples != "fixed":
+        conditions = [k for k in conditions if k.free_symbols != {T}]
+    elif net.hidden == "batch":
         conditions.append(T > 3)
     held = tuple(
         k

@@ -9,6 +9,8 @@ import numpy as np
 import sympy as sp
 
 from theory import symbols
+from theory.codegen import python_source
+from theory.explain import steps
 from theory.network import WideNetwork
 from theory.normalizations import Parameters
 from theory.recursion import Numbers, OrderParameters, order_parameters, run
@@ -131,16 +133,41 @@ class Prediction:
     def scaling(self, name: str) -> sp.Expr:
         """Exponent of a symbol, such as "M" or "T": the quantity, or its bound, grows like this power of it."""
         found = [s for s in self.formula.free_symbols if s.name == name]  # type: ignore[attr-defined]
+        if name == "T" and self._needs_orders and self.network.hidden == "batch" and self.samples == "fixed":
+            raise ValueError(
+                'The order parameters depend on T here. Predict with samples="infinite" for the exponent of T.'
+            )
         if self.formula == 0:
             raise ValueError(f"{self.quantity} is zero here, so it has no exponent.")
         return leading(self.formula, found[0])[0] if found else sp.S.Zero
 
     def latex(self) -> str:
         """The statement as LaTeX."""
-        return sp.latex(self.expr)
+        sign = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}[self.relation]
+        return f"{_LATEX_NAMES[self.quantity]} {sign} {sp.latex(self.expr)}"
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
+
+    def steps(self) -> tuple[str, ...]:
+        """The derivation, one step per line."""
+        return steps(self)
+
+    def python(self) -> str:
+        """Source of a Python function of the same name as the quantity that runs without this package."""
+        return python_source(self.quantity, self.expr, f"{self.quantity} ({self.relation}), {self.source}.")
+
+
+_LATEX_NAMES = {
+    "m": "m",
+    "s": "s",
+    "lambda_max": r"\lambda_{\max}",
+    "lambda_1": r"\lambda_1",
+    "lambda_top": r"\lambda_{\mathrm{top}}",
+    "lambda_perp": r"\lambda_\perp",
+    "lambda_max_lower": r"\lambda_{\max}",
+    "lambda_max_upper": r"\lambda_{\max}",
+}
 
 
 def _check_range(name: str, value: np.ndarray) -> None:

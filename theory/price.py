@@ -10,7 +10,7 @@ import sympy as sp
 
 from theory.algebraic import antiderivative, from_expr
 from theory.moments import Pair, is_elementary, mean_of_terms, pair_of_terms
-from theory.symbols import c, mu, p
+from theory.symbols import c, p
 from theory.terms import Terms, derivative
 
 MAX_ORDER = 10
@@ -25,9 +25,10 @@ class PriceReduction:
     constants: tuple[sp.Expr, ...]
 
 
-def reduce(left: Terms, right: Terms, shifted: bool) -> PriceReduction | None:
+def reduce(left: Terms, right: Terms, mean: sp.Expr) -> PriceReduction | None:
     """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative up to MAX_ORDER is elementary."""
-    mean = mu if shifted else sp.S.Zero
+    if not (_ends(left) or _ends(right)):
+        return None
     constants = []
     for order in range(MAX_ORDER + 1):
         if all(is_elementary(s, t) for s in left for t in right):
@@ -39,15 +40,19 @@ def reduce(left: Terms, right: Terms, shifted: bool) -> PriceReduction | None:
     return None
 
 
-def closed_form(reduction: PriceReduction) -> sp.Expr | None:
-    """F(c) of a reduction, None where the kernel leaves the class of algebraic.py."""
-    if reduction.order == 0:
-        return reduction.kernel
+def _ends(terms: Terms) -> bool:
+    """Whether enough derivatives leave no step and no erf: they have to stand with polynomials only."""
+    return all(t.kind in ("smooth", "delta") or (t.quad == 0 and t.lin == 0) for t in terms)
+
+
+def closed_form(reduction: PriceReduction) -> tuple[sp.Expr, tuple[sp.Expr, ...]] | None:
+    """F(c) of a reduction and the derivatives F^(n-1), .., F' met on the way; None outside the class of algebraic.py."""
     form = from_expr(reduction.kernel)
+    stages = []
     for constant in reversed(reduction.constants):
         form = form and antiderivative(form)
         if form is None:
             return None
         form = form.plus_constant(constant - form.at_zero())
-    assert form is not None
-    return form.expr
+        stages.append(form.expr)
+    return stages[-1], tuple(stages[:-1])

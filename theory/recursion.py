@@ -46,6 +46,10 @@ class OrderParameters:
     kappa1: Value
     kappa2: Value
 
+    def _repr_latex_(self) -> str:
+        one, two = (sp.latex(sp.sympify(k)) for k in (self.kappa1, self.kappa2))
+        return rf"$\kappa_1 = {one},\quad \kappa_2 = {two}$"
+
 
 class ClosedForms:
     """Expectations as expressions."""

@@ -4,6 +4,8 @@ from functools import cache
 
 import sympy as sp
 
+from theory.symbols import c_2
+
 
 @cache
 def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
@@ -19,13 +21,15 @@ def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     if not expr.has(large):
         return sp.S.Zero, expr
     if isinstance(expr, sp.Pow) and not expr.exp.has(large):
-        exponent, coefficient = leading(sp.factor(expr.base), large)
+        exponent, coefficient = leading(expr.base, large)
         return exponent * expr.exp, coefficient**expr.exp
     expr = sp.factor(expr)
     exponent = sp.limit(sp.cancel(large * sp.diff(expr, large) / expr), large, sp.oo)
     if not exponent.is_number:
         raise ValueError(f"{expr} does not grow like a power of {large}.")
-    return exponent, sp.factor(sp.limit(sp.powsimp(expr / large**exponent), large, sp.oo))
+    coefficient = sp.limit(sp.powsimp(expr / large**exponent), large, sp.oo)
+    apart = coefficient.expand().as_independent(c_2, as_Add=True)
+    return exponent, sp.Add(*(sp.factor(part) for part in apart))
 
 
 def leading_term(expr: sp.Expr, large: sp.Symbol) -> sp.Expr:

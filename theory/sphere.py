@@ -52,7 +52,7 @@ def expr(f: Function, power: int, count: int, samples: sp.Expr, gamma: sp.Expr, 
     total = sp.S.Zero
     for (d, left), (e, right) in product(pieces.items(), repeat=2):
         both = kernel(left, right)
-        gaussian = both.centered_diagonal if count == 1 else both.centered
+        gaussian = (both.centered_same if count == 1 else both.centered).expr
         if gaussian is None:
             return SpherePair(h.expr, sp.Integer(count), samples)
         total += gaussian.subs({p: 1, c: -1 / (samples - 1)}) / radius_moment(d + e, samples)
