@@ -24,7 +24,7 @@ from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
-QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs")
+QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs", "raw_outputs")
 
 # Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
 # larger group gains nothing.
@@ -36,7 +36,7 @@ class Measurement:
     """Raw draws of some quantities of one network.
 
     draws[quantity] has one row per seed: (S,) for numbers, (S, layers) for order parameters, (S, T, C)
-    for outputs. A draw whose network or matrix is not finite is nan, never dropped: see ``finite``.
+    for outputs and raw_outputs. A draw whose network or matrix is not finite is nan, never dropped: see ``finite``.
     notes tells of anything done differently than asked, such as smaller groups of seeds for want of memory.
     versions names what the numbers were made with: python, numpy, torch, the generator and the number of
     threads.
@@ -116,7 +116,7 @@ def measure(
     batch normalization, c_I and c_1 only there. Output statistics, sd biased and over the axis of the
     last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
-    last_gamma. outputs: after the last normalization.
+    last_gamma. outputs: after the last normalization; raw_outputs: before it.
 
     ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
     batch normalization. Raises ``ValueError`` for a quantity this network does not have, and for bad
@@ -154,7 +154,7 @@ def _measure_group(
     network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int
 ) -> dict[str, Tensor]:
     run = forward(network, drawn)
-    values: dict[str, Tensor] = {"outputs": run.outputs}
+    values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.layers[-1].u}
     wanted = set(quantities)
     if wanted & set(orders.FORWARD_ORDERS):
         values |= orders.forward_orders(run)

@@ -105,6 +105,8 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def _finite(name: str, value: Value) -> sp.Expr:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # SymPy tells 0.0 from 0, and an exact 0 decides whether a network is centered
     expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
     if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
         raise ValueError(
