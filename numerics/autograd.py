@@ -30,9 +30,9 @@ def slow_jacobian(network: RandomNetwork, draw: Draw) -> Tensor:
         inputs = draw.inputs[seed]
 
         def outputs(free: Parameters, seed: int = seed, inputs: Tensor = inputs) -> Tensor:
-            return _outputs(network, draw, seed, inputs, free).T.flatten()
+            return network_outputs(network, draw, seed, inputs, free).T.flatten()
 
-        blocks = torch.func.jacrev(outputs)(_parameters(network, draw, seed))
+        blocks = torch.func.jacrev(outputs)(free_parameters(network, draw, seed))
         jacobians.append(torch.cat([block.flatten(1) for block in blocks.values()], 1))
     return torch.stack(jacobians)
 
@@ -40,13 +40,13 @@ def slow_jacobian(network: RandomNetwork, draw: Draw) -> Tensor:
 def slow_outputs(network: RandomNetwork, draw: Draw) -> Tensor:
     """The outputs (S,T,C) from torch's own layers."""
     runs = [
-        _outputs(network, draw, seed, draw.inputs[seed], _parameters(network, draw, seed))
+        network_outputs(network, draw, seed, draw.inputs[seed], free_parameters(network, draw, seed))
         for seed in range(draw.inputs.shape[0])
     ]
     return torch.stack(runs)
 
 
-def _parameters(network: RandomNetwork, draw: Draw, seed: int) -> Parameters:
+def free_parameters(network: RandomNetwork, draw: Draw, seed: int) -> Parameters:
     """The parameters that are in the Fisher matrix, by name."""
     free = {f"weight{n}": weight[seed] for n, weight in enumerate(draw.weights, 1)}
     if network.biases:
@@ -65,7 +65,8 @@ def _parameters(network: RandomNetwork, draw: Draw, seed: int) -> Parameters:
     return free
 
 
-def _outputs(network: RandomNetwork, draw: Draw, seed: int, h: Tensor, free: Parameters) -> Tensor:
+def network_outputs(network: RandomNetwork, draw: Draw, seed: int, h: Tensor, free: Parameters) -> Tensor:
+    """The outputs (T,C) for inputs h (T,M_0); parameters that are not free are the drawn ones."""
     for n in range(1, network.depth + 1):
         last = n == network.depth
         bias = free.get(f"bias{n}", draw.biases[n - 1][seed])

@@ -12,8 +12,10 @@ from torch import Tensor
 from numerics import orders
 from numerics.activations import ACTIVATIONS
 from numerics.cost import prefers_matrix_free
+from numerics.descent import stable_rates
 from numerics.dual import gram_of
 from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
+from numerics.eigenspace import alignment
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
 from numerics.memory import MEMORY, out_of_memory
@@ -24,7 +26,7 @@ from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
-QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs", "raw_outputs")
+QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs", "raw_outputs", "alignment", "stable_rate")
 
 # Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
 # larger group gains nothing.
@@ -116,7 +118,8 @@ def measure(
     batch normalization, c_I and c_1 only there. Output statistics, sd biased and over the axis of the
     last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
-    last_gamma. outputs: after the last normalization; raw_outputs: before it.
+    last_gamma. outputs: after the last normalization; raw_outputs: before it. alignment: see
+    ``numerics.eigenspace``. stable_rate: largest stable learning rate, see ``numerics.descent``.
 
     ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
     batch normalization. Raises ``ValueError`` for a quantity this network does not have, and for bad
@@ -170,6 +173,10 @@ def _measure_group(
         if found is None:
             found = eigenvalue_quantities(network, gram_of(network, drawn, run, memory), matrix)
         values |= found
+    if "alignment" in wanted:
+        values["alignment"] = alignment(gram_of(network, drawn, run, memory), network.outputs)
+    if "stable_rate" in wanted:
+        values["stable_rate"] = stable_rates(network, drawn)
     return {name: values[name] for name in quantities}
 
 
@@ -210,6 +217,8 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         )
     elif quantity in ("Q1", "Q2", "Qmax") and network.last != "batch":
         reason = "it belongs to last = 'batch'"
+    elif quantity == "alignment" and network.last in ("mean", "batch"):
+        reason = "the gradients of the normalized outputs have mean zero; ask for lambda_max"
     elif quantity == "R1" and network.last != "layer":
         reason = "it belongs to last = 'layer'"
     elif quantity in orders.BACKWARD_ORDERS and network.hidden == "batch":

@@ -1,5 +1,6 @@
 """Predictions of the spectrum of the FIM to leading order in the width M."""
 
+from dataclasses import replace
 from typing import Any
 
 import sympy as sp
@@ -23,6 +24,8 @@ QUANTITIES = (
     "lambda_perp",
     "lambda_max_lower",
     "lambda_max_upper",
+    "alignment",
+    "stable_rate",
 )
 SAMPLES = ("fixed", "infinite", "proportional")
 PARAMETERS = alpha_total * M**2
@@ -36,12 +39,17 @@ def predict(
 
     quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class), lambda_top (mean
     of the C largest), lambda_perp (mean of the degenerate group), and for T = M/rho the bounds lambda_max_lower and
-    lambda_max_upper.
+    lambda_max_upper. alignment: squared cosine between the C leading eigenvectors and the C mean gradients; stable_rate:
+    largest learning rate at which gradient descent near a minimum does not diverge, 2/lambda_max.
     samples: "fixed" (T fixed, M large), "infinite" (then T large), "proportional" (T = M/rho, M large).
     given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged over networks.
     """
     _known("quantity", quantity, QUANTITIES)
     _known("samples", samples, SAMPLES)
+    if quantity == "stable_rate":
+        # Gradient descent on a quadratic multiplies the mode of eigenvalue lambda by 1 - rate * lambda.
+        sharpest = predict(net, "lambda_max", samples, given_outputs)
+        return replace(sharpest, quantity=quantity, formula=2 / sharpest.formula)
     if given_outputs and net.last not in ("batch", "layer"):
         raise ValueError(
             f"given_outputs has no meaning for last = {net.last!r}: its outputs do not enter. Leave it out."
@@ -97,6 +105,11 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, 
             f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory bounds lambda_max. Ask "
             "for lambda_max_lower or lambda_max_upper."
         )
+    if quantity == "alignment":
+        if no_outlier:
+            raise ValueError("alignment needs an all-ones outlier: outputs that are not normalized, and kappa2 > 0.")
+        # SHARED belongs to the all-ones directions of the classes, whose images in parameter space are mean gradients.
+        return sp.S.One, "equals", conditions
     if quantity == "m":
         return spectrum.trace / PARAMETERS, "equals", conditions
     if quantity == "s":
