@@ -1,7 +1,8 @@
 """Judges whether a prediction of `theory` and a measurement of `numerics` agree."""
 
 from verify.check import Effort, NotVerified, Verdict, check
-from verify.claims import CLAIMS, Claim
+from verify.claim import Claim
+from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting, SettingError
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 
-import theory
-from verify.claims import Claim
-from verify.draws import Draws, cost
+from verify.claim import Claim, Predictor
+from verify.draws import Draws
 from verify.setting import Setting
 from verify.statistics import Array, Finding, Outcome, Relation, Rule, plan, settle
-
-# predicted(width, draws) -> the number that the theory states at this width (per draw where it depends on it)
-Predictor = Callable[[int, dict[str, Array]], Array | float]
 
 PILOT = 20
 
@@ -101,24 +97,9 @@ def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts:
     taken = draws.take(block, dict(zip(claim.widths(draws.setting), counts, strict=True)))
     with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
         return [
-            np.asarray(measured[claim.measured] / predicted(width, measured), dtype=float)
+            np.asarray(claim.values(measured) / predicted(width, measured), dtype=float)
             for width, measured in taken.items()
         ]
-
-
-def predictor(claim: Claim, setting: Setting) -> Predictor:
-    """The theory's own prediction, as a function of width and of the measured output statistics it is given."""
-    return evaluator(claim.prediction(setting), setting)
-
-
-def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
-    """A prediction as a function of width and measured output statistics."""
-
-    def predicted(width: int, measured: dict[str, Array]) -> Array | float:
-        known = {**setting.values(width), **measured}
-        return prediction.evaluate(**{name: known[name] for name in prediction.symbols})
-
-    return predicted
 
 
 def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> tuple[int, ...]:
@@ -127,7 +108,7 @@ def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effor
     pilot = ratios(claim, draws, predicted, "main", [PILOT] * len(widths))
     if any(not np.isfinite(p).all() or not np.ptp(p) > 0 for p in pilot):
         return (PILOT,) * len(widths)  # the rule will call it INVALID and say why
-    return plan(widths, pilot, [cost(draws.setting, w) for w in widths], rule, effort.budget)
+    return plan(widths, pilot, [draws.cost(w) for w in widths], rule, effort.budget)
 
 
 def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: Draws | None = None) -> Verdict:
@@ -139,7 +120,7 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     claim.admit(setting)
     effort = effort or Effort()
     draws = draws or Draws(setting, claim.quantities)
-    return decide(claim, draws, predictor(claim, setting), effort)
+    return decide(claim, draws, claim.predictor(setting), effort)
 
 
 def decide(

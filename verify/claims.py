@@ -6,187 +6,230 @@ Alleviating Pathological Sharpness in Wide Neural Networks", NeurIPS 2019.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import theory
-from verify.setting import Setting, SettingError
+from verify.claim import Claim, LayerOutputClaim, OrderClaim
 
-Samples = Literal["fixed", "infinite", "proportional"]
+NAMES = {
+    "m": "mean of the eigenvalues",
+    "s": "mean of the squared eigenvalues",
+    "lambda_max": "largest eigenvalue",
+    "lambda_1": "eigenvalue along the mean gradients",
+    "lambda_top": "mean of the C largest eigenvalues",
+    "lambda_perp": "mean of the degenerate group of eigenvalues",
+    "alignment": "the C leading eigenvectors are the mean gradients of the classes",
+    "stable_rate": "gradient descent near a minimum diverges above, and not below, 2 / lambda_max",
+}
 
-# Finite-width corrections. Sums over many eigenvalues approach their limits like 1/M; the largest of several
-# fluctuating eigenvalues carries an excess of order M^-1/2, because each fluctuates by that much.
-SMOOTH = (1.0, 2.0)
-LARGEST = (0.5, 1.0, 1.5)
-WIDTHS = (64, 128, 256, 512, 1024)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement that can fail.
-
-    id: case and quantity, e.g. "last_mean.lambda_max". statement: in words; formula: in LaTeX.
-    quantity: name in `theory.predict`; measured: name in `numerics.measure`.
-    hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
-    given: measured output statistics that enter the prediction (sharp form), () for the network average.
-    fewest_samples: smallest T for which the statement and the spread of its draws are finite.
-    """
-
-    id: str
-    statement: str
-    formula: str
-    quantity: str
-    measured: str
-    hidden: str = "none"
-    last: str = "none"
-    samples: Samples = "fixed"
-    given: tuple[str, ...] = ()
-    fewest_samples: int = 2
-    source: str = "Karakida, Akaho, Amari 2019"
-
-    @property
-    def quantities(self) -> tuple[str, ...]:
-        """Everything that a measurement for this claim must contain."""
-        return (self.measured, *self.given)
-
-    def admit(self, setting: Setting) -> None:
-        """Refuse a setting that the statement is not about."""
-        for name in ("hidden", "last"):
-            mine, theirs = getattr(self, name), getattr(setting, name)
-            if mine != theirs:
-                raise SettingError(
-                    f"{name} = {theirs!r}: claim {self.id} is about {name} = {mine!r}; choose it in the setting"
-                )
-        if (self.samples == "proportional") != (setting.samples is None):
-            want = "rho = M/T" if self.samples == "proportional" else "a fixed number of samples T"
-            raise SettingError(f"samples = {setting.samples}: claim {self.id} is about {want}; give it")
-        if setting.samples is not None and setting.samples < self.fewest_samples:
-            raise SettingError(
-                f"samples = {setting.samples}: claim {self.id} needs T >= {self.fewest_samples}, "
-                "below which the quantity or its spread over networks is infinite; take more samples"
-            )
-
-    def powers(self, setting: Setting) -> tuple[float, ...]:
-        """Exponents of the finite-width corrections; see `statistics.Rule`."""
-        return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
-
-    def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
-        samples in proportion to the width make large widths dear."""
-        if self.powers(setting) == SMOOTH:
-            return WIDTHS
-        return (*WIDTHS, 2 * WIDTHS[-1]) if setting.rho is None else (WIDTHS[0] // 2, *WIDTHS)
-
-    def prediction(self, setting: Setting) -> theory.Prediction:
-        """What the theory says for this setting."""
-        return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
-
-
-def rivals(setting: Setting) -> float:
-    """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width."""
-    removed = {"mean": 1, "batch": 2}.get(setting.last)
-    if removed is None:
-        return setting.classes
-    return math.inf if setting.samples is None else setting.classes * (setting.samples - removed)
-
-
-def _case(case: str, words: str, last: str, formulas: dict[str, str]) -> list[Claim]:
-    names = {
-        "m": "mean of the eigenvalues",
-        "s": "mean of the squared eigenvalues",
-        "lambda_max": "largest eigenvalue",
-        "lambda_top": "mean of the C largest eigenvalues",
-        "lambda_perp": "mean of the degenerate group of eigenvalues",
-    }
-    return [
-        Claim(
-            id=f"{case}.{quantity}",
-            statement=f"{words}: {names[quantity]}",
-            formula=formula,
-            quantity=quantity,
-            measured=quantity,
-            last=last,
-        )
-        for quantity, formula in formulas.items()
-    ]
-
-
-def _given(claim: Claim, symbols: tuple[str, ...]) -> Claim:
-    return replace(claim, given=symbols, statement=f"{claim.statement}, given the output variances", fewest_samples=3)
-
-
-def _averaged(claim: Claim, fewest: int, formula: str) -> Claim:
-    return replace(
-        claim,
-        id=f"{claim.id}_averaged",
-        statement=f"{claim.statement}, averaged over networks",
-        fewest_samples=fewest,
-        formula=formula,
-    )
-
-
-PLAIN = _case(
-    "plain", "no normalization", "none",
-    {
+_top = r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M"
+_perp = r"\alpha (\kappa_1 - \kappa_2) M / T"
+FORMULAS = {
+    "none": {
         "m": r"\kappa_1 C / M",
         "s": r"\alpha C \left( \tfrac{T-1}{T} \kappa_2^2 + \tfrac{1}{T} \kappa_1^2 \right)",
-        "lambda_max": r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M",
-        "lambda_top": r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M",
-        "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) M / T",
+        "lambda_max": _top,
+        "lambda_1": _top,
+        "lambda_top": _top,
+        "lambda_perp": _perp,
+        "alignment": "1",
+        "stable_rate": r"2 / \lambda_{\max}",
     },
-)  # fmt: skip
-
-LAST_MEAN = _case(
-    "last_mean", "mean subtraction in the last layer", "mean",
-    {
+    "mean": {
         "m": r"(1 - \tfrac{1}{T}) (\kappa_1 - \kappa_2) C / M",
         "s": r"\alpha C \tfrac{T-1}{T^2} (\kappa_1 - \kappa_2)^2",
-        "lambda_max": r"\alpha (\kappa_1 - \kappa_2) M / T",
-        "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) M / T",
+        "lambda_max": _perp,
+        "lambda_perp": _perp,
     },
-)  # fmt: skip
-
-_batch = _case(
-    "last_batch", "batch normalization in the last layer", "batch",
-    {
+    "batch": {
         "m": r"(1 - \tfrac{2}{T}) (\kappa_1 - \kappa_2) Q_1 C / M",
         "s": r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 Q_2",
         "lambda_max": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} \max_k \gamma_k^2 / \mathrm{sd}_k^2",
         "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} Q_1",
+        "stable_rate": r"2 / \lambda_{\max}",
     },
-)  # fmt: skip
-LAST_BATCH = [
-    _given(claim, symbols) for claim, symbols in zip(_batch, [("Q1",), ("Q2",), ("Qmax",), ("Q1",)], strict=True)
-] + [
-    # 1/sd^2 has a finite variance over networks for T > 5 and 1/sd^4 for T > 9; a little more keeps the tails light.
-    _averaged(_batch[0], 8, r"(1 - \tfrac{2}{T}) (\kappa_1 - \kappa_2) \mathrm{E}[Q_1] C / M"),
-    _averaged(_batch[1], 14, r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 \mathrm{E}[Q_2]"),
+    "layer": {
+        "m": r"\kappa_1 \tfrac{C-2}{M} \langle 1/\mathrm{sd}(t)^2 \rangle_t",
+        "lambda_max": r"\tfrac{\alpha M}{T} \lambda_{\max}\left[ \kappa_2 A A^\top + (\kappa_1 - \kappa_2)"
+        r" \mathrm{blockdiag}_t (P_t / \mathrm{sd}(t)^2) \right]",
+    },
+}
+GIVEN = {
+    "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",), "stable_rate": ("Qmax",)},
+    "layer": {"m": ("R1",), "lambda_max": ("raw_outputs",)},
+}
+HIDDEN_WORDS = {"none": "", "layer": "layer normalization in the hidden layers",
+                "batch": "batch normalization in the hidden layers"}  # fmt: skip
+LAST_WORDS = {"none": "", "mean": "mean subtraction in the last layer",
+              "batch": "batch normalization in the last layer",
+              "layer": "layer normalization over the outputs"}  # fmt: skip
+# The exact-in-T statements about hidden batch normalization are derived here and not in the paper.
+OURS = "derived here; setting of Karakida, Akaho, Amari 2019"
+
+
+def _words(hidden: str, last: str) -> str:
+    return " and ".join(w for w in (HIDDEN_WORDS[hidden], LAST_WORDS[last]) if w) or "no normalization"
+
+
+def _prefix(hidden: str, last: str) -> str:
+    parts = [f"{side}_{name}" for side, name in (("hidden", hidden), ("last", last)) if name != "none"]
+    return "_".join(parts) or "plain"
+
+
+def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
+    """Claims about the spectrum at a fixed number of samples T."""
+    claims = []
+    for quantity in quantities.split():
+        given = GIVEN.get(last, {}).get(quantity, ())
+        kind = LayerOutputClaim if given == ("raw_outputs",) else Claim
+        claims.append(
+            kind(
+                id=f"{_prefix(hidden, last)}.{quantity}",
+                statement=f"{_words(hidden, last)}: {NAMES[quantity]}" + (", given the outputs" if given else ""),
+                formula=FORMULAS[last][quantity],
+                quantity=quantity,
+                measured=quantity,
+                hidden=hidden,
+                last=last,
+                given=given,
+                # 1/sd^2 of hidden batch normalization has a finite variance over networks for T > 5 only.
+                fewest_samples=8 if hidden == "batch" else 3 if last == "batch" else 2,
+                source=OURS if hidden == "batch" else Claim.source,
+            )
+        )
+    return claims
+
+
+def averaged(claim: Claim, fewest_samples: int) -> Claim:
+    """The same averaged over networks instead of given the outputs."""
+    return replace(
+        claim,
+        id=f"{claim.id}_averaged",
+        statement=claim.statement.replace("given the outputs", "averaged over networks"),
+        given=(),
+        fewest_samples=fewest_samples,
+    )
+
+
+def order_claims(hidden: str) -> list[Claim]:
+    """Every order parameter of every layer of a network of three weight layers."""
+    layers = {"hq1": (1, 2), "hq2": (1, 2), "q1": (1, 2, 3), "q2": (2, 3), "tq1": (1, 2), "tq2": (1, 2)}
+    if hidden == "batch":  # where a derivative reaches every sample, backward overlaps of single samples do not exist
+        layers = {name: found for name, found in layers.items() if not name.startswith("t")}
+    places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
+    if hidden != "batch":
+        places += [("kappa1", None), ("kappa2", None)]
+    prefix = _prefix(hidden, "none")
+    return [
+        OrderClaim(
+            id=f"{prefix}.{name}" + (f"[{layer}]" if layer is not None else ""),
+            statement=f"{_words(hidden, 'none')}: order parameter {name}"
+            + (f" of layer {layer}" if layer is not None else ""),
+            formula=name,
+            quantity=name,
+            measured=name,
+            hidden=hidden,
+            layer=layer,
+            fewest_samples=8 if hidden == "batch" else 2,
+            source=OURS if hidden == "batch" else Claim.source,
+        )
+        for name, layer in places
+    ]
+
+
+def growth_claim(id: str, quantity: str, statement: str, formula: str, **rest: str | bool | tuple[str, ...]) -> Claim:
+    """A claim about the largest eigenvalue (unless `measured` says otherwise) when T = M / rho."""
+    return Claim(
+        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {statement}", formula=formula,
+        **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+PLAIN = spectrum_claims("none", "none", "m s lambda_max lambda_top lambda_perp alignment stable_rate")
+LAST_MEAN = spectrum_claims("none", "mean", "m s lambda_max lambda_perp")
+LAST_BATCH = spectrum_claims("none", "batch", "m s lambda_max lambda_perp stable_rate")
+# 1/sd^2 has a finite variance over networks for T > 5 and 1/sd^4 for T > 9; a little more keeps the tails light.
+LAST_BATCH += [averaged(LAST_BATCH[0], 8), averaged(LAST_BATCH[1], 14)]
+LAST_LAYER = spectrum_claims("none", "layer", "m lambda_max")
+HIDDEN_LAYER = spectrum_claims("layer", "none", "m s lambda_max lambda_top lambda_perp alignment")
+HIDDEN_BATCH = spectrum_claims("batch", "none", "m lambda_1 lambda_perp lambda_max stable_rate")
+COMBINED = [
+    *spectrum_claims("layer", "mean", "m lambda_perp"),
+    *spectrum_claims("layer", "batch", "m lambda_perp"),
+    *spectrum_claims("batch", "mean", "m lambda_perp"),
+    *spectrum_claims("batch", "batch", "m lambda_perp"),
 ]
 
-_growth = Claim(
-    id="", statement="", formula="", quantity="", measured="lambda_max", samples="proportional",
-)  # fmt: skip
+_grows = "the largest eigenvalue grows like M"
+_root = "the largest eigenvalue grows no faster than the square root of M"
+_constant = "the largest eigenvalue is at least a constant"
+_bound = r"\lambda_{\max} \le \sqrt{C \alpha^2 \rho (\kappa_1 - \kappa_2)^2 M}"
 GROWTH = [
-    replace(
-        _growth, id="growth.plain", quantity="lambda_max",
-        statement="T = M/rho, no normalization: the largest eigenvalue grows like M",
-        formula=r"\alpha \kappa_2 M",
-    ),
+    growth_claim("plain", "lambda_max", f"no normalization: {_grows}", r"\alpha \kappa_2 M"),
+    growth_claim("plain_centered", "lambda_max_upper", f"sigma_b = 0 and odd phi, so kappa_2 = 0: {_root}", _bound,
+                 centered=True),
     *(
-        replace(
-            _growth, id=f"growth.last_{last}_{side}", last=last, quantity=f"lambda_max_{side}",
-            statement=f"T = M/rho, {words} in the last layer: {text}",
-            given=() if last == "mean" else ("Q1", "Q2") if side == "lower" else ("Q2",),
-            formula=rf"\rho \alpha (\kappa_1 - \kappa_2) {factor} \le \lambda_{{\max}}" if side == "lower"
-            else rf"\lambda_{{\max}} \le \sqrt{{C \alpha^2 \rho (\kappa_1 - \kappa_2)^2 {q2} M}}",
+        growth_claim(f"last_{last}_{side}", f"lambda_max_{side}", f"{LAST_WORDS[last]}: {text}", formula, last=last,
+                     given=given)
+        for last, side, text, formula, given in (
+            ("mean", "lower", _constant, r"\rho \alpha (\kappa_1 - \kappa_2)", ()),
+            ("mean", "upper", _root, _bound, ()),
+            ("batch", "lower", _constant,
+             r"\rho \alpha (\kappa_1 - \kappa_2) Q_2 / Q_1", ("Q1", "Q2")),
+            ("batch", "upper", _root, _bound.replace(" M}", " Q_2 M}"), ("Q2",)),
         )
-        for last, words, factor, q2 in (
-            ("mean", "mean subtraction", "", ""), ("batch", "batch normalization", "Q_2 / Q_1", "Q_2"),
-        )
-        for side, text in (("lower", "the largest eigenvalue is at least a constant"),
-                           ("upper", "the largest eigenvalue grows no faster than the square root of M"))
     ),
+    growth_claim("hidden_layer", "lambda_max", f"{HIDDEN_WORDS['layer']}: {_grows}", r"\alpha \kappa_2 M",
+                 hidden="layer"),
+    growth_claim("hidden_batch", "lambda_max", f"{HIDDEN_WORDS['batch']}, E phi != 0: {_grows}",
+                 r"\alpha_{L-1} \hat q_2^{L-1} M", hidden="batch"),
+    growth_claim("hidden_batch.m", "m", f"{HIDDEN_WORDS['batch']}: {NAMES['m']}", r"\kappa_1 C / M", hidden="batch",
+                 measured="m"),
+    growth_claim("hidden_batch_centered", "lambda_max_upper", f"{HIDDEN_WORDS['batch']}, E phi = 0: {_root}", _bound,
+                 hidden="batch", centered=True),
 ]  # fmt: skip
 
-CLAIMS: dict[str, Claim] = {claim.id: claim for claim in [*PLAIN, *LAST_MEAN, *LAST_BATCH, *GROWTH]}
+ORDERS = [claim for hidden in ("none", "layer", "batch") for claim in order_claims(hidden)]
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim
+    for group in (PLAIN, LAST_MEAN, LAST_BATCH, LAST_LAYER, HIDDEN_LAYER, HIDDEN_BATCH, COMBINED, GROWTH, ORDERS)
+    for claim in group
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the paper's abstract, in our words, and the claims that it is made of."""
+
+    text: str
+    claims: tuple[str, ...]
+
+
+SENTENCES = (
+    Sentence(
+        "The Fisher information of a wide random network has eigenvalues that grow with its width",
+        ("plain.lambda_max", "plain.alignment", "growth.plain"),
+    ),
+    Sentence(
+        "Batch normalization in the last layer drastically decreases this sharpness if T and M are in proportion",
+        (
+            "last_batch.lambda_max",
+            "growth.last_mean_lower",
+            "growth.last_mean_upper",
+            "growth.last_batch_lower",
+            "growth.last_batch_upper",
+        ),
+    ),
+    Sentence(
+        "Batch normalization in the hidden layers does not, unless E phi = 0",
+        ("hidden_batch.lambda_1", "growth.hidden_batch", "growth.hidden_batch_centered"),
+    ),
+    Sentence(
+        "Layer normalization does not",
+        ("hidden_layer.lambda_max", "growth.hidden_layer", "last_layer.lambda_max"),
+    ),
+    Sentence(
+        "So gradient descent is stable up to the learning rate 2 / lambda_max, which normalization may enlarge",
+        ("plain.stable_rate", "last_batch.stable_rate", "hidden_batch.stable_rate"),
+    ),
+)

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from verify import draws, plots, report, suite
 from verify.check import Effort, Verdict
-from verify.claims import CLAIMS, Claim
+from verify.claim import Claim
+from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
 from verify.setting import Setting
 

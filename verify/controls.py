@@ -15,8 +15,8 @@ import sympy as sp
 
 import theory
 from theory.symbols import T, kappa1, kappa2
-from verify.check import PILOT, Predictor, Verdict, decide, evaluator, predictor
-from verify.claims import Claim
+from verify.check import PILOT, Verdict, decide
+from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
 from verify.setting import Setting
 
@@ -32,7 +32,7 @@ class WrongTheory:
 
 def _scaled(factor: float) -> Callable[[Claim, Setting], Predictor]:
     def build(claim: Claim, setting: Setting) -> Predictor:
-        right = predictor(claim, setting)
+        right = claim.predictor(setting)
         return lambda width, measured: right(width, measured) * factor
 
     return build
@@ -42,7 +42,7 @@ def _power(exponent: float) -> Callable[[Claim, Setting], Predictor]:
     """A wrong exponent of M whose constant is right in the middle of the widths, where it is hardest to see."""
 
     def build(claim: Claim, setting: Setting) -> Predictor:
-        right = predictor(claim, setting)
+        right = claim.predictor(setting)
         widths = claim.widths(setting)
         middle = float(np.sqrt(widths[0] * widths[-1]))
         return lambda width, measured: right(width, measured) * (width / middle) ** exponent
@@ -55,7 +55,7 @@ def _altered_setting(alter: Callable[[Setting], Setting]) -> Callable[[Claim, Se
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
         other = alter(setting)
-        return None if other == setting else predictor(claim, other)
+        return None if other == setting else claim.predictor(other)
 
     return build
 
@@ -75,7 +75,7 @@ def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
     if not claim.given or setting.samples is None:
         return None
-    right, factor = predictor(claim, setting), (setting.samples - 1) / setting.samples
+    right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
     power = {"Q2": 2}.get(claim.given[0], 1)
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
 
@@ -148,7 +148,7 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
 
 
 def _within_eps(claim: Claim, draws: Draws, predicted: Predictor, eps: float) -> bool:
-    right = predictor(claim, draws.setting)
+    right = claim.predictor(draws.setting)
     for width, measured in draws.take("main", dict.fromkeys(claim.widths(draws.setting), PILOT)).items():
         moved = np.mean(predicted(width, measured)) / np.mean(right(width, measured))
         if not 1 / (1 + eps) < moved < 1 + eps:

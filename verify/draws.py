@@ -16,8 +16,10 @@ import numerics
 from verify.setting import Setting
 from verify.statistics import Array
 
-# Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `cost`.
+# Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
 OVERHEAD = 100_000
+# Gradient steps to find one largest stable learning rate, about.
+DESCENT_STEPS = 800
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
 CHUNK_COST = 6e7
@@ -34,16 +36,6 @@ def workers() -> ProcessPoolExecutor:
 def _start_worker() -> None:
     signal(SIGINT, SIG_IGN)  # Ctrl-C is the parent's to answer
     torch.set_num_threads(1)
-
-
-def cost(setting: Setting, width: int) -> float:
-    """Cost of one draw in sampled weights plus Gram-matrix entries: a plan made from it does not depend on
-    how fast the machine happened to be, so it can be replayed."""
-    widths = setting.network(width).widths
-    rows = setting.samples_at(width) * setting.classes
-    weights = sum(a * b for a, b in pairwise(widths))
-    # A Gram matrix of n rows costs about n^2 * width per layer, and sampling one weight about ten flops' time.
-    return OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
 
 
 class Draws:
@@ -83,7 +75,7 @@ class Draws:
 
     def _missing(self, block: str, width: int, n: int) -> Iterator[tuple[str, int, range]]:
         have = sum(len(m.seeds) for m in self._measured.get((block, width), ()))
-        size = max(1, min(CHUNK, int(CHUNK_COST / cost(self.setting, width))))
+        size = max(1, min(CHUNK, int(CHUNK_COST / self.cost(width))))
         for start in range(have, n, size):
             yield block, width, range(start, min(start + size, n))
 
@@ -104,6 +96,19 @@ class Draws:
         for (block, width, replicates), measurement in zip(chunks, done, strict=True):
             self._measured.setdefault((block, width), []).append(measurement)
             self._progress(f"{self.setting}: width {width}, {replicates.stop} draws")
+
+    def cost(self, width: int) -> float:
+        """Cost of one draw in sampled weights: counted, so that a plan made from it does not depend on how fast
+        the machine happened to be and can be replayed."""
+        setting = self.setting
+        widths = setting.network(width).widths
+        weights = sum(a * b for a, b in pairwise(widths))
+        rows = setting.samples_at(width) * setting.classes
+        # Sampling one weight takes about as long as fifty floating-point operations of a matrix product.
+        total = OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
+        if setting.hidden == "batch":
+            total += rows * setting.samples_at(width) * weights / 120
+        return total + DESCENT_STEPS * (OVERHEAD / 5 + weights) if "stable_rate" in self.quantities else total
 
     def record(self) -> dict[str, Any]:
         """Everything measured, as plain data: setting, seeds, raw draws, device, dtype, versions."""

@@ -11,8 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from verify.check import predictor
-from verify.claims import CLAIMS, Claim
+from verify.claim import Claim
+from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
 
@@ -71,7 +71,7 @@ def _points(axes: Any, setting: Setting, n: int, style: dict[str, str], make_dra
     errors = [2 * measured[w]["lambda_max"].std(ddof=1) / np.sqrt(n) for w in WIDTHS]
     axes.errorbar(WIDTHS, means, errors, linestyle="none", capsize=3, **style)
     for claim in claims:
-        predicted = predictor(claim, setting)
+        predicted = claim.predictor(setting)
         line = [np.mean(predicted(w, measured[w])) for w in WIDTHS]
         bound = claim.prediction(setting).relation != "equals"
         axes.plot(WIDTHS, line, color=style["color"], linestyle="--" if bound else "-", linewidth=1.2)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from verify.check import Effort, Verdict, check
-from verify.claims import CLAIMS, Claim
+from verify.claim import Claim
+from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
 
 ACTIVATIONS = ("relu", "tanh")
+ODD = ("linear", "erf", "sin", "tanh")
 
 
 @dataclass(frozen=True)
@@ -23,23 +25,37 @@ class Case:
 
 def default_setting(claim: Claim, activation: str) -> Setting:
     """The setting at which a claim is tested when none is named."""
-    base = Setting(activation=activation, hidden=claim.hidden, last=claim.last, samples=6)
+    classes = 5 if claim.last == "layer" else 2
+    base = Setting(activation, hidden=claim.hidden, last=claim.last, classes=classes, samples=6)
+    if claim.centered:
+        base = replace(base, sigma_b2=0.0)
+    elif claim.hidden != "none":
+        base = replace(base, gamma=1.25, beta=1.0)
     if claim.samples == "proportional":
-        return replace(base, samples=None, rho=2.0)
-    if claim.measured == "lambda_max":
+        return replace(base, classes=1, samples=None, rho=4.0 if claim.hidden == "batch" else 2.0)
+    if claim.hidden == "batch":
+        # So many samples that the mean gradient has the largest eigenvalue, also of tanh.
+        return replace(base, classes=1, samples=24 if claim.last == "none" else 12)
+    if claim.quantity in ("lambda_max", "stable_rate") and claim.last != "layer":
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
-        alone = {"none": 4, "mean": 2, "batch": 3}.get(claim.last, 6)
-        return replace(base, samples=max(claim.fewest_samples, alone))
+        return replace(base, classes=1, samples={"none": 4, "mean": 2, "batch": 3}[claim.last])
     if claim.last == "batch" and not claim.given:
         # Averages of 1/sd^2 vary from network to network at every width; classes and samples calm them.
         return replace(base, classes=4, samples=24)
-    return replace(base, classes=2, samples=max(claim.fewest_samples, 6))
+    return base
 
 
 def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), activations: Iterable[str] = ACTIVATIONS) -> list[Case]:
-    """Every claim at its default setting for every activation; claims that share a setting stand together."""
-    todo = [Case(claim, default_setting(claim, activation)) for activation in activations for claim in claims]
+    """Every claim at its default setting for every activation; claims that share a setting stand together.
+
+    A claim about odd activations is tested with the odd ones among those given, with tanh where there is none.
+    """
+    activations = tuple(activations)
+    todo = []
+    for claim in claims:
+        fitting = [a for a in activations if a in ODD] or ["tanh"] if claim.centered else activations
+        todo += [Case(claim, default_setting(claim, activation)) for activation in fitting]
     first = {case.setting: i for i, case in reversed(list(enumerate(todo)))}
     return sorted(todo, key=lambda case: first[case.setting])
 
@@ -55,10 +71,16 @@ def run(
     Claims about the same setting share its draws; the error rate is split over all cases.
     """
     share = replace(effort, error_rate=effort.error_rate / max(1, len(todo)))
-    drawn: dict[Setting, Draws] = {}
+    drawn: dict[tuple[Setting, bool], Draws] = {}
     for case in todo:
         started(case)
-        if case.setting not in drawn:
-            wanted = {q for other in todo if other.setting == case.setting for q in other.claim.quantities}
-            drawn[case.setting] = make_draws(case.setting, wanted)
-        yield check(case.claim, case.setting, share, drawn[case.setting]), drawn[case.setting]
+        key = _draws_key(case)
+        if key not in drawn:
+            wanted = {q for other in todo if _draws_key(other) == key for q in other.claim.quantities}
+            drawn[key] = make_draws(case.setting, wanted)
+        yield check(case.claim, case.setting, share, drawn[key]), drawn[key]
+
+
+def _draws_key(case: Case) -> tuple[Setting, bool]:
+    """What shares its draws. Gradient descent is dear, so its networks are nobody else's."""
+    return case.setting, case.claim.measured == "stable_rate"

@@ -1,0 +1,170 @@
+"""A claim: one statement that can fail, how its prediction is made and where it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import sympy as sp
+
+import theory
+from verify.setting import Setting, SettingError
+from verify.statistics import Array
+
+Samples = Literal["fixed", "infinite", "proportional"]
+# predicted(width, measured) -> the number that the theory states at this width, per draw where it depends on it
+Predictor = Callable[[int, dict[str, Array]], Array | float]
+
+# Finite-width corrections. Sums over many eigenvalues approach their limits like 1/M; the largest of several
+# fluctuating eigenvalues carries an excess of order M^-1/2, because each fluctuates by that much.
+SMOOTH = (1.0, 2.0)
+LARGEST = (0.5, 1.0, 1.5)
+WIDTHS = (64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about one case of normalization.
+
+    id: case and quantity, e.g. "last_mean.lambda_max". statement: in words; formula: in LaTeX.
+    quantity: name in `theory.predict`; measured: name in `numerics.measure`.
+    hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
+    given: measured output statistics that enter the prediction (sharp form), () for the network average.
+    fewest_samples: smallest T for which the statement and the spread of its draws are finite.
+    centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
+    """
+
+    id: str
+    statement: str
+    formula: str
+    quantity: str
+    measured: str
+    hidden: str = "none"
+    last: str = "none"
+    samples: Samples = "fixed"
+    given: tuple[str, ...] = ()
+    fewest_samples: int = 2
+    centered: bool = False
+    source: str = "Karakida, Akaho, Amari 2019"
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Everything that a measurement for this claim must contain."""
+        return (self.measured, *self.given)
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse a setting that the statement is not about."""
+        for name in ("hidden", "last"):
+            mine, theirs = getattr(self, name), getattr(setting, name)
+            if mine != theirs:
+                raise SettingError(
+                    f"{name} = {theirs!r}: claim {self.id} is about {name} = {mine!r}; choose it in the setting"
+                )
+        if (self.samples == "proportional") != (setting.samples is None):
+            want = "rho = M/T" if self.samples == "proportional" else "a fixed number of samples T"
+            raise SettingError(f"samples = {setting.samples}: claim {self.id} is about {want}; give it")
+        if setting.samples is not None and setting.samples < self.fewest_samples:
+            raise SettingError(
+                f"samples = {setting.samples}: claim {self.id} needs T >= {self.fewest_samples}, "
+                "below which the quantity or its spread over networks is infinite; take more samples"
+            )
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:
+        """Exponents of the finite-width corrections; see `statistics.Rule`."""
+        bound = self.quantity.startswith("lambda_max_")
+        return LARGEST if bound or (self.measured == "lambda_max" and rivals(setting) > 1) else SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
+        samples in proportion to the width make large widths dear."""
+        if self.measured == "stable_rate":
+            return tuple(w // 4 for w in WIDTHS)  # every draw is some thousand steps of gradient descent
+        # Hidden batch normalization couples the samples: T in proportion to M costs M^4.
+        widths = tuple(w // 2 for w in WIDTHS) if setting.rho and setting.hidden == "batch" else WIDTHS
+        if self.powers(setting) == SMOOTH:
+            return widths
+        return (*widths, 2 * widths[-1]) if setting.rho is None else (widths[0] // 2, *widths)
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """The measured quantity, one value per draw."""
+        return draws[self.measured]
+
+    def prediction(self, setting: Setting) -> theory.Prediction:
+        """What the theory says for this setting."""
+        return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
+
+    def predictor(self, setting: Setting) -> Predictor:
+        """The same as a function of width and of the measured output statistics that it is given."""
+        return evaluator(self.prediction(setting), setting)
+
+
+def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
+    """A prediction as a function of width and measured output statistics."""
+
+    def predicted(width: int, measured: dict[str, Array]) -> Array | float:
+        known = {**setting.values(width), **measured}
+        return prediction.evaluate(**{name: known[name] for name in prediction.symbols})
+
+    return predicted
+
+
+def rivals(setting: Setting) -> int:
+    """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width.
+
+    Samples in proportion to the width leave an all-ones outlier for every class, or else only bounds are claimed.
+    """
+    removed = {"mean": 1, "batch": 2}.get(setting.last)
+    return setting.classes * (1 if removed is None else (setting.samples or 1 + removed) - removed)
+
+
+@dataclass(frozen=True)
+class OrderClaim(Claim):
+    """An order parameter of one layer; kappa1 and kappa2 belong to the whole network and have no layer."""
+
+    layer: int | None = None
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """The measured order parameter of the layer. Forward overlaps hq start at layer 0, the others at 1."""
+        if self.layer is None:
+            return draws[self.measured]
+        return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
+
+    def prediction(self, setting: Setting) -> theory.Prediction:
+        """The value from the recursion."""
+        orders = _order_parameters(setting.wide(), self.samples)
+        value = getattr(orders, self.quantity)
+        number = sp.sympify(value if self.layer is None else value[self.layer]).subs(theory.symbols.T, setting.samples)
+        formula = sp.Float(float(number), 17)
+        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+
+
+_order_parameters = cache(theory.order_parameters)
+
+
+@dataclass(frozen=True)
+class LayerOutputClaim(Claim):
+    """The largest eigenvalue under layer normalization over the outputs: that of a matrix made of the outputs."""
+
+    def prediction(self, setting: Setting) -> theory.Prediction:
+        """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
+        M, T = theory.symbols.M, theory.symbols.T
+        formula = theory.symbols.alpha_total * M / T
+        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+
+    def predictor(self, setting: Setting) -> Predictor:
+        """The largest eigenvalue of the matrix, for every draw of the raw outputs."""
+        wide = setting.wide()
+        orders = _order_parameters(wide, self.samples)
+        kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
+
+        def predicted(width: int, measured: dict[str, Array]) -> Array:
+            spectra = (
+                theory.layer_output_spectrum(kappa1, kappa2, alpha, width, raw.T, setting.last_gamma)
+                for raw in measured["raw_outputs"]
+            )
+            return np.array([spectrum[0] for spectrum in spectra])
+
+        return predicted
