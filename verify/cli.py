@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from verify import draws, plots, report, suite
@@ -28,6 +29,9 @@ FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 
 Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
 Activations = Annotated[list[str] | None, typer.Option("--activation", help="activations to test them with")]
+AtSetting = Annotated[
+    str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
+]
 SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
@@ -77,14 +81,15 @@ def describe() -> None:
 def claims() -> None:
     """List the claims that can be tested."""
     for claim in CLAIMS.values():
-        out.print(f"[bold]{claim.id}[/]  {claim.statement}", highlight=False)
+        out.print(f"[bold]{escape(claim.id)}[/]  {claim.statement}", highlight=False)
 
 
 @app.command()
 def verify(
     claim: Claims = None,
     activation: Activations = None,
-    quick: Annotated[bool, typer.Option("--quick", help="about two minutes on 2 cores")] = False,
+    setting: AtSetting = None,
+    quick: Annotated[bool, typer.Option("--quick", help="a few minutes on 2 cores")] = False,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
     seed_block: SeedBlock = 0,
@@ -95,7 +100,7 @@ def verify(
         raise ValueError(f"--json {json}: the folder {json.parent} does not exist; make it first")
     base = QUICK if quick else FULL
     effort = Effort(eps, base.error_rate, base.looks, base.budget)
-    todo = suite.cases(_named(claim), activation or suite.ACTIVATIONS)
+    todo = _todo(claim, activation, setting)
     verdicts: list[Verdict] = []
     interrupted = False
     with Watch(len(todo), seed_block, device) as watch:
@@ -103,6 +108,9 @@ def verify(
             verdicts.extend(verdict for verdict, _ in suite.run(todo, effort, watch.draws, watch.case))
         except KeyboardInterrupt:
             interrupted = True
+    if claim is None:
+        out.print(report.sentences(verdicts) + "\n", highlight=False, markup=False)
+    out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
     if json is not None:
@@ -119,7 +127,7 @@ def controls(
     claim: Claims = None, activation: Activations = None, seed_block: SeedBlock = 0, device: Device = "cpu"
 ) -> None:
     """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed."""
-    todo = suite.cases(_named(claim), activation or suite.ACTIVATIONS)
+    todo = _todo(claim, activation, setting)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     with Watch(len(todo), seed_block, device) as watch:
         for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
@@ -141,6 +149,14 @@ def plot(
     with Watch(0, 0, "cpu") as watch:
         plots.sharpness(file, Setting(activation, samples=10), networks, watch.draws)
     out.print(f"wrote {file}", highlight=False)
+
+
+def _todo(claim: list[str] | None, activation: list[str] | None, setting: str | None) -> list[suite.Case]:
+    if setting is None:
+        return suite.cases(_named(claim), activation or suite.ACTIVATIONS)
+    if claim is None or activation is not None:
+        raise ValueError(f"--setting {setting!r}: name the claims to test there, and no --activation beside it")
+    return [suite.Case(c, Setting.parse(setting)) for c in _named(claim)]
 
 
 def _named(ids: list[str] | None) -> list[Claim]:

@@ -7,13 +7,17 @@ import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich import box
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from verify.check import Effort, Verdict
+from verify.claims import SENTENCES
 from verify.controls import Kill
 from verify.draws import Draws
 
@@ -21,27 +25,52 @@ COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFI
 SCHEMA = 1
 
 
-def table(verdicts: Sequence[Verdict]) -> Table:
-    """One row a verdict, under a line with the setting that it shares with its neighbours."""
-    out = Table(title="measured / predicted, in the limit of large width", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("claim", "predicted", "limit", "error", "detectable", "status"):
-        out.add_column(name, justify="left" if name in ("claim", "status") else "right", overflow="fold")
-    shown = None
-    for v in verdicts:
-        if v.setting != shown:
-            out.add_row(f"[dim]{v.setting}[/]")
-            shown = v.setting
-        limit = v.finding.limit
-        relation = {"equals": "", "at least": ">= ", "at most": "<= "}[v.rule.relation]
-        out.add_row(
-            v.claim.id,
-            f"{relation}{v.predicted:.4g}",
-            f"{limit.value:.4f}" if limit else "-",
-            f"{limit.error:.4f}" if limit else "-",
-            f"{v.finding.detectable:.1%}" if v.finding.detectable < 10 else "-",
-            f"[{COLOURS[v.status]}]{v.status}[/]",
-        )
+def table(verdicts: Sequence[Verdict]) -> Group:
+    """One row a verdict, under a line with the setting that it shares with its neighbours; 80 columns wide.
+
+    The limit carries the standard error of its last two digits in parentheses.
+    """
+    parts: list[Text | Table] = [_rows([("claim", "predicted", "limit", "detects", "status")], "bold")]
+    for setting, group in groupby(verdicts, key=lambda v: v.setting):
+        parts += [Text(f"  {setting}", style="dim"), _rows([_row(v) for v in group])]
+    return Group(*parts)
+
+
+def _rows(rows: list[tuple[str, ...]], style: str = "") -> Table:
+    out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style=style)
+    for width, justify in ((35, "left"), (9, "right"), (11, "right"), (7, "right"), (12, "left")):
+        out.add_column(width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in rows:
+        out.add_row(*row)
     return out
+
+
+def _row(v: Verdict) -> tuple[str, ...]:
+    limit, relation = v.finding.limit, {"equals": "", "at least": ">=", "at most": "<="}[v.rule.relation]
+    detectable = v.finding.detectable
+    return (
+        escape(v.claim.id),
+        f"{relation}{v.predicted:.4g}",
+        f"{limit.value:.4f}({min(9999, round(limit.error * 1e4)):02d})" if limit else "-",
+        f"{detectable:.1%}" if detectable < 10 else "-",
+        f"[{COLOURS[v.status]}]{v.status}[/]",
+    )
+
+
+def sentences(verdicts: Sequence[Verdict]) -> str:
+    """The abstract of the paper, each sentence with what became of the claims that it is made of."""
+    lines = []
+    for sentence in SENTENCES:
+        found = [v.status for v in verdicts if v.claim.id in sentence.claims]
+        missing = set(sentence.claims) - {v.claim.id for v in verdicts}
+        if any(status in ("DISAGREE", "MISFIT", "INVALID") for status in found):
+            word = "REFUTED"
+        elif missing or "INCONCLUSIVE" in found:
+            word = f"open ({found.count('AGREE')} of {len(found) + len(missing)} claims agree)"
+        else:
+            word = f"verified ({len(found)} of {len(found)} claims)"
+        lines.append(f"{sentence.text}: {word}")
+    return "\n".join(lines)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -60,7 +89,7 @@ def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Table:
         out.add_column(name, overflow="fold")
     for verdict, kills in attacks:
         cells = {kill.wrong.id: _cell(kill) for kill in kills}
-        out.add_row(verdict.claim.id, verdict.setting.activation, *(cells.get(name, "") for name in names))
+        out.add_row(escape(verdict.claim.id), verdict.setting.activation, *(cells.get(name, "") for name in names))
     return out
 
 

@@ -11,6 +11,16 @@ from typing import Any
 import numerics
 import theory
 
+SHORT = {
+    "depth": "L",
+    "ratios": "a",
+    "sigma_w2": "sw2",
+    "sigma_b2": "sb2",
+    "classes": "C",
+    "samples": "T",
+    "rho": "M/T",
+}
+
 
 class SettingError(ValueError):
     """A setting breaks a rule of the theory; the message names the value, the rule and the remedy."""
@@ -130,16 +140,40 @@ class Setting:
         return asdict(self)
 
     def __str__(self) -> str:
-        """The activation and whatever differs from the defaults of the fields."""
-        names = {"depth": "L", "sigma_w2": "sw2", "sigma_b2": "sb2", "classes": "C", "samples": "T", "rho": "M/T"}
+        """The activation and whatever differs from the defaults; `parse` reads it back."""
         words = [self.activation]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             plain = (1.0,) * self.depth if field.name == "ratios" else field.default
             if value != plain:
-                shown = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value}"
-                words.append(f"{names.get(field.name, field.name)}={shown}")
+                shown = ",".join(f"{v:.17g}" for v in value) if isinstance(value, tuple) else f"{value}"
+                words.append(f"{SHORT.get(field.name, field.name)}={shown}")
         return " ".join(words)
+
+    @classmethod
+    def parse(cls, text: str) -> Setting:
+        """The setting that a text such as "relu C=2 T=6 last=mean" names; the inverse of `str`."""
+        activation, *words = text.split() or [""]
+        full = {short: name for name, short in SHORT.items()}
+        kinds = {"int": int, "int | None": int, "float": float, "float | None": float, "str": str}
+        types = {field.name: field.type for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for word in words:
+            key, equals, value = word.partition("=")
+            name = full.get(key, key)
+            if not equals or name not in types:
+                known = ", ".join(SHORT.get(n, n) for n in types)
+                raise SettingError(
+                    f"{word!r} in setting {text!r}: words are NAME=VALUE with NAME among {known}; fix it"
+                )
+            try:
+                if name == "ratios":
+                    values[name] = tuple(float(v) for v in value.split(","))
+                else:
+                    values[name] = kinds[str(types[name])](value)
+            except ValueError:
+                raise SettingError(f"{word!r} in setting {text!r}: {value!r} is no number; give one") from None
+        return cls(activation, **values)
 
 
 def _refuse(name: str, value: object, rule: str, remedy: str) -> None:
