@@ -105,7 +105,8 @@ def verify(
     interrupted = False
     with Watch(len(todo), seed_block, device) as watch:
         try:
-            verdicts.extend(verdict for verdict, _ in suite.run(todo, effort, watch.draws, watch.case))
+            for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
+                verdicts.append(verdict)  # one by one: what is done before Ctrl-C is shown and recorded
         except KeyboardInterrupt:
             interrupted = True
     if claim is None:
@@ -124,7 +125,11 @@ def verify(
 
 @app.command()
 def controls(
-    claim: Claims = None, activation: Activations = None, seed_block: SeedBlock = 0, device: Device = "cpu"
+    claim: Claims = None,
+    activation: Activations = None,
+    setting: AtSetting = None,
+    seed_block: SeedBlock = 0,
+    device: Device = "cpu",
 ) -> None:
     """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed."""
     todo = _todo(claim, activation, setting)

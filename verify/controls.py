@@ -55,7 +55,12 @@ def _altered_setting(alter: Callable[[Setting], Setting]) -> Callable[[Claim, Se
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
         other = alter(setting)
-        return None if other == setting else claim.predictor(other)
+        if other == setting:
+            return None
+        try:
+            return claim.predictor(other)
+        except ValueError:  # the theory has no such statement about the altered setting
+            return None
 
     return build
 
@@ -88,6 +93,17 @@ def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
     return lambda width, measured: mean(width, measured) * measured[claim.given[0]]
 
 
+def _without_hidden(setting: Setting) -> Setting:
+    return replace(setting, hidden="none", gamma=1.0, beta=0.0)
+
+
+def _infinite_samples(claim: Claim, setting: Setting) -> Predictor | None:
+    """Hidden batch normalization over T -> infinity samples taken for that over T samples."""
+    if claim.hidden != "batch" or claim.samples != "fixed":
+        return None
+    return replace(claim, samples="infinite").predictor(setting)
+
+
 WRONG_THEORIES = (
     WrongTheory("x1.125", "a constant 12.5% too large", _scaled(1.125)),
     WrongTheory("x1.1", "a constant 10% too large", _scaled(1.1)),
@@ -103,6 +119,10 @@ WRONG_THEORIES = (
         "kappa_1 and kappa_2 exchanged",
         _altered_formula(lambda f: f.subs({kappa1: kappa2, kappa2: kappa1}, simultaneous=True)),
     ),
+    WrongTheory("no norm", "the hidden normalization is forgotten", _altered_setting(_without_hidden)),
+    WrongTheory("gamma=1", "the scale gamma is forgotten", _altered_setting(lambda s: replace(s, gamma=1.0))),
+    WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
+    WrongTheory("T=oo", "infinitely many samples in hidden batch normalization", _infinite_samples),
     WrongTheory("unbiased", "unbiased for biased output variance", _unbiased),
     WrongTheory("no d/dsd", "the derivative through the standard deviation is forgotten", _through_mean_only),
 )
