@@ -101,8 +101,14 @@ class Prediction:
                 found.get("beta", 0.0),
                 values.get("T", np.inf),
             )
-            order |= self._order_values(run(net, at, Numbers(), self.samples))
-        result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
+            with np.errstate(over="ignore", invalid="ignore"):
+                order |= self._order_values(run(net, at, Numbers(), self.samples))
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
+        if not np.all(np.isfinite(result)):
+            raise OverflowError(
+                f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth."
+            )
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
