@@ -1,4 +1,6 @@
-"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, certified quadrature else."""
+"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, certified quadrature
+else.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

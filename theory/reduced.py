@@ -1,7 +1,9 @@
-"""Numbers from Price's theorem where its kernel has no closed integral: one dimension is left, the covariance.
+"""Numbers from Price's theorem where its kernel has no closed integral: one dimension is left, the
+covariance.
 
-F(c) = sum_k F^(k)(c0) (c - c0)^k/k! + integral from c0 to c of (c - t)^(n-1)/(n-1)! D(t) dt, D = E f^(n) g^(n). The anchor
-c0 = 0 has independent u and v; for c near -p the anchor -p, where v is the mirror image of u, avoids cancellation.
+F(c) = sum_k F^(k)(c0) (c - c0)^k/k! + integral from c0 to c of (c - t)^(n-1)/(n-1)! D(t) dt, D = E f^(n)
+g^(n). The anchor c0 = 0 has independent u and v; for c near -p the anchor -p, where v is the mirror image
+of u, avoids cancellation.
 """
 
 from functools import cache, lru_cache
@@ -39,7 +41,9 @@ def _compiled(f: Function, g: Function, shifted: bool) -> tuple[list[tuple[Funct
 
 
 def pair(f: Function, g: Function, p: float, c: float, mean: float) -> float | None:
-    """E f(u) g(v) by the integral in the covariance, None where Price's theorem does not reduce it to one dimension."""
+    """E f(u) g(v) by the integral in the covariance, None where Price's theorem does not reduce it to one
+    dimension.
+    """
     found = _compiled(f, g, mean != 0)
     if found is None:
         return None

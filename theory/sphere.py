@@ -1,9 +1,9 @@
 """Expectations over a batch that is normalized over exactly T samples.
 
-The normalized pre-activations z_1..z_T of one unit are sqrt(T) times a uniform unit vector of the subspace orthogonal
-to (1, .., 1): mean 0, mean square 1, correlation -1/(T-1). A Gaussian vector of that subspace is z times an independent
-radius, so a homogeneous function's expectation is the Gaussian one divided by a moment of the radius; anything else is
-integrated numerically, with the kinks as panel ends.
+The normalized pre-activations z_1..z_T of one unit are sqrt(T) times a uniform unit vector of the subspace
+orthogonal to (1, .., 1): mean 0, mean square 1, correlation -1/(T-1). A Gaussian vector of that subspace is
+z times an independent radius, so a homogeneous function's expectation is the Gaussian one divided by a
+moment of the radius; anything else is integrated numerically, with the kinks as panel ends.
 """
 
 from functools import cache
@@ -124,7 +124,9 @@ def _sphere_integral(h: Any, ends: tuple[float, ...], count: int, samples: float
 def _nodes(
     center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, rule: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points center + reach cos(t) with weights proportional to sin(t)^power dt, summing to 1; one row per center."""
+    """Points center + reach cos(t) with weights proportional to sin(t)^power dt, summing to 1; one row per
+    center.
+    """
     grid = np.linspace(-REACH, REACH, 17)
     cosines = (np.concatenate([cut, grid])[None, :] - center[:, None]) / reach[:, None]
     limit = np.minimum(1.0, REACH / reach)[:, None]

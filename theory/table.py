@@ -1,7 +1,9 @@
-"""Kernels without closed form on many points at once: Chebyshev interpolation on tiles, each checked before use.
+"""Kernels without closed form on many points at once: Chebyshev interpolation on tiles, each checked before
+use.
 
-Tiles divide log2(p) and the angle asin(c/p), in which kernels are smooth up to the ends |c| = p. A tile holds the values
-at Chebyshev points; it is used only if it reproduces direct quadrature at points between them, else it is split in four.
+Tiles divide log2(p) and the angle asin(c/p), in which kernels are smooth up to the ends |c| = p. A tile
+holds the values at Chebyshev points; it is used only if it reproduces direct quadrature at points between
+them, else it is split in four.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,9 @@ ROWS, COLUMNS = 10, 16
 """Chebyshev points in log2(p) and in the angle; the angle resolves the bend near |c| = p."""
 
 TOLERANCE = 2e-11
-"""Largest accepted difference from direct quadrature at the check points, relative to the largest value on the tile."""
+"""Largest accepted difference from direct quadrature at the check points, relative to the largest value on
+the tile.
+"""
 
 SMALLEST = 8
 """Tiles are split at most this many times; what is smaller goes to direct quadrature."""
@@ -30,7 +34,9 @@ Direct = Callable[[float, float], float]
 
 @dataclass(frozen=True)
 class Tile:
-    """Index of a square of side 2^-level in units of (1, pi/8); along the line c = p only the first index counts."""
+    """Index of a square of side 2^-level in units of (1, pi/8); along the line c = p only the first index
+    counts.
+    """
 
     level: int
     row: int
