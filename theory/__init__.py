@@ -11,7 +11,7 @@ from theory.functions import ActivationError
 from theory.network import WideNetwork
 from theory.predict import QUANTITIES, predict
 from theory.prediction import Prediction
-from theory.recursion import OrderParameters, order_parameters
+from theory.recursion import OrderParameters, numeric_order_parameters, order_parameters
 from theory.spectrum import layer_output_spectrum
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "certify",
     "layer_output_spectrum",
     "leaky_relu",
+    "numeric_order_parameters",
     "order_parameters",
     "parse",
     "phase",

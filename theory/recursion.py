@@ -102,6 +102,35 @@ def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameter
     return run(net, values, ClosedForms(), samples)
 
 
+def numeric_order_parameters(
+    net: WideNetwork, samples: str = "fixed", T: int | None = None
+) -> OrderParameters:
+    """Order parameters in float64 of a network whose parameters are all numbers.
+
+    T, the number of samples, is needed where hidden batch normalization is exact in it.
+    """
+    if net.hidden == "batch" and samples == "fixed" and T is None:
+        raise ValueError(
+            "Batch normalization over finitely many samples depends on T. Give T, or samples='infinite'."
+        )
+    given = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2, "gamma": net.gamma, "beta": net.beta}
+    given |= {f"ratios[{i}]": r for i, r in enumerate(net.ratios)}
+    if net.hidden == "none":
+        given |= {"gamma": sp.S.One, "beta": sp.S.Zero}
+    for name, value in given.items():
+        if not value.is_number:
+            raise ValueError(
+                f"{name} = {value} is not a number; numeric order parameters need numbers throughout."
+            )
+    w2, b2, gamma, beta, *ratios = (float(v) for v in given.values())
+    return run(
+        net,
+        Parameters(w2, b2, tuple(ratios), gamma, beta, np.nan if T is None else float(T)),
+        Numbers(),
+        samples,
+    )
+
+
 def run(net: WideNetwork, at: Parameters, expect: Expectations, samples: str) -> OrderParameters:
     """The recursion over whatever values `at` and `expect` hold."""
     rule, depth = hidden_rule(net.hidden, samples), net.depth
