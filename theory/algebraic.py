@@ -1,7 +1,7 @@
 """Functions of c that are polynomial in c, r = sqrt(A^2 - c^2), 1/r^odd and the angle asin(c/A).
 
-The class holds the kernels that Price's theorem meets for centered pairs and is closed under integration in c, so the
-theorem can be undone any number of times. Integrals are found by parts.
+The class holds the kernels that Price's theorem meets for centered pairs and is closed under integration in
+c, so the theorem can be undone any number of times. Integrals are found by parts.
 """
 
 from dataclasses import dataclass

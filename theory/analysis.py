@@ -1,4 +1,6 @@
-"""What the theory has to know of a function: that its expectations exist, how it grows, its symmetry and homogeneity."""
+"""What the theory has to know of a function: that its expectations exist, how it grows, its symmetry and
+homogeneity.
+"""
 
 import mpmath
 import sympy as sp
@@ -23,7 +25,8 @@ def require_expectations(name: str, f: Function) -> None:
                 _require_real(name, fixed, sp.Float(probe, 20))
     if growth(f) == "beyond exponential":
         raise ActivationError(
-            f"The activation {name} grows faster than exponentials, so its Gaussian expectations are infinite for some "
+            f"The activation {name} grows faster than exponentials, so its Gaussian expectations "
+            f"are infinite for some "
             "or all variances. Use one that exp(k |x|) bounds."
         )
 
@@ -36,7 +39,8 @@ def _require_no_pole(name: str, what: str, expr: sp.Expr, interval: sp.Interval)
     if poles is not sp.S.EmptySet and poles.is_empty is not True:
         where = ", ".join(map(str, poles)) if isinstance(poles, sp.FiniteSet) else str(poles)
         raise ActivationError(
-            f"The activation {name}: {what}it is infinite or undefined at x = {where}. A Gaussian reaches every "
+            f"The activation {name}: {what}it is infinite or undefined at x = {where}. A Gaussian "
+            f"reaches every "
             "real number; use a function that is finite, with a finite slope, on the whole line."
         )
 
@@ -45,7 +49,8 @@ def _require_real(name: str, expr: sp.Expr, at: sp.Float) -> None:
     value = expr.subs(x, at).evalf(15)
     if not value.is_Number or not value.is_real or not value.is_finite:
         raise ActivationError(
-            f"The activation {name} is {value} at x = {float(at)}, not a finite real number. Use a real function defined "
+            f"The activation {name} is {value} at x = {float(at)}, not a finite real number. Use "
+            f"a real function defined "
             "on the whole line."
         )
 
@@ -53,7 +58,8 @@ def _require_real(name: str, expr: sp.Expr, at: sp.Float) -> None:
 def growth(f: Function) -> str:
     """ "bounded", "polynomial", "exponential" or "beyond exponential", from its size at |x| = 64, 128 and 256.
 
-    The logarithm of the size changes by 0, a constant, and a factor of 2 per doubling in the first three classes.
+    The logarithm of the size changes by 0, a constant, and a factor of 2 per doubling in the first three
+    classes.
     """
     classes = ("bounded", "polynomial", "exponential", "beyond exponential")
     return classes[max(_growth_of_tail(f.branches[0], -1), _growth_of_tail(f.branches[-1], 1))]

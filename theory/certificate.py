@@ -1,10 +1,10 @@
 """Certificates: every closed form against the definition of its expectation, to 25 digits and more.
 
-The independent evaluation knows nothing of the derivations; it integrates f(u) g(v) over the plane with mpmath. Smooth
-functions: the trapezoidal rule in independent z1, z2 with u = mu + sqrt(p) z1, v = mu + (c/p)(u - mu) + .. z2, whose
-error falls like exp(-const/step^2). Kinks at mu: polar coordinates u = mu + sqrt(p) r cos(t),
-v = mu + sqrt(p) r cos(t - t0), cos(t0) = c/p, where the kinks are rays. A correlation near +-1 is as harmless there as
-any other.
+The independent evaluation knows nothing of the derivations; it integrates f(u) g(v) over the plane with
+mpmath. Smooth functions: the trapezoidal rule in independent z1, z2 with u = mu + sqrt(p) z1, v = mu +
+(c/p)(u - mu) + .. z2, whose error falls like exp(-const/step^2). Kinks at mu: polar coordinates u = mu +
+sqrt(p) r cos(t), v = mu + sqrt(p) r cos(t - t0), cos(t0) = c/p, where the kinks are rays. A correlation
+near +-1 is as harmless there as any other.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,8 @@ Point = tuple[sp.Rational, sp.Rational, sp.Rational]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared (for instance "E[phi phi]"), the method that derived it, and digits, the worst agreement found.
+    """What was compared (for instance "E[phi phi]"), the method that derived it, and digits, the worst
+    agreement found.
 
     points: the (p, c, mu) tried.
     """
@@ -47,7 +48,9 @@ class Certificate:
 
 
 def certify(act: Activation, seed: int = 0, count: int = 2) -> tuple[Certificate, ...]:
-    """Certificates of the closed forms that an activation's recursion uses, at `count` random and two extreme points."""
+    """Certificates of the closed forms that an activation's recursion uses, at `count` random and two
+    extreme points.
+    """
     found = []
     slope = act.phi.derivative()
     for name, f in (("phi", act.phi), ("phi'", slope)):

@@ -1,5 +1,5 @@
-"""Python source of a function that computes an expression without this package: the math module, and numpy and scipy
-where an expectation has no closed form.
+"""Python source of a function that computes an expression without this package: the math module, and numpy
+and scipy where an expectation has no closed form.
 """
 
 from typing import Any
@@ -58,11 +58,13 @@ def python_source(name: str, expr: sp.Expr, documentation: str) -> str:
     """Source of a function `name` of the expression's symbols, by keyword."""
     if expr.has(SpherePair):
         raise ValueError(
-            "This prediction holds expectations over a normalized batch that have no closed form, and no source is made "
+            "This prediction holds expectations over a normalized batch that have no closed "
+            "form, and no source is made "
             "for those. Use evaluate, or an activation that is homogeneous or polynomial."
         )
     names = sorted(str(s) for s in expr.free_symbols)
-    # The functions under an expectation are bound to x: they stay out of the search for common subexpressions.
+    # The functions under an expectation are bound to x: they stay out of the search for common
+    # subexpressions.
     tags: dict[sp.Expr, sp.Symbol] = {}
     for node in expr.atoms(GaussianPair):
         for h in node.args[:2]:

@@ -1,4 +1,6 @@
-"""Finds E[f(u) g(v)] of a Gaussian pair in closed form, by named methods tried in order, with the steps it took."""
+"""Finds E[f(u) g(v)] of a Gaussian pair in closed form, by named methods tried in order, with the steps it
+took.
+"""
 
 from dataclasses import dataclass
 
@@ -102,7 +104,9 @@ def _reduced(f: Function, g: Function, mean: sp.Expr, start: tuple[str, ...], re
 
 
 def derive_same(f: Function, g: Function, mean: sp.Expr) -> Derivation:
-    """E[f(u) g(u)], u ~ N(mean, p): from the product where it stays in the class of terms, else the pair at c = p."""
+    """E[f(u) g(u)], u ~ N(mean, p): from the product where it stays in the class of terms, else the pair at
+    c = p.
+    """
     start = (f"f(x) g(x) = ({f.expr}) ({g.expr})",)
     if f.terms is not None and g.terms is not None:
         both = product(f.terms, g.terms)

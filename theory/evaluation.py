@@ -1,8 +1,9 @@
 """Closed forms in float64 without loss of digits.
 
-Three guards. sqrt(A^2 - c^2) and asin(c/A) are evaluated from p - c and p + c, which floating point forms exactly where
-it matters, near |c| = p. Next to the value runs its mass, the same sum with every summand taken in absolute value: mass
-over value bounds the digits lost to cancellation. Where too many are lost, mpmath evaluates that point.
+Three guards. sqrt(A^2 - c^2) and asin(c/A) are evaluated from p - c and p + c, which floating point forms
+exactly where it matters, near |c| = p. Next to the value runs its mass, the same sum with every summand
+taken in absolute value: mass over value bounds the digits lost to cancellation. Where too many are lost,
+mpmath evaluates that point.
 """
 
 from collections.abc import Callable

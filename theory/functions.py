@@ -21,7 +21,9 @@ class ActivationError(ValueError):
 
 @dataclass(frozen=True)
 class Function:
-    """branches[i] between breaks[i-1] and breaks[i] (in rising order), plus weight * DiracDelta(x - place) for deltas."""
+    """branches[i] between breaks[i-1] and breaks[i] (in rising order), plus weight * DiracDelta(x - place)
+    for deltas.
+    """
 
     branches: tuple[sp.Expr, ...]
     breaks: tuple[sp.Expr, ...] = ()
@@ -164,7 +166,8 @@ def _roots(switch: sp.Expr) -> set[sp.Expr]:
         return set()
     if not switch.is_polynomial(x) or switch.free_symbols != {x}:
         raise ActivationError(
-            f"The kink condition {switch} is not a polynomial in one variable with numeric coefficients; kinks are "
+            f"The kink condition {switch} is not a polynomial in one variable with numeric "
+            f"coefficients; kinks are "
             "found by solving it. Write the function with Piecewise and numeric thresholds instead."
         )
     return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(

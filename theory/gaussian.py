@@ -1,4 +1,6 @@
-"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, certified quadrature else."""
+"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, certified quadrature
+else.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from scipy import special
 
-from theory import derivation, quadrature, reduced
+from theory import derivation, quadrature, reduced, table
 from theory.derivation import Derivation
 from theory.evaluation import compiled
 from theory.functions import Function
 from theory.symbols import c, mu, p, x
+
+
+MANY = 1000
+"""Array size from which kernels without closed form are interpolated from checked tables."""
 
 
 class GaussianPair(sp.Function):
@@ -98,6 +105,8 @@ class Kernel:
         closed = _compiled(self, bool(np.all(arguments[2] == 0)))
         if closed is not None:
             return closed(*arguments)
+        if arguments[0].size >= MANY and np.all(arguments[2] == 0) and np.all(arguments[0] > 0):
+            return table.values(_direct(self), arguments[0], arguments[1])
         out = np.empty(arguments[0].shape)
         for i in np.ndindex(out.shape):
             out[i] = _integrated(self, *(float(a[i]) for a in arguments))
@@ -110,6 +119,11 @@ def _compiled(k: Kernel, centered: bool) -> Callable[..., np.ndarray] | None:
     return None if closed is None else compiled(closed)
 
 
+@cache
+def _direct(k: Kernel) -> table.Direct:
+    return lambda variance, covariance: _integrated(k, float(variance), float(covariance), 0.0)
+
+
 @lru_cache(maxsize=100_000)
 def _integrated(k: Kernel, variance: float, covariance: float, mean: float) -> float:
     kinks = tuple(sorted({float(b) for b in (*k.f.breaks, *k.g.breaks)}))
@@ -119,7 +133,42 @@ def _integrated(k: Kernel, variance: float, covariance: float, mean: float) -> f
         left = quadrature.single(k.f, kinks, variance, mean)
         return left * (left if k.f is k.g else quadrature.single(k.g, kinks, variance, mean))
     value = reduced.pair(k.f, k.g, variance, covariance, mean)
+    if value is None and (conditional := _conditional(k.g)) is not None and abs(covariance) < variance:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return quadrature.conditional_pair(k.f, conditional, kinks, variance, covariance, mean)
+        except quadrature.QuadratureError:
+            pass  # exponentials beyond float64 in the closed conditional mean: both integrals by quadrature
     return quadrature.pair(k.f, k.g, kinks, variance, covariance, mean) if value is None else value
+
+
+@cache
+def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | None:
+    """E g(v), v ~ N(m, w), as a function of m and w."""
+    closed = derivation.derive_mean(g, mu)
+    if closed is None:
+        return None
+    names = {
+        "erf": special.erf,
+        "erfc": special.erfc,
+        "log_erfc": lambda z: special.log_ndtr(-np.sqrt(2) * z) + np.log(2),
+    }
+    return sp.lambdify(
+        [mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True
+    )
+
+
+def _joined_tails(*factors: sp.Expr) -> sp.Expr:
+    """exp(a) erfc(z) as exp(a + log erfc(z)): alone one may overflow and the other vanish."""
+    exponents = [e for e in factors if isinstance(e, sp.exp)]
+    tails = [e for e in factors if isinstance(e, sp.erfc)]
+    if not exponents or not tails:
+        return sp.Mul(*factors)
+    rest = [e for e in factors if not isinstance(e, sp.exp | sp.erfc)]
+    log_erfc = sp.Function("log_erfc")
+    return sp.Mul(*rest) * sp.exp(
+        sp.Add(*(e.args[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails))
+    )
 
 
 @cache

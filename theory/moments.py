@@ -1,8 +1,8 @@
 """Gaussian expectations of terms, of one variable and of pairs, in closed form.
 
-Three tools: complete the square (an exponential of a quadratic turns one Gaussian into another), integrate by parts
-(Stein's identity E[(x - m) g(x)] = v E[g'(x)], which lowers the degree of a polynomial), and condition one variable
-of a pair on the other.
+Three tools: complete the square (an exponential of a quadratic turns one Gaussian into another), integrate
+by parts (Stein's identity E[(x - m) g(x)] = v E[g'(x)], which lowers the degree of a polynomial), and
+condition one variable of a pair on the other.
 """
 
 from dataclasses import dataclass
@@ -125,7 +125,9 @@ def _joint_density_form(t: Term, pair: Pair, root: sp.Expr) -> sp.Expr:
 
 
 def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
-    """s smooth, t smooth or with a step or erf in v: complete the square in two variables, then Stein's identity."""
+    """s smooth, t smooth or with a step or erf in v: complete the square in two variables, then Stein's
+    identity.
+    """
     p, c, mean = pair.p, pair.c, pair.mean
     a, d = s.quad, t.quad
     det_value = sp.expand((1 + 2 * a * p) * (1 + 2 * d * p) - 4 * a * d * c**2)

@@ -19,11 +19,12 @@ Value = sp.Expr | int | float
 class WideNetwork:
     """A fully connected network of large width M.
 
-    depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: normalization of the pre-activations of
-    layers 1..L-1, "none", "layer" or "batch". last: normalization of the outputs, "none", "mean", "batch" or "layer".
-    sigma_w2 > 0 and sigma_b2 >= 0: variances of weights (times fan-in) and biases. ratios: alpha_l = M_l/M for
-    l = 0..L-1. gamma, beta: scale and shift of the hidden normalization. last_gamma: scale of the last one.
-    Every value is a number or a SymPy expression; the defaults are the symbols of `theory.symbols`.
+    depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: normalization of the
+    pre-activations of layers 1..L-1, "none", "layer" or "batch". last: normalization of the outputs,
+    "none", "mean", "batch" or "layer". sigma_w2 > 0 and sigma_b2 >= 0: variances of weights (times fan-in)
+    and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the hidden
+    normalization. last_gamma: scale of the last one. Every value is a number or a SymPy expression; the
+    defaults are the symbols of `theory.symbols`.
     """
 
     depth: int
@@ -59,7 +60,8 @@ class WideNetwork:
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
         if len(values) != depth:
             raise ValueError(
-                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the layers 0..{depth - 1}. Give that many."
+                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the "
+                f"layers 0..{depth - 1}. Give that many."
             )
         set_ = object.__setattr__
         set_(self, "depth", depth)
@@ -79,10 +81,10 @@ class WideNetwork:
         return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
 
     def _repr_latex_(self) -> str:
-        phi = sp.latex(self.activation.expr)
+        phi = symbols.latex(self.activation.expr)
         return (
-            rf"$L={self.depth},\ \phi(x)={phi},\ \sigma_w^2={sp.latex(self.sigma_w2)},\ "
-            rf"\sigma_b^2={sp.latex(self.sigma_b2)},\ \text{{hidden: {self.hidden}, last: {self.last}}}$"
+            rf"$L={self.depth},\ \phi(x)={phi},\ \sigma_w^2={symbols.latex(self.sigma_w2)},\ "
+            rf"\sigma_b^2={symbols.latex(self.sigma_b2)},\ \text{{hidden: {self.hidden}, last: {self.last}}}$"
         )
 
     def with_activation_values(self, values: Mapping[sp.Symbol, object]) -> "WideNetwork":

@@ -1,7 +1,7 @@
 """What each normalization in the hidden layers does to the forward pair and to the backward signal.
 
-The definitions of the normalizations (what is done to a network) are not here: these are their consequences for wide
-networks. The same rules serve expressions and float64 numbers.
+The definitions of the normalizations (what is done to a network) are not here: these are their consequences
+for wide networks. The same rules serve expressions and float64 numbers.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ class Expectations(Protocol):
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values that enter the recursion; samples is T, used by batch normalization over finitely many samples."""
+    """The values that enter the recursion; samples is T, used by batch normalization over finitely many
+    samples.
+    """
 
     sigma_w2: Value
     sigma_b2: Value
@@ -97,7 +99,9 @@ class BatchNormLimit(PlainLayer):
         return at.gamma**2, 0 * q[0], at.beta
 
     def gain(self, q: Two, at: Parameters) -> Two:
-        """The backward pass through the mean removes what is constant over samples: nothing is left for two samples."""
+        """The backward pass through the mean removes what is constant over samples: nothing is left for two
+        samples.
+        """
         return at.gamma**2 / (q[0] - q[1]), 0
 
     def overlaps(self, hq: Two) -> Two:
@@ -109,10 +113,10 @@ class BatchNormLimit(PlainLayer):
 class BatchNormExact(BatchNormLimit):
     """Batch normalization over exactly T samples (derived here).
 
-    phi sees d_t, z_t of a uniform direction z orthogonal to 1 (sphere.py). With d_t = gamma phi'(gamma z_t + beta) and the
-    projection Pi = I - 1 1^T/T - z z^T/T, the backward overlap of a unit is (1/sd^2) D Pi D, and T sd^2/(q_1 - q_2) is
-    chi-square with T - 1 degrees of freedom. tq_1 and tq_2 are its diagonal and off-diagonal entries, summed over the
-    samples at which the signal arrives.
+    phi sees d_t, z_t of a uniform direction z orthogonal to 1 (sphere.py). With d_t = gamma phi'(gamma z_t
+    + beta) and the projection Pi = I - 1 1^T/T - z z^T/T, the backward overlap of a unit is (1/sd^2) D Pi
+    D, and T sd^2/(q_1 - q_2) is chi-square with T - 1 degrees of freedom. tq_1 and tq_2 are its diagonal
+    and off-diagonal entries, summed over the samples at which the signal arrives.
     """
 
     def forward(self, expect: Expectations, phi: Function, q: Two, at: Parameters) -> Two:  # noqa: ARG002

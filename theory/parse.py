@@ -1,7 +1,8 @@
 """Expressions from text, through an allow-list: nothing in the text is ever executed.
 
-The text is parsed to Python's syntax tree without evaluating it, and only numbers, one-letter-or-longer names, arithmetic,
-comparisons inside Piecewise, and the functions of `FUNCTIONS` are turned into SymPy objects.
+The text is parsed to Python's syntax tree without evaluating it, and only numbers, one-letter-or-longer
+names, arithmetic, comparisons inside Piecewise, and the functions of `FUNCTIONS` are turned into SymPy
+objects.
 """
 
 import ast
@@ -99,7 +100,8 @@ def _convert(node: ast.AST, depth: int) -> Any:
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _RELATIONS:
         return _RELATIONS[type(node.ops[0])](_expr(node.left, depth), _expr(node.comparators[0], depth))
     raise ParseError(
-        f"{ast.unparse(node)!r} is not allowed. Use numbers, names, + - * / **, and {', '.join(FUNCTIONS)} or Piecewise."
+        f"{ast.unparse(node)!r} is not allowed. Use numbers, names, + - * / **, and "
+        f"{', '.join(FUNCTIONS)} or Piecewise."
     )
 
 

@@ -37,12 +37,14 @@ def predict(
 ) -> Prediction:
     """The prediction of one quantity.
 
-    quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class), lambda_top (mean
-    of the C largest), lambda_perp (mean of the degenerate group), and for T = M/rho the bounds lambda_max_lower and
-    lambda_max_upper. alignment: squared cosine between the C leading eigenvectors and the C mean gradients; stable_rate:
-    largest learning rate at which gradient descent near a minimum does not diverge, 2/lambda_max.
+    quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class),
+    lambda_top (mean of the C largest), lambda_perp (mean of the degenerate group), and for T = M/rho the
+    bounds lambda_max_lower and lambda_max_upper. alignment: squared cosine between the C leading
+    eigenvectors and the C mean gradients; stable_rate: largest learning rate at which gradient descent near a
+    minimum does not diverge, 2/lambda_max.
     samples: "fixed" (T fixed, M large), "infinite" (then T large), "proportional" (T = M/rho, M large).
-    given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged over networks.
+    given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged
+    over networks.
     """
     _known("quantity", quantity, QUANTITIES)
     _known("samples", samples, SAMPLES)
@@ -102,7 +104,8 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, 
         return _bound(spectrum, quantity)
     if samples == "proportional" and no_outlier and quantity in ("lambda_max", "lambda_top"):
         raise ValueError(
-            f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory bounds lambda_max. Ask "
+            f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory "
+            f"bounds lambda_max. Ask "
             "for lambda_max_lower or lambda_max_upper."
         )
     if quantity == "alignment":
@@ -111,11 +114,12 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, 
         # SHARED belongs to the all-ones directions of the classes, whose images in parameter space are mean gradients.
         return sp.S.One, "equals", conditions
     if quantity == "m":
-        return spectrum.trace / PARAMETERS, "equals", conditions
+        return sp.factor(spectrum.trace / PARAMETERS), "equals", conditions
     if quantity == "s":
-        # Overlaps of different samples fluctuate by O(M^-1/2); M^2 of them add to tr F^2 at the order of the rest.
+        # Overlaps of different samples fluctuate by O(M^-1/2); M^2 of them add to tr F^2 at the order of
+        # the rest.
         relation = "at least" if samples == "proportional" and no_outlier else "equals"
-        return spectrum.trace_of_square / PARAMETERS, relation, conditions
+        return sp.factor(spectrum.trace_of_square / PARAMETERS), relation, conditions
     if quantity == "lambda_1":
         return (sp.S.Zero if spectrum.shared is None else SHARED), "equals", conditions
     if quantity == "lambda_perp":
@@ -152,7 +156,9 @@ def _under_layer_norm(quantity: str) -> tuple[sp.Expr, str, list[Any]]:
 
 
 def _averaged(formula: sp.Expr, every_class_alike: bool) -> tuple[sp.Expr, list[Any]]:
-    """Averages over networks: T sd_k^2/(q_1^L - q_2^L) and C sd(t)^2/q_1^L are chi-square, one degree less than T or C."""
+    """Averages over networks: T sd_k^2/(q_1^L - q_2^L) and C sd(t)^2/q_1^L are chi-square, one degree less
+    than T or C.
+    """
     conditions: list[Any] = []
     if formula.has(Qmax):
         formula = formula.subs(Qmax, Q1)

@@ -15,7 +15,7 @@ from theory.network import WideNetwork
 from theory.normalizations import Parameters
 from theory.recursion import Numbers, OrderParameters, order_parameters, run
 from theory.scaling import leading
-from theory.symbols import T, alpha_total, kappa1, kappa2
+from theory.symbols import T, alpha_total, kappa1, kappa2, latex
 
 first_variance = sp.Symbol("q1_L", positive=True)
 """q_1^L: variance over networks of an output before normalization."""
@@ -30,8 +30,9 @@ ORDER_SYMBOLS = {kappa1, kappa2, spread, first_variance}
 class Prediction:
     """What the theory says about one quantity of one network.
 
-    relation: "equals", "at least" or "at most", to leading order in M. conditions: SymPy relations that `evaluate`
-    checks. formula: the statement in kappa1, kappa2, alpha and, averaged over networks, Delta = q_1^L - q_2^L or q1_L.
+    relation: "equals", "at least" or "at most", to leading order in M. conditions: SymPy relations that
+    `evaluate` checks. formula: the statement in kappa1, kappa2, alpha and, averaged over networks, Delta =
+    q_1^L - q_2^L or q1_L.
     """
 
     quantity: str
@@ -101,8 +102,14 @@ class Prediction:
                 found.get("beta", 0.0),
                 values.get("T", np.inf),
             )
-            order |= self._order_values(run(net, at, Numbers(), self.samples))
-        result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
+            with np.errstate(over="ignore", invalid="ignore"):
+                order |= self._order_values(run(net, at, Numbers(), self.samples))
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
+        if not np.all(np.isfinite(result)):
+            raise OverflowError(
+                f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth."
+            )
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -144,7 +151,7 @@ class Prediction:
     def latex(self) -> str:
         """The statement as LaTeX."""
         sign = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}[self.relation]
-        return f"{_LATEX_NAMES[self.quantity]} {sign} {sp.latex(self.expr)}"
+        return f"{_LATEX_NAMES[self.quantity]} {sign} {latex(self.expr)}"
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

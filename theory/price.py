@@ -1,7 +1,7 @@
 """Price's theorem: d/dc E[f(u) g(v)] = E[f'(u) g'(v)] for a Gaussian pair with covariance c.
 
-Differentiate until no step or erf stands in both variables, evaluate, and integrate back in c; the constants of
-integration are the products E f^(k) E g^(k) at c = 0, where u and v are independent.
+Differentiate until no step or erf stands in both variables, evaluate, and integrate back in c; the
+constants of integration are the products E f^(k) E g^(k) at c = 0, where u and v are independent.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ MAX_ORDER = 10
 
 @dataclass(frozen=True)
 class PriceReduction:
-    """F(c) = sum_k constants[k] c^k/k! + integral over t from 0 to c of (c-t)^(n-1)/(n-1)! kernel(t), n = order."""
+    """F(c) = sum_k constants[k] c^k/k! + integral over t from 0 to c of (c-t)^(n-1)/(n-1)! kernel(t), n =
+    order.
+    """
 
     order: int
     kernel: sp.Expr
@@ -46,7 +48,9 @@ def _ends(terms: Terms) -> bool:
 
 
 def closed_form(reduction: PriceReduction) -> tuple[sp.Expr, tuple[sp.Expr, ...]] | None:
-    """F(c) of a reduction and the derivatives F^(n-1), .., F' met on the way; None outside the class of algebraic.py."""
+    """F(c) of a reduction and the derivatives F^(n-1), .., F' met on the way; None outside the class of
+    algebraic.py.
+    """
     form = from_expr(reduction.kernel)
     stages = []
     for constant in reversed(reduction.constants):

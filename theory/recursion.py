@@ -7,7 +7,8 @@ With t, s two different samples (Karakida, Akaho and Amari 2019, section on orde
     kappa_a = sum_l (alpha_(l-1)/alpha) tq_a^l hq_a^(l-1)
 
 a = 1 for one sample with itself (v = u), a = 2 for two samples. The recursion is written once; it runs on
-expressions and on numbers, and the rule of the hidden normalization says how phi and the backward signal see a layer.
+expressions and on numbers, and the rule of the hidden normalization says how phi and the backward signal
+see a layer.
 """
 
 from dataclasses import dataclass
@@ -29,12 +30,12 @@ Value = Any
 
 @dataclass(frozen=True)
 class OrderParameters:
-    """Forward overlaps hq1, hq2 of layers 0..L-1, pre-activation variance q1 and covariance q2 and backward overlaps
-    tq1, tq2 of layers 1..L, each a mapping from the layer; kappa1, kappa2: gradient overlaps of one sample with itself
-    and of two samples, per M.
+    """Forward overlaps hq1, hq2 of layers 0..L-1, pre-activation variance q1 and covariance q2 and backward
+    overlaps tq1, tq2 of layers 1..L, each a mapping from the layer; kappa1, kappa2: gradient overlaps of
+    one sample with itself and of two samples, per M.
 
-    Under hidden batch normalization tq1 and tq2 are the overlaps of the signals of one output with itself and of two
-    outputs, summed over the samples they pass through.
+    Under hidden batch normalization tq1 and tq2 are the overlaps of the signals of one output with itself
+    and of two outputs, summed over the samples they pass through.
     """
 
     hq1: dict[int, Value]
@@ -47,7 +48,7 @@ class OrderParameters:
     kappa2: Value
 
     def _repr_latex_(self) -> str:
-        one, two = (sp.latex(sp.sympify(k)) for k in (self.kappa1, self.kappa2))
+        one, two = (symbols.latex(sp.sympify(k)) for k in (self.kappa1, self.kappa2))
         return rf"$\kappa_1 = {one},\quad \kappa_2 = {two}$"
 
 
@@ -94,11 +95,40 @@ class Numbers:
 def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameters:
     """Order parameters as SymPy expressions in the network's parameters.
 
-    samples: "fixed" makes batch normalization in the hidden layers exact in the number of samples T; "infinite" and
-    "proportional" take T -> infinity there.
+    samples: "fixed" makes batch normalization in the hidden layers exact in the number of samples T;
+    "infinite" and "proportional" take T -> infinity there.
     """
     values = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, symbols.T)
     return run(net, values, ClosedForms(), samples)
+
+
+def numeric_order_parameters(
+    net: WideNetwork, samples: str = "fixed", T: int | None = None
+) -> OrderParameters:
+    """Order parameters in float64 of a network whose parameters are all numbers.
+
+    T, the number of samples, is needed where hidden batch normalization is exact in it.
+    """
+    if net.hidden == "batch" and samples == "fixed" and T is None:
+        raise ValueError(
+            "Batch normalization over finitely many samples depends on T. Give T, or samples='infinite'."
+        )
+    given = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2, "gamma": net.gamma, "beta": net.beta}
+    given |= {f"ratios[{i}]": r for i, r in enumerate(net.ratios)}
+    if net.hidden == "none":
+        given |= {"gamma": sp.S.One, "beta": sp.S.Zero}
+    for name, value in given.items():
+        if not value.is_number:
+            raise ValueError(
+                f"{name} = {value} is not a number; numeric order parameters need numbers throughout."
+            )
+    w2, b2, gamma, beta, *ratios = (float(v) for v in given.values())
+    return run(
+        net,
+        Parameters(w2, b2, tuple(ratios), gamma, beta, np.nan if T is None else float(T)),
+        Numbers(),
+        samples,
+    )
 
 
 def run(net: WideNetwork, at: Parameters, expect: Expectations, samples: str) -> OrderParameters:
@@ -128,7 +158,8 @@ def slope_of(act: Activation) -> Function:
     if slope.deltas:
         places = ", ".join(str(t) for t, _ in slope.deltas)
         raise ActivationError(
-            f"The activation {act.name} jumps at x = {places}: E phi'^2 is infinite there, so the network has no "
+            f"The activation {act.name} jumps at x = {places}: E phi'^2 is infinite there, so the "
+            f"network has no "
             "Fisher information of finite order. Use a continuous activation."
         )
     return slope

@@ -1,10 +1,12 @@
-"""Numbers from Price's theorem where its kernel has no closed integral: one dimension is left, the covariance.
+"""Numbers from Price's theorem where its kernel has no closed integral: one dimension is left, the
+covariance.
 
-F(c) = sum_k F^(k)(c0) (c - c0)^k/k! + integral from c0 to c of (c - t)^(n-1)/(n-1)! D(t) dt, D = E f^(n) g^(n). The anchor
-c0 = 0 has independent u and v; for c near -p the anchor -p, where v is the mirror image of u, avoids cancellation.
+F(c) = sum_k F^(k)(c0) (c - c0)^k/k! + integral from c0 to c of (c - t)^(n-1)/(n-1)! D(t) dt, D = E f^(n)
+g^(n). The anchor c0 = 0 has independent u and v; for c near -p the anchor -p, where v is the mirror image
+of u, avoids cancellation.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from math import factorial
 from typing import Any
 
@@ -22,7 +24,8 @@ _GRADES = 2.0 ** -np.arange(1, 45)
 
 
 @cache
-def _compiled(f: Function, g: Function, shifted: bool) -> tuple[int, Any] | None:
+def _compiled(f: Function, g: Function, shifted: bool) -> tuple[list[tuple[Function, Function]], Any] | None:
+    """The functions under the constants of integration, and the kernel D; None where there is no reduction."""
     if f.terms is None or g.terms is None:
         return None
     reduction = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero)
@@ -31,20 +34,25 @@ def _compiled(f: Function, g: Function, shifted: bool) -> tuple[int, Any] | None
     kernel = sp.lambdify(
         [p, c, mu, LESS, MORE], stable(reduction.kernel), [{"erf": special.erf}, "numpy"], cse=True
     )
-    return reduction.order, kernel
+    levels = [(f, g)]
+    for _ in range(reduction.order - 1):
+        levels.append((levels[-1][0].derivative(), levels[-1][1].derivative()))
+    return levels, kernel
 
 
 def pair(f: Function, g: Function, p: float, c: float, mean: float) -> float | None:
-    """E f(u) g(v) by the integral in the covariance, None where Price's theorem does not reduce it to one dimension."""
+    """E f(u) g(v) by the integral in the covariance, None where Price's theorem does not reduce it to one
+    dimension.
+    """
     found = _compiled(f, g, mean != 0)
     if found is None:
         return None
-    order, kernel = found
+    levels, kernel = found
+    order = len(levels)
     anchor = -p if c < -p / 2 else 0.0
-    taylor, left, right = 0.0, f, g
-    for k in range(order):
+    taylor = 0.0
+    for k, (left, right) in enumerate(levels):
         taylor += _at_anchor(left, right, anchor, p, mean) * (c - anchor) ** k / factorial(k)
-        left, right = left.derivative(), right.derivative()
     # t = p sin(angle) removes the inverse square root at |t| = p; panels are graded toward both ends.
     start, stop = np.arcsin(anchor / p), np.arctan2(c, np.sqrt((p - c) * (p + c)))
     graded = np.pi / 2 * (1 - _GRADES)
@@ -73,6 +81,7 @@ def pair(f: Function, g: Function, p: float, c: float, mean: float) -> float | N
     return certified(value)
 
 
+@lru_cache(maxsize=10_000)
 def _at_anchor(f: Function, g: Function, anchor: float, p: float, mean: float) -> float:
     kinks = tuple(float(b) for b in f.breaks)
     other = tuple(float(b) for b in g.breaks)

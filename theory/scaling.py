@@ -11,8 +11,9 @@ from theory.symbols import c_2
 def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     """(exponent, coefficient) with expr ~ coefficient * large^exponent as the symbol grows.
 
-    The exponent is the limit of d log(expr)/d log(large), the coefficient that of expr/large^exponent. The larger of
-    several expressions (Max) is the one of the larger exponent; equal exponents keep the Max in the coefficient.
+    The exponent is the limit of d log(expr)/d log(large), the coefficient that of expr/large^exponent. The
+    larger of several expressions (Max) is the one of the larger exponent; equal exponents keep the Max in
+    the coefficient.
     """
     if isinstance(expr, sp.Max):
         parts = [leading(a, large) for a in expr.args]

@@ -1,7 +1,7 @@
 """What a normalization of the outputs does to the spectrum of the FIM (Karakida, Akaho and Amari 2019).
 
-To leading order in M the dual matrix is block diagonal in the classes, each block
-alpha (M/T) [(kappa1 - kappa2) I + kappa2 1 1^T]. A normalization multiplies it from both sides by its own Jacobian.
+To leading order in M the dual matrix is block diagonal in the classes, each block alpha (M/T) [(kappa1 -
+kappa2) I + kappa2 1 1^T]. A normalization multiplies it from both sides by its own Jacobian.
 """
 
 from dataclasses import dataclass
@@ -59,10 +59,13 @@ SPECTRA = {
     "none": Spectrum(Group(C, SHARED), Group(C * (T - 1), DEGENERATE)),
     # f -> f - mean over samples: the projection I - 1 1^T/T removes the all-ones direction.
     "mean": Spectrum(None, Group(C * (T - 1), DEGENERATE)),
-    # f -> last_gamma (f - mean)/sd: (last_gamma/sd_k) (I - 1 1^T/T - z z^T/T) removes the output z itself too.
+    # f -> last_gamma (f - mean)/sd: (last_gamma/sd_k) (I - 1 1^T/T - z z^T/T) removes the output z itself
+    # too.
     "batch": Spectrum(None, Group(C * (T - 2), DEGENERATE, Q1, Q2, Qmax)),
 }
-"""Spectrum by the normalization of the last layer; under "layer" it is that of a matrix, layer_output_spectrum."""
+"""Spectrum by the normalization of the last layer; under "layer" it is that of a matrix,
+layer_output_spectrum.
+"""
 
 
 def layer_output_spectrum(
@@ -70,9 +73,9 @@ def layer_output_spectrum(
 ) -> np.ndarray:
     """Nonzero eigenvalues of the FIM, in falling order, with layer normalization over the outputs, given those.
 
-    outputs: array (C, T) of the network's outputs before normalization, C >= 3. With P_t = I - 1 1^T/C - z_t z_t^T/C
-    acting on the classes and A = stack_t(P_t/sd(t)), the dual matrix is
-    (alpha M/T) last_gamma^2 [kappa2 A A^T + (kappa1 - kappa2) blockdiag_t(P_t/sd(t)^2)].
+    outputs: array (C, T) of the network's outputs before normalization, C >= 3. With P_t = I - 1 1^T/C -
+    z_t z_t^T/C acting on the classes and A = stack_t(P_t/sd(t)), the dual matrix is (alpha M/T)
+    last_gamma^2 [kappa2 A A^T + (kappa1 - kappa2) blockdiag_t(P_t/sd(t)^2)].
     """
     f = np.asarray(outputs, float)
     if f.ndim != 2 or f.shape[0] < 3 or not np.all(np.isfinite(f)):

@@ -1,9 +1,9 @@
 """Expectations over a batch that is normalized over exactly T samples.
 
-The normalized pre-activations z_1..z_T of one unit are sqrt(T) times a uniform unit vector of the subspace orthogonal
-to (1, .., 1): mean 0, mean square 1, correlation -1/(T-1). A Gaussian vector of that subspace is z times an independent
-radius, so a homogeneous function's expectation is the Gaussian one divided by a moment of the radius; anything else is
-integrated numerically, with the kinks as panel ends.
+The normalized pre-activations z_1..z_T of one unit are sqrt(T) times a uniform unit vector of the subspace
+orthogonal to (1, .., 1): mean 0, mean square 1, correlation -1/(T-1). A Gaussian vector of that subspace is
+z times an independent radius, so a homogeneous function's expectation is the Gaussian one divided by a
+moment of the radius; anything else is integrated numerically, with the kinks as panel ends.
 """
 
 from functools import cache
@@ -61,9 +61,9 @@ def expr(f: Function, power: int, count: int, samples: sp.Expr, gamma: sp.Expr, 
 
 def radius_moment(degree: int, samples: sp.Expr) -> sp.Expr:
     """E (X/(T-1))^(degree/2), X chi-square with T - 1 degrees of freedom: what a Gaussian vector has over z."""
-    half = sp.Rational(degree, 2)
-    ratio = sp.gamma((samples - 1) / 2 + half) / sp.gamma((samples - 1) / 2)
-    return sp.gammasimp((2 / (samples - 1)) ** half * ratio)
+    half, argument = sp.Rational(degree, 2), sp.Dummy("a", positive=True)
+    ratio = sp.expand_func(sp.gamma(argument + half)) / sp.gamma(argument)
+    return sp.simplify((2 / (samples - 1)) ** half * ratio.subs(argument, (samples - 1) / 2))
 
 
 def _composed(f: Function, power: int, gamma: sp.Expr, beta: sp.Expr) -> Function | None:
@@ -88,52 +88,66 @@ def _homogeneous_pieces(h: Function) -> dict[int, Function] | None:
 @cache
 def value(f: Function, power: int, count: int, samples: float, gamma: float, beta: float) -> float:
     """The expectation of `expr` in float64."""
-    ends = tuple((t - beta) / gamma for t in features(tuple(float(b) for b in f.breaks)))
-    return _sphere_integral(lambda z: z**power * f(gamma * z + beta), ends, count, samples)
+    kinks = tuple(float(b) for b in f.breaks)
+    ends, bends = ((np.array(t, float) - beta) / gamma for t in (features(kinks), kinks))
+    return _sphere_integral(lambda z: z**power * f(gamma * z + beta), ends, bends, count, samples)
 
 
 def _integral(h: Function, count: int, samples: float) -> float:
-    return _sphere_integral(h, tuple(features(tuple(float(b) for b in h.breaks))), count, samples)
+    kinks = tuple(float(b) for b in h.breaks)
+    return _sphere_integral(h, features(kinks), np.array(kinks), count, samples)
 
 
-def _sphere_integral(h: Any, ends: tuple[float, ...], count: int, samples: float) -> float:
+def _sphere_integral(h: Any, ends: np.ndarray, kinks: np.ndarray, count: int, samples: float) -> float:
     if samples < 4:
         raise ValueError(
             f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples."
         )
-    cut = np.array(ends)
+    correlation, square = -1 / (samples - 1), samples - 1
+    # Where z_2 = kink just touches the sphere of z_2 given z_1, the inner integral bends: panels graded toward there.
+    reached = kinks[kinks**2 < square]
+    half = np.sqrt((1 - correlation**2) * (square - reached**2))
+    touch = np.concatenate([correlation * reached - half, correlation * reached + half])
+    outer = np.concatenate([ends, (touch[:, None] + np.concatenate([[0.0], _TOUCH, -_TOUCH])).ravel()])
 
     def estimate(splits: int, rule: int) -> tuple[float, float]:
-        radius = np.sqrt(samples - 1)
-        first, weight = _nodes(np.array([0.0]), np.array([radius]), samples - 3, cut, splits, rule)
-        z, w = first[0], weight[0]
+        _, z, w = _nodes(np.zeros(1), np.array([np.sqrt(square)]), samples - 3, outer, splits, rule)
+        z, w = z.ravel(), w.ravel()
         if count == 1:
             terms = w * h(z) ** 2
             return float(terms.sum()), float(np.abs(terms).sum())
         # Given z_1, z_2 is spread about -z_1/(T-1) over a sphere of one dimension less.
-        correlation = -1 / (samples - 1)
-        reach = np.sqrt(1 - correlation**2) * np.sqrt(np.maximum(samples - 1 - z**2, 1e-300))
-        second, inner = _nodes(correlation * z, reach, samples - 4, cut, splits, rule)
+        reach = np.sqrt((1 - correlation**2) * np.maximum(square - z**2, 1e-300))
+        row, second, inner = _nodes(correlation * z, reach, samples - 4, ends, splits, rule)
         terms = inner * h(second)
-        outer = w * h(z)
-        return float(outer @ terms.sum(axis=1)), float(np.abs(outer) @ np.abs(terms).sum(axis=1))
+        means, sizes = (np.bincount(row, t.sum(axis=1), z.size) for t in (terms, np.abs(terms)))
+        weighted = w * h(z)
+        return float(weighted @ means), float(np.abs(weighted) @ sizes)
 
     return certified(estimate)
 
 
+_TOUCH = 2.0 ** -np.arange(0, 30)
+
+
 def _nodes(
     center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, rule: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points center + reach cos(t) with weights proportional to sin(t)^power dt, summing to 1; one row per center."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Panels of center + reach cos(t) with weights proportional to sin(t)^power dt that sum to 1 per center: (row,
+    points, weights), one line per panel, row the center it belongs to.
+    """
     grid = np.linspace(-REACH, REACH, 17)
     cosines = (np.concatenate([cut, grid])[None, :] - center[:, None]) / reach[:, None]
     limit = np.minimum(1.0, REACH / reach)[:, None]
-    spread = np.clip(cosines, -limit, limit)
-    rows = np.sort(np.arccos(np.concatenate([-limit, spread, limit], axis=1)), axis=1)
+    rows = np.sort(
+        np.arccos(np.concatenate([-limit, np.clip(cosines, -limit, limit), limit], axis=1)), axis=1
+    )
     for _ in range(splits):
         rows = np.sort(np.concatenate([rows, (rows[:, 1:] + rows[:, :-1]) / 2], axis=1), axis=1)
+    row, panel = np.nonzero(rows[:, 1:] > rows[:, :-1])
     points, weights = RULES[rule]
-    half, middle = (rows[:, 1:] - rows[:, :-1]) / 2, (rows[:, 1:] + rows[:, :-1]) / 2
-    angle = (middle[..., None] + half[..., None] * points).reshape(center.size, -1)
-    w = (half[..., None] * weights).reshape(center.size, -1) * np.sin(angle) ** power
-    return center[:, None] + reach[:, None] * np.cos(angle), w / w.sum(axis=1, keepdims=True)
+    low, high = rows[row, panel][:, None], rows[row, panel + 1][:, None]
+    angle = (high + low) / 2 + (high - low) / 2 * points
+    w = (high - low) / 2 * weights * np.sin(angle) ** power
+    total = np.bincount(row, w.sum(axis=1), center.size)
+    return row, center[row, None] + reach[row, None] * np.cos(angle), w / total[row, None]

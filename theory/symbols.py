@@ -62,3 +62,18 @@ mu = sp.Symbol("mu", real=True)
 def alpha(layer: int) -> sp.Symbol:
     """Width ratio of a layer: M_l = alpha_l M, with l = 0 the input."""
     return sp.Symbol(f"alpha_{layer}", positive=True)
+
+
+_LATEX = {
+    sigma_w2: r"\sigma_w^2",
+    sigma_b2: r"\sigma_b^2",
+    kappa1: r"\kappa_1",
+    kappa2: r"\kappa_2",
+    last_gamma: r"\gamma_L",
+    Qmax: r"Q_{\max}",
+}
+
+
+def latex(expr: sp.Basic) -> str:
+    """LaTeX of an expression in these symbols."""
+    return sp.latex(expr, symbol_names=_LATEX)

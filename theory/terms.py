@@ -1,7 +1,7 @@
 """Functions as sums of terms: polynomial times exp(-a x^2 + b x) times one of 1, step, erf, delta.
 
-The class is closed under differentiation in the weak sense and under Gaussian expectation, which is what the derivations
-need. A function outside the class decomposes to None; it is then integrated numerically.
+The class is closed under differentiation in the weak sense and under Gaussian expectation, which is what
+the derivations need. A function outside the class decomposes to None; it is then integrated numerically.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Every combination of normalizations: exact in T tends to T -> infinity, and the two routes to numbers agree."""
+"""Every combination of normalizations: exact in T tends to T -> infinity, and the two routes to numbers
+agree.
+"""
 
 import numpy as np
 import pytest

@@ -1,0 +1,74 @@
+"""Fixed points, critical lines and depth."""
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import theory
+from theory import phase
+from theory.symbols import p, sigma_b2, sigma_w2
+
+
+def test_relu_solved_in_depth_equals_the_recursion() -> None:
+    solved = phase.solve_in_depth("relu")
+    for depth in (2, 3, 6):
+        found = theory.order_parameters(theory.WideNetwork(depth, "relu", ratios=(1,) * depth))
+        numbers = {sigma_w2: sp.Rational(3, 2), sigma_b2: sp.Rational(1, 5)}
+        assert (
+            sp.simplify(solved.kappa1.subs(solved.depth, depth).subs(numbers) - found.kappa1.subs(numbers))
+            == 0
+        )
+        last = solved.q1.subs(solved.layer, depth).subs(numbers)
+        assert sp.simplify(last - found.q1[depth].subs(numbers)) == 0
+
+
+def test_relu_at_the_critical_weight_is_a_limit() -> None:
+    kappa1 = phase.solve_in_depth("relu").kappa1
+    at = kappa1.subs({sp.Symbol("L", integer=True, positive=True): 3, sigma_b2: sp.Rational(1, 10)})
+    assert sp.limit(at, sigma_w2, 2) == sp.Rational(63, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "bias", "expected"), [("tanh", 1.5, 0.1, "ordered"), ("tanh", 3.0, 0.1, "chaotic")]
+)
+def test_depth_scales_are_those_of_the_recursion(
+    name: str, weight: float, bias: float, expected: str
+) -> None:
+    found = phase.fixed_point(name, weight, bias)
+    assert found.phase == expected
+    net = theory.WideNetwork(110, name, sigma_w2=weight, sigma_b2=bias, ratios=(1,) * 110)
+    orders = theory.numeric_order_parameters(net)
+    correlation = np.array([orders.q2[layer] / orders.q1[layer] for layer in range(1, 111)], float)
+    gaps = np.abs(correlation - found.correlation)
+    assert -1 / np.log(gaps[90] / gaps[89]) == pytest.approx(found.correlation_depth, rel=1e-3)
+    assert float(orders.q1[110]) == pytest.approx(found.variance, rel=1e-9)
+    assert float(orders.tq1[80] / orders.tq1[81]) == pytest.approx(found.chi1, rel=1e-6)
+
+
+def test_kappas_of_a_deep_network() -> None:
+    found = phase.fixed_point("relu", 1.5, 0.2)
+    net = theory.WideNetwork(60, "relu", sigma_w2=1.5, sigma_b2=0.2, ratios=(1,) * 60)
+    assert theory.predict(net, "m").evaluate(M=1.0, C=1.0) == pytest.approx(found.kappas(60)[0], rel=1e-4)
+
+
+def test_critical_weights() -> None:
+    assert phase.critical_weight("relu", 0.0) == pytest.approx(2.0, rel=1e-12)
+    weight = phase.critical_weight("erf", 0.1)
+    assert phase.fixed_point("erf", weight, 0.1).chi1 == pytest.approx(1.0, abs=1e-9)
+    line_weight, line_bias = phase.critical_line("erf")
+    q = phase.fixed_point("erf", weight, 0.1).variance
+    assert float(line_weight.subs(p, q)) == pytest.approx(weight, rel=1e-8)
+    assert float(line_bias.subs(p, q)) == pytest.approx(0.1, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "bias", "fate"), [("relu", 3.0, 0.1, "grows"), ("tanh", 0.5, 0.0, "vanishes")]
+)
+def test_no_fixed_point_is_said(name: str, weight: float, bias: float, fate: str) -> None:
+    with pytest.raises(phase.NoFixedPoint, match=fate):
+        phase.fixed_point(name, weight, bias)
+
+
+def test_no_critical_weight_is_said() -> None:
+    with pytest.raises(phase.NoFixedPoint, match="No critical sigma_w2"):
+        phase.critical_weight("relu", 0.1)
