@@ -41,7 +41,9 @@ def correct(values: list[float], reference: list[float]) -> bool:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Time fimcheck beside its peers."
+    )
     parser.add_argument("works", nargs="*", default=list(WORKS), metavar="WORK", help=", ".join(WORKS))
     parser.add_argument(
         "--python", default=sys.executable, help="interpreter in which the peers are installed"
@@ -75,7 +77,11 @@ def main() -> None:
             ratio = f"{best / ours:9.1f}" if ours else f"{'':>9}"
             verdict = "right" if correct(found["values"], reference["values"]) else "WRONG"
             floor = exact_operations(work.network, work.samples) / found["rate"]
-            share = f"{floor:.4f} s at {found['rate'] / 1e9:.0f} GF/s" if contender == "ours" else ""
+            share = (
+                f"products need {floor:.4f} s at {found['rate'] / 1e9:.0f} GF/s"
+                if contender == "ours"
+                else ""
+            )
             print(
                 f"  {contender:<20}{best:10.4f}{median:10.4f}{ratio}{found['peak']:9.0f}  {verdict:<8}  {share}",
                 flush=True,
