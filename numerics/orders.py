@@ -17,8 +17,7 @@ from torch import Tensor
 
 from numerics.coupled import CoupledBackward, pull
 from numerics.network import RandomNetwork
-from numerics.passes import Forward
-from numerics.passes import backward
+from numerics.passes import Forward, backward
 from numerics.sampling import Draw
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
