@@ -18,7 +18,7 @@ from numerics.sampling import Draw
 
 # Bytes of backward signals worked on at once, in buffers that are used again and again: fresh memory costs
 # more than the arithmetic done in it.
-BLOCK = 2**26
+BLOCK = 2**27
 
 
 class CoupledBackward:
@@ -81,20 +81,33 @@ def add_coupled_layers(g: Tensor, network: RandomNetwork, draw: Draw, run: Forwa
     signals = CoupledBackward(draw, run, len(blocks[0]))
     factors = [_factor(layer) for layer in run.layers[:-2]]
     for first in range(0, len(blocks), keep):
-        group = blocks[first : first + keep]
-        rows = range(group[0].start, group[-1].stop)
-        kept = _features(network, signals, factors, group)
-        for x in kept:
-            for part in group:
-                start, stop = part.start - rows.start, part.stop - rows.start
-                block = torch.bmm(x[:, :, start:stop].mT, x[:, :, :stop])
-                g[:, part.start : part.stop, rows.start : part.stop] += block
-                g[:, rows.start : part.start, part.start : part.stop] += block[:, :, :start].mT
+        kept: dict[range, list[Tensor]] = {}
+        for rows in blocks[first : first + keep]:
+            own = _features(network, signals, factors, rows)
+            # The features lie in a buffer that the next block will use.
+            kept[rows] = [x.clone() for x in own] if len(blocks) > 1 else own
+            for other, others in kept.items():
+                _add_products(g, rows, other, kept[rows], others)
         for other in blocks[:first]:
-            for x, y in zip(kept, _features(network, signals, factors, [other]), strict=True):
-                block = torch.bmm(x.mT, y)
-                g[:, rows.start : rows.stop, other.start : other.stop] += block
-                g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
+            others = _features(network, signals, factors, other)
+            for rows, own in kept.items():
+                _add_products(g, rows, other, own, others)
+
+
+def _add_products(g: Tensor, rows: range, other: range, own: list[Tensor], others: list[Tensor]) -> None:
+    """Add sum own^T others to the two blocks of g, or to one, by halves of which one is mirrored."""
+    for x, y in zip(own, others, strict=True):
+        if other != rows:
+            block = torch.bmm(x.mT, y)
+            g[:, rows.start : rows.stop, other.start : other.stop] += block
+            g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
+            continue
+        half = len(rows) // 2
+        middle = rows.start + half
+        g[:, rows.start : middle, rows.start : middle] += torch.bmm(x[:, :, :half].mT, x[:, :, :half])
+        lower = torch.bmm(x[:, :, half:].mT, x)
+        g[:, middle : rows.stop, rows.start : rows.stop] += lower
+        g[:, rows.start : middle, middle : rows.stop] += lower[:, :, :half].mT
 
 
 def _top_amplitude(draw: Draw, run: Forward) -> tuple[Tensor, Tensor]:
@@ -159,29 +172,23 @@ def _root(kernel: Tensor) -> Tensor:
 
 
 def _features(
-    network: RandomNetwork, signals: CoupledBackward, factors: list[Tensor], blocks: list[range]
+    network: RandomNetwork, signals: CoupledBackward, factors: list[Tensor], rows: range
 ) -> list[Tensor]:
-    """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to the blocks' rows."""
-    first, count = blocks[0].start, blocks[-1].stop - blocks[0].start
-    features: list[Tensor] = []
-    for block in blocks:
-        parts = []
-        for number, at_h in signals.below(block):
-            factor, layer = factors[number - 1].flatten(0, 1), signals.run.layers[number - 1]
-            shape = len(factor), factor.shape[1], len(block)
-            # At the lowest layer the signal above is used up, and its buffer free.
-            out = signals.buffer(0, *shape) if number == 1 else factor.new_empty(shape)
-            torch.bmm(factor, at_h.flatten(0, 1), out=out)
-            parts.append(out.view(len(at_h), -1, len(block)))
-            if network.affine:
-                assert layer.slope is not None
-                assert layer.derivative is not None
-                assert layer.derivative.z is not None
-                for weight in (layer.slope, layer.slope * layer.derivative.z):
-                    parts.append((weight.mT.unsqueeze(2) @ at_h).squeeze(2))
-        features = features or [x.new_empty(*x.shape[:2], count) for x in parts]
-        for whole, x in zip(features, parts, strict=True):
-            whole[:, :, block.start - first : block.stop - first] = x
+    """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to these rows."""
+    features = []
+    for number, at_h in signals.below(rows):
+        factor, layer = factors[number - 1].flatten(0, 1), signals.run.layers[number - 1]
+        shape = len(factor), factor.shape[1], len(rows)
+        # At the lowest layer the signal above is used up, and its buffer free.
+        out = signals.buffer(0, *shape) if number == 1 else factor.new_empty(shape)
+        torch.bmm(factor, at_h.flatten(0, 1), out=out)
+        features.append(out.view(len(at_h), -1, len(rows)))
+        if network.affine:
+            assert layer.slope is not None
+            assert layer.derivative is not None
+            assert layer.derivative.z is not None
+            for weight in (layer.slope, layer.slope * layer.derivative.z):
+                features.append((weight.mT.unsqueeze(2) @ at_h).squeeze(2))
     return features
 
 
