@@ -22,6 +22,11 @@ def memory(field: str) -> float:
     raise RuntimeError(f"/proc/self/status has no {field}: peak memory is read there, on Linux only")
 
 
+def reset_peak() -> None:
+    """Set VmHWM back to what is used now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def rate() -> float:
     """This machine's float32 matrix-product rate now, operations per second: the best of five at size
     2048.
@@ -29,7 +34,7 @@ def rate() -> float:
     x, best = torch.randn(2048, 2048), float("inf")
     for _ in range(6):
         start = time.perf_counter()
-        x @ x
+        torch.mm(x, x)
         best = min(best, time.perf_counter() - start)
     return 2 * 2048**3 / best
 
@@ -41,7 +46,7 @@ def main() -> None:
     drawn = work.draw("float64" if name == "reference" else "float32")
     machine = rate()
     run = CONTENDERS["ours" if name == "reference" else name](work, drawn)
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    reset_peak()
     before, seconds = memory("VmRSS"), []
     values = torch.empty(0)
     for number in range(repeats + 1):  # the first run compiles, caches and is not counted, unless it is slow

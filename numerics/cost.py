@@ -17,17 +17,23 @@ def forward_operations(network: RandomNetwork, samples: int) -> int:
 
 
 def exact_operations(network: RandomNetwork, samples: int) -> int:
-    """The same for the exact dual matrix, the forward pass included, elementwise work not."""
+    """The same for the exact dual matrix, its forward pass included.
+
+    Under hidden batch normalization with all rows in one block.
+    """
     widths, rows = network.widths, network.outputs * samples
-    count = forward_operations(network, samples) + sum(2 * samples**2 * width for width in widths[:-1])
+    count = forward_operations(network, samples)
     if network.hidden != "batch":
         blocks = network.outputs * (network.outputs + 1) // 2
-        count += sum(2 * blocks * samples**2 * width for width in widths[1:-1])
+        count += 2 * samples**2 * (sum(widths[:-1]) + blocks * sum(widths[1:-1]))
         return count + sum(2 * rows * a * b for a, b in pairwise(widths[1:-1]))
-    count += 2 * samples**2 * widths[-2] + 4 * rows**2 * widths[-2]
+    count += 2 * samples**2 * (widths[-3] + 2 * widths[-2]) + 4 * rows**2 * widths[-2]
+    half = rows // 2
+    products = half**2 + (rows - half) * rows  # one half of the matrix mirrors the other
     for before, width, after in zip(widths[:-3], widths[1:-2], widths[2:-1], strict=True):
         root = min(samples, before)
-        count += 2 * rows * samples * width * (after + root) + 2 * rows**2 * root * width
+        count += 2 * rows * samples * width * (after + root) + 2 * products * root * width
+        count += 2 * samples * root * width + (2 * samples**2 * before if before > samples else 0)
     return count
 
 

@@ -6,6 +6,7 @@ sum_{s,s'} (H H^T)_{ss'} sum_i delta_r(i,s) delta_r'(i,s') to the dual matrix. S
 does to its own signal (slope, normalization, square root of H H^T) is one T x T matrix per unit.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -15,37 +16,53 @@ from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer
 from numerics.sampling import Draw
 
-# Bytes of backward signals worked on at once: blocks beyond the caches and beyond what malloc recycles
-# are slower.
-BLOCK = 2**26
+# Bytes of backward signals worked on at once, in buffers that are used again and again: fresh memory costs
+# more than the arithmetic done in it.
+BLOCK = 2**27
 
 
-def coupled_backward(draw: Draw, run: Forward, rows: range) -> Iterator[tuple[int, Tensor]]:
-    """(l, d f_r / d h^l) for l = L-2 down to 1 and the given R rows (index k*T + t): (S,M_l,T,R)."""
-    at_u = top_signal(draw, run, rows)
-    for number in range(len(run.layers) - 2, 0, -1):
-        at_h = torch.bmm(draw.weights[number].mT, at_u.flatten(2)).unflatten(2, at_u.shape[2:])
-        yield number, at_h
-        if number > 1:
-            at_u = pull(run.layers[number - 1], at_h)
+class CoupledBackward:
+    """Backward signals for blocks of rows, and what all blocks share: buffers, the top layer's Jacobians."""
 
+    def __init__(self, draw: Draw, run: Forward, rows: int) -> None:
+        """``rows``: the most rows that one block will have."""
+        self.draw, self.run = draw, run
+        seeds, samples, _ = run.outputs.shape
+        z, self.amplitude = _top_amplitude(draw, run)
+        z = z.mT
+        self.jacobian = (z.unsqueeze(-1) * z.unsqueeze(-2)).add_(1).div_(-samples)
+        self.jacobian.diagonal(dim1=-2, dim2=-1).add_(1)
+        units = max(layer.u.shape[2] for layer in run.layers[:-1])
+        self.buffers = [z.new_empty(seeds * units * samples * rows) for _ in range(2)]
 
-def top_signal(draw: Draw, run: Forward, rows: range) -> Tensor:
-    """d f_r / d u^{L-1}, (S,M,T,R): a_ri (delta_ts - 1/T - z_ti z_si / T) for r = (k,t)."""
-    samples = run.outputs.shape[1]
-    z, amplitude = _top_amplitude(draw, run)
-    z, amplitude = z.mT, amplitude[:, rows.start : rows.stop].mT.unsqueeze(2)
-    jacobian = (z.unsqueeze(-1) * z.unsqueeze(-2)).add_(1).div_(-samples)
-    jacobian.diagonal(dim1=-2, dim2=-1).add_(1)
-    result = z.new_empty(*jacobian.shape[:3], len(rows))
-    start = rows.start
-    while start < rows.stop:
-        stop = min(rows.stop, (start // samples + 1) * samples)  # one class
-        part = slice(start - rows.start, stop - rows.start)
-        own = jacobian[..., start % samples : start % samples + stop - start]
-        torch.mul(own, amplitude[..., part], out=result[..., part])
-        start = stop
-    return result
+    def buffer(self, which: int, *shape: int) -> Tensor:
+        """One of the two buffers, in the given shape."""
+        return self.buffers[which][: math.prod(shape)].view(shape)
+
+    def top(self, rows: range) -> Tensor:
+        """d f_r / d u^{L-1}, (S,M,T,R): a_ri (delta_ts - 1/T - z_ti z_si / T) for r = (k,t); in buffer 0."""
+        samples = self.run.outputs.shape[1]
+        amplitude = self.amplitude[:, rows.start : rows.stop].mT.unsqueeze(2)
+        result = self.buffer(0, *self.jacobian.shape[:3], len(rows))
+        start = rows.start
+        while start < rows.stop:
+            stop = min(rows.stop, (start // samples + 1) * samples)  # one class
+            part = slice(start - rows.start, stop - rows.start)
+            own = self.jacobian[..., start % samples : start % samples + stop - start]
+            torch.mul(own, amplitude[..., part], out=result[..., part])
+            start = stop
+        return result
+
+    def below(self, rows: range) -> Iterator[tuple[int, Tensor]]:
+        """(l, d f_r / d h^l) for l = L-2 down to 1, (S,M_l,T,R), in buffer 1; at l = 1 buffer 0 is free."""
+        at_u = self.top(rows)
+        for number in range(len(self.run.layers) - 2, 0, -1):
+            weight = self.draw.weights[number].mT
+            at_h = self.buffer(1, *weight.shape[:2], *at_u.shape[2:])
+            torch.bmm(weight, at_u.flatten(2), out=at_h.flatten(2))
+            yield number, at_h
+            if number > 1:
+                at_u = pull(self.run.layers[number - 1], at_h)
 
 
 def pull(layer: Layer, at_h: Tensor) -> Tensor:
@@ -56,35 +73,41 @@ def pull(layer: Layer, at_h: Tensor) -> Tensor:
 
 
 def add_coupled_layers(g: Tensor, network: RandomNetwork, draw: Draw, run: Forward, memory: int) -> None:
-    """Add the hidden layers' contributions to g (S, C*T, C*T) in place, before the last normalization and
-    1/T.
-    """
+    """Add the hidden layers' share to g (S, C*T, C*T) in place, before the last normalization and 1/T."""
     _add_top_layer(g, network, draw, run)
     if len(run.layers) < 3:
         return
-    factors = [_factor(layer) for layer in run.layers[:-2]]
-
-    def features(rows: range) -> list[Tensor]:
-        return _features(network, draw, run, factors, rows)
-
-    def add(rows: range, other: range, own: list[Tensor], others: list[Tensor]) -> None:
-        for a, b in zip(own, others, strict=True):
-            block = torch.bmm(a.mT, b)
-            g[:, rows.start : rows.stop, other.start : other.stop] += block
-            if other != rows:
-                g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
-
     blocks, keep = _plan(memory, network, run)
-    for start in range(0, len(blocks), keep):
+    signals = CoupledBackward(draw, run, len(blocks[0]))
+    factors = [_factor(layer) for layer in run.layers[:-2]]
+    for first in range(0, len(blocks), keep):
         kept: dict[range, list[Tensor]] = {}
-        for rows in blocks[start : start + keep]:
-            kept[rows] = features(rows)
+        for rows in blocks[first : first + keep]:
+            own = _features(network, signals, factors, rows)
+            # The features lie in a buffer that the next block will use.
+            kept[rows] = [x.clone() for x in own] if len(blocks) > 1 else own
             for other, others in kept.items():
-                add(rows, other, kept[rows], others)
-        for other in blocks[:start]:
-            others = features(other)
+                _add_products(g, rows, other, kept[rows], others)
+        for other in blocks[:first]:
+            others = _features(network, signals, factors, other)
             for rows, own in kept.items():
-                add(rows, other, own, others)
+                _add_products(g, rows, other, own, others)
+
+
+def _add_products(g: Tensor, rows: range, other: range, own: list[Tensor], others: list[Tensor]) -> None:
+    """Add sum own^T others to the two blocks of g, or to one, by halves of which one is mirrored."""
+    for x, y in zip(own, others, strict=True):
+        if other != rows:
+            block = torch.bmm(x.mT, y)
+            g[:, rows.start : rows.stop, other.start : other.stop] += block
+            g[:, other.start : other.stop, rows.start : rows.stop] += block.mT
+            continue
+        half = len(rows) // 2
+        middle = rows.start + half
+        g[:, rows.start : middle, rows.start : middle] += torch.bmm(x[:, :, :half].mT, x[:, :, :half])
+        lower = torch.bmm(x[:, :, half:].mT, x)
+        g[:, middle : rows.stop, rows.start : rows.stop] += lower
+        g[:, rows.start : middle, middle : rows.stop] += lower[:, :, :half].mT
 
 
 def _top_amplitude(draw: Draw, run: Forward) -> tuple[Tensor, Tensor]:
@@ -136,9 +159,9 @@ def _factor(layer: Layer) -> Tensor:
     h = layer.inputs - layer.inputs.mean(1, keepdim=True)
     root = h.mT if h.shape[2] <= h.shape[1] else _root(torch.bmm(h, h.mT))
     z = layer.derivative.z.mT
-    removed = (z @ root.mT).unsqueeze(-1) * z.unsqueeze(-2) / h.shape[1]
+    factor = (z @ root.mT / -h.shape[1]).unsqueeze(-1) * z.unsqueeze(-2)
     unit = layer.slope.mT * layer.derivative.gain.mT
-    return (root.unsqueeze(1) - removed).mul_(unit.unsqueeze(-2))
+    return factor.add_(root.unsqueeze(1)).mul_(unit.unsqueeze(-2))
 
 
 def _root(kernel: Tensor) -> Tensor:
@@ -149,14 +172,18 @@ def _root(kernel: Tensor) -> Tensor:
 
 
 def _features(
-    network: RandomNetwork, draw: Draw, run: Forward, factors: list[Tensor], rows: range
+    network: RandomNetwork, signals: CoupledBackward, factors: list[Tensor], rows: range
 ) -> list[Tensor]:
     """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to these rows."""
     features = []
-    for number, at_h in coupled_backward(draw, run, rows):
-        features.append((factors[number - 1] @ at_h).flatten(1, 2))
+    for number, at_h in signals.below(rows):
+        factor, layer = factors[number - 1].flatten(0, 1), signals.run.layers[number - 1]
+        shape = len(factor), factor.shape[1], len(rows)
+        # At the lowest layer the signal above is used up, and its buffer free.
+        out = signals.buffer(0, *shape) if number == 1 else factor.new_empty(shape)
+        torch.bmm(factor, at_h.flatten(0, 1), out=out)
+        features.append(out.view(len(at_h), -1, len(rows)))
         if network.affine:
-            layer = run.layers[number - 1]
             assert layer.slope is not None
             assert layer.derivative is not None
             assert layer.derivative.z is not None

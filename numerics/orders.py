@@ -15,7 +15,7 @@ along the all-ones direction.
 import torch
 from torch import Tensor
 
-from numerics.coupled import coupled_backward, pull, top_signal
+from numerics.coupled import CoupledBackward, pull
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, backward
 from numerics.sampling import Draw
@@ -68,10 +68,12 @@ def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
     seeds, samples, outputs = run.outputs.shape
     c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
     c_1 = torch.zeros_like(c_i)
+    coupled = CoupledBackward(draw, run, samples)
+    top = len(run.layers) - 1
     for k in range(outputs):
         rows = range(k * samples, (k + 1) * samples)
-        signals = {len(run.layers) - 1: top_signal(draw, run, rows)}
-        signals |= {n: pull(run.layers[n - 1], at_h) for n, at_h in coupled_backward(draw, run, rows)}
+        signals = {n: pull(run.layers[n - 1], at_h) for n, at_h in coupled.below(rows)}
+        signals[top] = coupled.top(rows)
         for number, at_u in signals.items():
             c_i[:, number - 1] += at_u.square().sum((1, 2, 3))
             c_1[:, number - 1] += at_u.sum(3).square().sum((1, 2))

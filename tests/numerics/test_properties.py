@@ -123,7 +123,7 @@ def test_a_dropped_term_is_caught(hidden: str, last: str, term: str, monkeypatch
     assert mismatch(hidden, last) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["_top_amplitude", "_factor", "top_signal", "pull"])
+@pytest.mark.parametrize("name", ["_top_amplitude", "_factor", "pull"])
 def test_a_wrong_part_of_the_batch_normalization_route_is_caught(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
