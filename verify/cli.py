@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from verify import draws, plots, report, suite
+from verify import draws, engines, plots, report, suite
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
@@ -70,6 +70,9 @@ class Watch(Progress):
         )
         self.drawn.append(made)
         return made
+
+
+app.registered_commands += engines.app.registered_commands
 
 
 @app.callback()

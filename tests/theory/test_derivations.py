@@ -172,7 +172,7 @@ def broken_conditioning(monkeypatch: pytest.MonkeyPatch) -> sp.Expr:
     "plant",
     [broken_moments, broken_price, broken_integral, broken_square, broken_generating, broken_conditioning],
 )
-def test_a_wrong_step_is_caught_by_the_certificate(plant, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_a_wrong_step_is_caught_by_the_certificate(plant, monkeypatch: pytest.MonkeyPatch) -> None:
     point = (sp.Rational(1, 2), sp.Rational(1, 5), sp.S.Zero)
     f = Function.from_expr(plant(monkeypatch))
     wrong = derivation.derive_pair(f, f, sp.S.Zero).expr

@@ -144,7 +144,7 @@ def test_moments_of_inverse_chi_square_are_derived() -> None:
         (lambda: theory.predict(theory.WideNetwork(3), "s").evaluate(**NUMBERS), "does not depend on"),
     ],
 )
-def test_errors_name_value_rule_and_remedy(call, message: str) -> None:  # noqa: ANN001
+def test_errors_name_value_rule_and_remedy(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 

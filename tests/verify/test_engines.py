@@ -1,0 +1,113 @@
+"""derive, book and measure, run as commands."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numerics
+from verify import cli
+
+MODULE = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+"""
+
+
+@pytest.fixture
+def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(stopped.value.code or 0), shown.out, shown.err
+
+    return run
+
+
+AT = "sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1,alpha_2=1"
+
+
+def test_derive_reproduces_the_order_parameters_of_relu(fimcheck) -> None:
+    """kappa_1 = 1.575 and kappa_2 = 0.4014942 for three layers: values computed outside of this project."""
+    for name, value in (("kappa1", 1.575), ("kappa2", 0.4014942)):
+        code, text, _ = fimcheck("derive", name, "--at", AT)
+        assert code == 0
+        assert float(text) == pytest.approx(value, abs=1e-7)
+
+
+def test_derived_python_runs_alone_and_gives_the_same_number(fimcheck) -> None:
+    _, source, _ = fimcheck("derive", "lambda_max", "--activation", "tanh", "--depth", "2", "--python")
+    space: dict = {}
+    exec(source, space)
+    numbers = dict(M=500, T=20, sigma_w2=1.5, sigma_b2=0.2, alpha_0=1, alpha_1=1)
+    at = ",".join(f"{k}={v}" for k, v in numbers.items())
+    _, text, _ = fimcheck("derive", "lambda_max", "--activation", "tanh", "--depth", "2", "--at", at)
+    assert space["lambda_max"](**numbers) == pytest.approx(float(text), rel=1e-10)
+
+
+@pytest.mark.parametrize("style", ["--latex", "--steps"])
+def test_derive_shows_latex_and_steps_of_an_expression(fimcheck, style: str) -> None:
+    code, text, _ = fimcheck("derive", "m", "--activation", "sin(x) + x/2", "--depth", "2", style)
+    assert code == 0
+    assert ("\\sigma" in text) if style == "--latex" else ("E[" in text)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("m", "--activation", "__import__('os').system('true')"), "not allowed"),
+        (("m", "--activation", "exp(x**2)"), "exp(x**2)"),
+        (("m", "--activation", "1/x"), "1/x"),
+        (("m", "--activation", "x*y*z"), "x*y*z"),
+        (("m", "--depth", "1"), "depth = 1"),
+        (("m", "--depth", "two"), "two"),
+        (("q", "--depth", "2"), "'q'"),
+        (("m", "--hidden", "bn"), "'bn'"),
+        (("m", "--at", "sigma_w2"), "sigma_w2"),
+        (("s", "--depth", "symbolic"), "symbolic"),
+    ],
+)
+def test_derive_refuses_in_one_line(fimcheck, words: tuple[str, ...], named: str) -> None:
+    code, _, text = fimcheck("derive", *words)
+    assert code == 2
+    assert named in text.replace("\n", "")
+    assert "Traceback" not in text
+
+
+def test_book_is_written(fimcheck, tmp_path: Path) -> None:
+    code, _, _ = fimcheck("book", str(tmp_path / "book.md"), "--activation", "relu")
+    assert code == 0
+    assert "relu" in (tmp_path / "book.md").read_text()
+
+
+def test_measure_gives_what_the_library_gives(fimcheck, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(MODULE)
+    data = np.random.default_rng(0).normal(size=(12, 4))
+    np.savez(tmp_path / "data.npz", inputs=data)
+    where = ("--module", f"{tmp_path / 'net.py'}:make", "--inputs", str(tmp_path / "data.npz"))
+    code, text, _ = fimcheck("measure", *where)
+    assert code == 0
+    import torch
+
+    from verify.engines import _load
+
+    made = _load(f"{tmp_path / 'net.py'}:make")
+    assert f"{numerics.spectrum(made, torch.as_tensor(data)).lambda_max:.6g}" in text
+
+
+@pytest.mark.parametrize("bad", ["none.py:make", "net.py:absent", "net.py", "broken.py:make", "wrong.py:make"])
+def test_measure_refuses_in_one_line(fimcheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    (tmp_path / "net.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("def make(:")
+    (tmp_path / "wrong.py").write_text("def make():\n    return 3\n")
+    np.savez(tmp_path / "data.npz", inputs=np.ones((4, 4)))
+    monkeypatch.chdir(tmp_path)
+    code, _, text = fimcheck("measure", "--module", bad, "--inputs", "data.npz")
+    assert code == 2
+    assert bad.split(":")[0] in text.replace("\n", "")
+    assert "Traceback" not in text

@@ -1,0 +1,149 @@
+"""The commands that use one engine alone: derive and book (theory), measure (numerics)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import sympy as sp
+import torch
+import typer
+from rich.console import Console
+
+import numerics
+import theory
+
+app = typer.Typer()
+out = Console()
+
+ORDERS = ("kappa1", "kappa2")
+
+
+@app.command()
+def derive(
+    quantity: Annotated[str, typer.Argument(help=f"one of {', '.join((*theory.QUANTITIES, *ORDERS))}")],
+    activation: Annotated[str, typer.Option(help='a name ("erf") or an expression in x ("x*Phi(x)**2")')] = "relu",
+    hidden: Annotated[str, typer.Option(help="none, layer or batch")] = "none",
+    last: Annotated[str, typer.Option(help="none, mean, batch or layer")] = "none",
+    depth: Annotated[str, typer.Option(help="number of weight layers, or symbolic (kappa1, homogeneous phi)")] = "3",
+    samples: Annotated[str, typer.Option(help="fixed, infinite or proportional (T = M/rho)")] = "fixed",
+    given: Annotated[bool, typer.Option("--given", help="given the measured outputs (Q1, Q2, Qmax, R1)")] = False,
+    at: Annotated[str | None, typer.Option(help="numbers, such as sigma_w2=2,sigma_b2=0.1,M=1000,T=50")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="print LaTeX")] = False,
+    python: Annotated[bool, typer.Option("--python", help="print a function that runs without fimcheck")] = False,
+    steps: Annotated[bool, typer.Option("--steps", help="print the derivation")] = False,
+) -> None:
+    """Derive a formula from the activation's expression and print it."""
+    phi = activation if activation in theory.BUILTIN else theory.parse.parse_expression(activation)
+    if depth == "symbolic":
+        if quantity != "kappa1":
+            raise ValueError(f"--depth symbolic with {quantity}: only kappa1 is solved in the depth; give a number")
+        _print(theory.phase.solve_in_depth(phi).kappa1, latex)
+        return
+    if not depth.isdecimal():
+        raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
+    net = theory.WideNetwork(int(depth), phi, hidden, last)
+    if quantity in ORDERS:
+        expr = sp.sympify(getattr(theory.order_parameters(net, samples), quantity))
+        if steps or python:
+            raise ValueError(f"--steps or --python with {quantity}: they belong to {', '.join(theory.QUANTITIES)}")
+        _print(_substituted(expr, _numbers(at)), latex)
+        return
+    found = theory.predict(net, quantity, samples, given)
+    if steps:
+        print("\n".join(found.steps()))
+    elif python:
+        print(found.python())
+    elif at is not None:
+        numbers = _numbers(at)
+        if set(found.symbols) <= set(numbers):
+            print(found.evaluate(**{name: float(numbers[name]) for name in found.symbols}))
+        else:
+            _print(_substituted(found.expr, numbers), latex)
+    else:
+        relation = {"equals": "~", "at least": ">=", "at most": "<="}[found.relation]
+        if not latex:
+            print(f"{quantity} {relation} {found.formula}   [{found.source}]\n")
+        _print(found.expr, latex)
+
+
+def _substituted(expr: sp.Expr, numbers: dict[str, sp.Expr]) -> sp.Expr:
+    """With numbers for their symbols; a decimal number where no symbol is left."""
+    known = {s: numbers[s.name] for s in expr.free_symbols if isinstance(s, sp.Symbol) and s.name in numbers}
+    expr = cast(sp.Expr, expr.subs(known))
+    return expr if expr.free_symbols else sp.Float(float(expr))
+
+
+def _print(expr: sp.Expr, latex: bool) -> None:
+    print(sp.latex(expr) if latex else sp.pretty(expr, use_unicode=True, wrap_line=False))
+
+
+def _numbers(text: str | None) -> dict[str, sp.Expr]:
+    numbers = {}
+    for word in (text or "").replace(" ", "").split(","):
+        name, equals, value = word.partition("=")
+        if word and not equals:
+            raise ValueError(f"--at {text}: {word!r} is not NAME=NUMBER; write for instance sigma_w2=2,T=50")
+        if word:
+            numbers[name] = theory.parse.parse_number(value)
+    return numbers
+
+
+@app.command()
+def book(
+    file: Annotated[Path, typer.Argument(help="formula book to write, .html or .md")],
+    activation: Annotated[list[str] | None, typer.Option(help="activations; all built-in ones when none")] = None,
+) -> None:
+    """Write the formula book: for every activation the recursion, closed forms, predictions and certificates."""
+    if file.suffix not in (".html", ".md"):
+        raise ValueError(f"book {file}: only .html and .md are written; choose one of the two")
+    text = theory.book(activation or tuple(theory.BUILTIN), file.suffix[1:])
+    file.write_text(text)
+    out.print(f"wrote {file}", highlight=False)
+
+
+@app.command()
+def measure(
+    module: Annotated[str, typer.Option(help="FILE.py:make, a function that returns a torch.nn.Module; runs its code")],
+    inputs: Annotated[Path, typer.Option(help="an .npz file with an array named inputs, (T, ...)")],
+    loss: Annotated[str, typer.Option(help="squared or softmax")] = "squared",
+    method: Annotated[str, typer.Option(help="exact or matrix-free")] = "exact",
+    count: Annotated[int, typer.Option(help="how many of the largest eigenvalues")] = 5,
+) -> None:
+    """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
+    made = _load(module)
+    try:
+        data = np.load(inputs, allow_pickle=False)["inputs"]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"--inputs {inputs}: {error}; give an .npz file with an array named inputs") from None
+    dtype = next((p.dtype for p in made.parameters()), torch.float64)
+    found = numerics.spectrum(made, torch.as_tensor(data, dtype=dtype), loss=loss, method=method, count=count)
+    out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
+    out.print(f"m = tr F/P   = {found.m:.6g} +- {found.m_error:.1g}", highlight=False)
+    out.print(f"s = tr F^2/P = {found.s:.6g} +- {found.s_error:.1g}", highlight=False)
+    for i, (value, error) in enumerate(zip(found.top, found.top_errors, strict=True), 1):
+        out.print(f"lambda_{i}     = {float(value):.6g} +- {float(error):.1g}", highlight=False)
+    for note in found.notes:
+        out.print(note, highlight=False)
+
+
+def _load(text: str) -> Any:
+    path, colon, name = text.rpartition(":")
+    if not colon or not Path(path).is_file():
+        raise ValueError(f"--module {text}: it must be FILE.py:FUNCTION with a file that exists")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--module {text}: {path} is no Python file; give one that ends in .py")
+    loaded = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:
+        raise ValueError(f"--module {text}: running {path} raised {type(error).__name__}: {error}") from error
+    if not callable(getattr(loaded, name, None)):
+        raise ValueError(f"--module {text}: {path} has no function {name!r}; name one that returns the module")
+    made = getattr(loaded, name)()
+    if not isinstance(made, torch.nn.Module):
+        raise ValueError(f"--module {text}: {name}() returned {type(made).__name__}, not a torch.nn.Module")
+    return made
