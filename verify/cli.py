@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from verify import draws, engines, plots, report, suite
+from verify.calibration import calibration_table
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
@@ -143,6 +144,28 @@ def controls(
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
     raise typer.Exit(1 if any(kill.survived for _, kills in attacks for kill in kills) else 0)
+
+
+@app.command()
+def explain(
+    claim: Annotated[str, typer.Argument(help="the claim to explain")],
+    setting: AtSetting = None,
+    activation: Annotated[str, typer.Option(help="activation to test it with")] = "relu",
+    seed_block: SeedBlock = 0,
+) -> None:
+    """Statement, derivation, measurements and verdict of one claim, at the budget of --quick."""
+    (case,) = _todo([claim], None if setting else [activation], setting)
+    with Watch(1, seed_block, "cpu") as watch:
+        ((verdict, drawn),) = suite.run([case], QUICK, watch.draws, watch.case)
+    out.print(report.explain(verdict, drawn), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def calibrate(
+    runs: Annotated[int, typer.Option(help="synthetic experiments per theory", min=1)] = 400,
+) -> None:
+    """Test the rule itself on synthetic draws with a known limit, and print how often it was right."""
+    out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import sympy as sp
@@ -113,7 +113,7 @@ def measure(
     count: Annotated[int, typer.Option(help="how many of the largest eigenvalues")] = 5,
 ) -> None:
     """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
-    made = _load(module)
+    made = load(module)
     try:
         data = np.load(inputs, allow_pickle=False)["inputs"]
     except (OSError, KeyError, ValueError) as error:
@@ -129,7 +129,8 @@ def measure(
         out.print(note, highlight=False)
 
 
-def _load(text: str) -> Any:
+def load(text: str) -> torch.nn.Module:
+    """The module that FILE.py:FUNCTION makes; the file's code is run. Every failure is a ValueError that names it."""
     path, colon, name = text.rpartition(":")
     if not colon or not Path(path).is_file():
         raise ValueError(f"--module {text}: it must be FILE.py:FUNCTION with a file that exists")

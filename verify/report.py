@@ -11,12 +11,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from verify.check import Effort, Verdict
+from verify.check import Effort, Verdict, ratios
 from verify.claims import SENTENCES
 from verify.controls import Kill
 from verify.draws import Draws
@@ -78,6 +79,44 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     counts = {s: sum(v.status == s for v in verdicts) for s in COLOURS}
     lines = [", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no claim was tested"]
     lines += [f"  {v}" for v in verdicts if v.status != "AGREE"]
+    return "\n".join(lines)
+
+
+def explain(verdict: Verdict, draws: Draws) -> str:
+    """What a claim says, how it is derived, what was measured, and how the verdict was reached."""
+    claim, rule, finding = verdict.claim, verdict.rule, verdict.finding
+    widths = claim.widths(verdict.setting)
+    counts = [n * 2 ** (verdict.looks - 1) for n in verdict.counts]
+    predicted = claim.predictor(verdict.setting)
+    lines = [
+        f"{claim.id}: {claim.statement}",
+        f"  formula (LaTeX): {claim.formula}",
+        f"  source: {claim.source}",
+        f"  setting: {verdict.setting}",
+        "",
+        "Derivation",
+        *(f"  {line}" for line in claim.prediction(verdict.setting).steps()),
+        "",
+        f"Measured: {claim.measured} of sampled networks, divided by the prediction",
+        f"  {'width':>6} {'draws':>6} {'predicted':>10} {'measured/predicted':>19} {'error':>7}",
+    ]
+    for (width, n), values in zip(
+        zip(widths, counts, strict=True), ratios(claim, draws, predicted, "main", counts), strict=True
+    ):
+        stated = np.mean(predicted(width, draws.take("main", {width: n})[width]))
+        error = values.std(ddof=1) / np.sqrt(n)
+        lines.append(f"  {width:6} {n:6} {stated:10.4g} {values.mean():19.4f} {error:7.4f}")
+    lines += ["", "Verdict"]
+    for name, fit in (("all widths", finding.limit), ("without the smallest", finding.guard)):
+        if fit:
+            law = " + ".join(["theta", *(f"a M^-{r:g}" for r in rule.powers[: fit.terms])])
+            lines.append(f"  {name}: {law}, theta = {fit.value:.4f} +- {fit.error:.4f}, fit p = {fit.fit_p:.2g}")
+    lines += [
+        f"  interval {finding.low:.4f} .. {finding.high:.4f} at error rate {rule.error_rate:.1e}; "
+        f"{rule.relation} 1 within {rule.eps:.0%}: band {rule.band[0]:.4f} .. {rule.band[1]:.4f}",
+        f"  a theory wrong by {finding.detectable:.1%} would have been called DISAGREE with probability 0.9",
+        f"  {verdict.status} after {verdict.looks} of {rule.looks} looks: {finding.reason}",
+    ]
     return "\n".join(lines)
 
 

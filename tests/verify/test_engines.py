@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import numerics
 from verify import cli
+from verify.engines import load
 
 MODULE = """
 import torch
 def make():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+    layers = torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
+    return torch.nn.Sequential(*layers).double()
 """
 
 
@@ -44,7 +47,7 @@ def test_derived_python_runs_alone_and_gives_the_same_number(fimcheck) -> None:
     _, source, _ = fimcheck("derive", "lambda_max", "--activation", "tanh", "--depth", "2", "--python")
     space: dict = {}
     exec(source, space)
-    numbers = dict(M=500, T=20, sigma_w2=1.5, sigma_b2=0.2, alpha_0=1, alpha_1=1)
+    numbers = {"M": 500, "T": 20, "sigma_w2": 1.5, "sigma_b2": 0.2, "alpha_0": 1, "alpha_1": 1}
     at = ",".join(f"{k}={v}" for k, v in numbers.items())
     _, text, _ = fimcheck("derive", "lambda_max", "--activation", "tanh", "--depth", "2", "--at", at)
     assert space["lambda_max"](**numbers) == pytest.approx(float(text), rel=1e-10)

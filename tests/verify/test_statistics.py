@@ -1,68 +1,43 @@
 """The tests of the test: on data whose answer is known, the rule keeps its promised error rates."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy import stats
 
+from verify.calibration import RULE, THEORIES, WIDTHS, Theory, calibration_table, outcomes, toy
 from verify.statistics import Rule, extrapolate, judge, minimum_widths, plan, settle
 
-WIDTHS = (64, 128, 256, 512, 1024)
-RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2))
 
-
-def relu_second_moment(seed: int, scale: float = 1.0, exponent: float = 0.0, noise: float = 1.0, match: int = 1):
-    """A toy with a known limit 1: the second moment of a deep ReLU network behaves like this over widths.
-
-    Mean 1 - 2/M + 3/M^2, spread noise * sqrt(5/M), skewed like a chi-square; the theory is wrong by a
-    factor `scale` and by a power `exponent` of M / match.
-    """
-    cache: dict[tuple[str, int], np.ndarray] = {}
-
-    def sample(block: str, counts):
-        out = []
-        for width, n in zip(WIDTHS, counts, strict=True):
-            rng = np.random.default_rng([seed, width, len(block)])
-            if (block, width) not in cache or cache[block, width].size < n:
-                shape = width / (5 * noise**2)
-                values = rng.gamma(shape, 1 / shape, 8 * n) * (1 - 2 / width + 3 / width**2)
-                cache[block, width] = values / scale * (width / match) ** exponent
-            out.append(cache[block, width][:n])
-        return out
-
-    return sample
-
-
-def outcomes(n: int, **wrong: Any) -> list[str]:
-    counts = (200, 150, 100, 70, 50)
-    return [settle(WIDTHS, counts, relu_second_moment(i, **wrong), RULE)[0].outcome for i in range(n)]
-
-
-def test_true_theory_agrees_always() -> None:
-    assert outcomes(400).count("AGREE") == 400
+def test_the_right_theory_agrees_always() -> None:
+    assert outcomes(THEORIES[0], 400).count("AGREE") == 400
 
 
 @pytest.mark.parametrize("scale", [1.05, 0.95])
-def test_theory_wrong_by_eps_agrees_at_most_once_in_400(scale: float) -> None:
-    assert outcomes(400, scale=scale).count("AGREE") <= 1
+def test_a_theory_wrong_by_eps_agrees_at_most_once_in_400(scale: float) -> None:
+    assert outcomes(Theory("", scale=scale), 400).count("AGREE") <= 1
 
 
 @pytest.mark.parametrize("scale", [1.1, 0.9, 2.0])
-def test_theory_wrong_by_twice_eps_disagrees_always(scale: float) -> None:
-    assert outcomes(200, scale=scale).count("DISAGREE") == 200
+def test_a_theory_wrong_by_twice_eps_disagrees_always(scale: float) -> None:
+    assert outcomes(Theory("", scale=scale), 200).count("DISAGREE") == 200
 
 
 @pytest.mark.parametrize(("exponent", "match"), [(0.05, 1), (-0.05, 1), (0.5, 1024), (-0.5, 1024), (0.5, 256)])
-def test_wrong_exponent_fails_always(exponent: float, match: int) -> None:
+def test_a_wrong_exponent_fails_always(exponent: float, match: int) -> None:
     """Also when its constant was tuned to be right at one width. Both names of failure are right here."""
-    got = outcomes(200, exponent=exponent, match=match)
+    got = outcomes(Theory("", exponent=exponent, match=match), 200)
     assert got.count("DISAGREE") + got.count("MISFIT") == 200
+
+
+def test_the_calibration_table_counts_every_run() -> None:
+    rows = calibration_table(20).splitlines()[2:]
+    assert len(rows) == len(THEORIES)
+    assert all(sum(int(cell) for cell in row.split("|")[2:6]) == 20 for row in rows)
 
 
 def test_a_fixed_tolerance_at_one_width_rejects_true_theory() -> None:
     """The mutant of the whole rule: 5% at one width, on one draw, fails a theory that is right."""
-    true = [abs(relu_second_moment(i)("main", (50,) * 5)[-1][0] - 1) < 0.05 for i in range(200)]
+    true = [abs(toy(i)("main", (50,) * 5)[-1][0] - 1) < 0.05 for i in range(200)]
     assert not all(true)
 
 
@@ -70,14 +45,14 @@ def test_interval_covers_at_its_stated_rate() -> None:
     """Coverage of the interval at one-sided 1%, per side, over 4000 synthetic experiments."""
     tail, n, missed = 0.01, 4000, 0
     for i in range(n):
-        limit = extrapolate(WIDTHS, relu_second_moment(i)("main", (60, 50, 40, 30, 30)), (1.0,))
+        limit = extrapolate(WIDTHS, toy(i)("main", (60, 50, 40, 30, 30)), (1.0,))
         missed += abs(limit.value - 1) > limit.half_width(tail)
     low, high = stats.binom.interval(0.999, n, 2 * tail)
     assert low <= missed <= high
 
 
 def test_fit_p_is_uniform_under_the_null() -> None:
-    p = [extrapolate(WIDTHS, relu_second_moment(i)("main", (60, 50, 40, 30, 30)), (1, 2)).fit_p for i in range(2000)]
+    p = [extrapolate(WIDTHS, toy(i)("main", (60, 50, 40, 30, 30)), (1, 2)).fit_p for i in range(2000)]
     assert stats.kstest(p, "uniform").pvalue > 1e-4
 
 
@@ -85,7 +60,7 @@ def test_fit_p_uniformity_test_can_fail() -> None:
     """Mutant: without the correction for estimated variances the p-values are visibly too small."""
     p = []
     for i in range(2000):
-        draws = relu_second_moment(i)("main", (6,) * 5)
+        draws = toy(i)("main", (6,) * 5)
         z = [
             (d.mean() - 1 + 2 / w - 3 / w**2) / (d.std() / np.sqrt(d.size)) for d, w in zip(draws, WIDTHS, strict=True)
         ]
@@ -97,10 +72,9 @@ def test_detectable_discrepancy_is_detected_with_the_promised_power() -> None:
     """A theory wrong by the reported smallest discrepancy fails in at least 90% of experiments."""
     rule = Rule(eps=0.05, error_rate=0.001, looks=1, relation="equals", powers=(1, 2))
     counts = (200, 150, 100, 70, 50)
-    typical = np.median([judge(WIDTHS, relu_second_moment(i)("main", counts), rule).detectable for i in range(50)])
+    typical = np.median([judge(WIDTHS, toy(i)("main", counts), rule).detectable for i in range(50)])
     failed = sum(
-        settle(WIDTHS, counts, relu_second_moment(i, scale=1 + typical), rule)[0].outcome == "DISAGREE"
-        for i in range(300)
+        settle(WIDTHS, counts, toy(i, Theory("", scale=1 + typical)), rule)[0].outcome == "DISAGREE" for i in range(300)
     )
     assert stats.binomtest(failed, 300, 0.9, alternative="less").pvalue > 1e-3
 
@@ -118,12 +92,12 @@ def test_detectable_discrepancy_is_detected_with_the_promised_power() -> None:
 )
 def test_bounds_are_one_sided(relation, scale: float, expected: str) -> None:
     rule = Rule(eps=0.05, error_rate=0.001, looks=4, relation=relation, powers=(1, 2))
-    finding, _ = settle(WIDTHS, (200, 150, 100, 70, 50), relu_second_moment(3, scale=scale), rule)
+    finding, _ = settle(WIDTHS, (200, 150, 100, 70, 50), toy(3, Theory("", scale=scale)), rule)
     assert finding.outcome == expected
 
 
 def test_noise_gives_inconclusive_not_a_pass() -> None:
-    finding, looks = settle(WIDTHS, (4,) * 5, relu_second_moment(0, noise=8.0), RULE)
+    finding, looks = settle(WIDTHS, (4,) * 5, toy(0, noise=8.0), RULE)
     assert (finding.outcome, looks) == ("INCONCLUSIVE", RULE.looks)
     assert finding.detectable > 0.2
 
@@ -138,7 +112,7 @@ def test_noise_gives_inconclusive_not_a_pass() -> None:
     ],
 )
 def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
-    draws = list(relu_second_moment(1)("main", (30,) * 5))
+    draws = list(toy(1)("main", (30,) * 5))
     draws[2] = spoil(draws[2])
     finding = judge(WIDTHS, draws, RULE)
     assert finding.outcome == "INVALID"
@@ -146,7 +120,7 @@ def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
 
 
 def test_too_few_widths_are_invalid() -> None:
-    draws = relu_second_moment(1)("main", (30,) * 5)
+    draws = toy(1)("main", (30,) * 5)
     assert judge(WIDTHS[:4], draws[:4], RULE).outcome == "INVALID"
     assert minimum_widths(RULE.powers) == 5
 
@@ -171,9 +145,9 @@ def test_extrapolate_equals_an_exact_solution() -> None:
 
 
 def test_plan_reaches_the_wanted_half_width() -> None:
-    pilot = relu_second_moment(5)("main", (40,) * 5)
+    pilot = toy(5)("main", (40,) * 5)
     counts = plan(WIDTHS, pilot, [w**2 for w in WIDTHS], RULE, budget=np.inf)
-    finding = judge(WIDTHS, relu_second_moment(6)("main", counts), RULE)
+    finding = judge(WIDTHS, toy(6)("main", counts), RULE)
     assert finding.guard is not None
     # The pilot's own error in a standard deviation is about 1/sqrt(2*40), 11%.
     assert finding.guard.half_width(RULE.tail) < RULE.eps / 2 * 1.4

@@ -1,0 +1,74 @@
+"""The test of the test: how often the rule is right on synthetic draws whose limit is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from verify.statistics import Array, Rule, settle
+
+WIDTHS = (64, 128, 256, 512, 1024)
+COUNTS = (200, 150, 100, 70, 50)
+RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2))
+
+
+@dataclass(frozen=True)
+class Theory:
+    """A theory about the toy, wrong by a factor and by a power of M / match; the right one has the defaults."""
+
+    words: str
+    scale: float = 1.0
+    exponent: float = 0.0
+    match: int = 1
+
+
+THEORIES = (
+    Theory("the right theory"),
+    Theory("5% too large", scale=1.05),
+    Theory("5% too small", scale=0.95),
+    Theory("10% too large", scale=1.1),
+    Theory("10% too small", scale=0.9),
+    Theory("exponent wrong by 0.05", exponent=0.05),
+    Theory("exponent wrong by -0.05", exponent=-0.05),
+    Theory("exponent wrong by 1/2, right at M = 256", exponent=0.5, match=256),
+)
+
+
+def toy(seed: int, theory: Theory = THEORIES[0], noise: float = 1.0) -> Callable[[str, Sequence[int]], Sequence[Array]]:
+    """Draws of measured / predicted for `statistics.settle`, reproducible from the seed.
+
+    They behave like the second moment of a deep ReLU network: mean 1 - 2/M + 3/M^2, spread noise * sqrt(5/M),
+    skewed like a chi-square.
+    """
+    drawn: dict[tuple[str, int], Array] = {}
+
+    def sample(block: str, counts: Sequence[int]) -> list[Array]:
+        out = []
+        for width, n in zip(WIDTHS, counts, strict=True):
+            if (block, width) not in drawn or drawn[block, width].size < n:
+                shape = width / (5 * noise**2)
+                rng = np.random.default_rng([seed, width, len(block)])
+                # The longest request first: a longer one then extends a shorter one, as real draws do.
+                values = rng.gamma(shape, 1 / shape, max(n, 8 * COUNTS[0])) * (1 - 2 / width + 3 / width**2)
+                drawn[block, width] = values / theory.scale * (width / theory.match) ** theory.exponent
+            out.append(drawn[block, width][:n])
+        return out
+
+    return sample
+
+
+def outcomes(theory: Theory, runs: int) -> list[str]:
+    """What the rule says of a theory in independent synthetic experiments."""
+    return [settle(WIDTHS, COUNTS, toy(seed, theory), RULE)[0].outcome for seed in range(runs)]
+
+
+def calibration_table(runs: int) -> str:
+    """Markdown: for every theory how often each outcome was found."""
+    names = ("AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE")
+    lines = ["| theory | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for theory in THEORIES:
+        found = outcomes(theory, runs)
+        lines.append(f"| {theory.words} | " + " | ".join(str(found.count(name)) for name in names) + " |")
+    return "\n".join(lines)
