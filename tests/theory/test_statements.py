@@ -144,7 +144,7 @@ def test_moments_of_inverse_chi_square_are_derived() -> None:
         (lambda: theory.predict(theory.WideNetwork(3), "s").evaluate(**NUMBERS), "does not depend on"),
     ],
 )
-def test_errors_name_value_rule_and_remedy(call, message: str) -> None:  # noqa: ANN001
+def test_errors_name_value_rule_and_remedy(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -168,7 +168,7 @@ def test_arrays_broadcast() -> None:
     ],
 )
 def test_the_python_source_runs_alone(act: str, hidden: str, last: str) -> None:
-    net = theory.WideNetwork(3, act, hidden, last, **({"beta": 0} if hidden == "batch" else {}))
+    net = theory.WideNetwork(3, act, hidden, last, beta=0 if hidden == "batch" else theory.symbols.beta)
     found = theory.predict(net, "lambda_max")
     source = found.python()
     assert "theory" not in source
