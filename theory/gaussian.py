@@ -12,7 +12,7 @@ from scipy import special
 from theory import derivation, quadrature, reduced, table
 from theory.derivation import Derivation
 from theory.evaluation import compiled
-from theory.functions import Function
+from theory.functions import ActivationError, Function
 from theory.symbols import Expr, arguments, c, mu, p, x
 
 MANY = 1000
@@ -98,15 +98,21 @@ class Kernel:
 
     def __call__(self, variance: Any, covariance: Any, mean: Any = 0.0) -> np.ndarray:
         """Values in float64; arguments broadcast. A mean that is not 0 everywhere uses the shifted form."""
-        arguments = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
-        closed = _compiled(self, bool(np.all(arguments[2] == 0)))
+        points = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
+        closed = _compiled(self, bool(np.all(points[2] == 0)))
         if closed is not None:
-            return closed(*arguments)
-        if arguments[0].size >= MANY and np.all(arguments[2] == 0) and np.all(arguments[0] > 0):
-            return table.values(_direct(self), arguments[0], arguments[1])
-        out = np.empty(arguments[0].shape)
+            return closed(*points)
+        if self.f.deltas or self.g.deltas:
+            raise ActivationError(
+                "An expectation of a second derivative with kinks has no closed form here, and "
+                "quadrature cannot see "
+                "its deltas. It is needed for fluctuations only; use a differentiable activation."
+            )
+        if points[0].size >= MANY and np.all(points[2] == 0) and np.all(points[0] > 0):
+            return table.values(_direct(self), points[0], points[1])
+        out = np.empty(points[0].shape)
         for i in np.ndindex(out.shape):
-            out[i] = _integrated(self, *(float(a[i]) for a in arguments))
+            out[i] = _integrated(self, *(float(a[i]) for a in points))
         return out
 
 

@@ -102,7 +102,8 @@ def critical_weight(act: "str | Expr | Activation", bias: float) -> float:
             return weight(1.0)  # sigma_b2 = 0 on the whole line: any q, one weight
         raise NoFixedPoint(
             f"No critical sigma_w2 at sigma_b2 = {bias} for q* in {grid[0]:g}..{grid[-1]:g}. "
-            f"Along the critical line sigma_b2 runs from {(gaps + bias).min():.4g} to {(gaps + bias).max():.4g}."
+            f"Along the critical line sigma_b2 runs from {(gaps + bias).min():.4g} to "
+            f"{(gaps + bias).max():.4g}."
         )
     low, high = float(grid[crossing[0]]), float(grid[crossing[0] + 1])
     q: Any = optimize.brentq(lambda q: needed(q) - bias, low, high, xtol=1e-15)

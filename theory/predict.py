@@ -118,7 +118,10 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str
 
 
 def _bound(spectrum: Spectrum, quantity: str) -> tuple[Expr, str, list[Any]]:
-    """tr F^2/tr F <= lambda_max <= (tr F^2)^(1/2); above, fluctuations add c_2 M to tr F^2."""
+    """tr F^2/tr F <= lambda_max <= (tr F^2)^(1/2); above, fluctuations add c_2 M to tr F^2.
+
+    For one output, mean subtraction and plain hidden layers c_2 is `fluctuation_variance`.
+    """
     if quantity == "lambda_max_lower":
         return (
             spectrum.rest.count
