@@ -56,6 +56,7 @@ def predict(
     if not given_outputs:
         formula, needed = _averaged(formula, every_class_alike=samples != "fixed")
         conditions += needed
+    formula = formula.subs(last_gamma, net.last_gamma)
     if samples == "infinite":
         formula = leading_term(formula, T)
     elif samples == "proportional":
