@@ -6,6 +6,7 @@
 from theory import parse, phase, symbols
 from theory.activations import BUILTIN, Activation, activation, leaky_relu
 from theory.certificate import Certificate, certify
+from theory.fluctuations import fluctuation_variance
 from theory.formula_book import book
 from theory.functions import ActivationError
 from theory.network import WideNetwork
@@ -26,6 +27,7 @@ __all__ = [
     "activation",
     "book",
     "certify",
+    "fluctuation_variance",
     "layer_output_spectrum",
     "leaky_relu",
     "numeric_order_parameters",

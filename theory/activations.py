@@ -7,7 +7,7 @@ import sympy as sp
 
 from theory.analysis import growth, homogeneity, require_expectations
 from theory.functions import ActivationError, Function
-from theory.symbols import x
+from theory.symbols import Expr, x
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Activation:
     """An activation phi: its name and its expression in `symbols.x`."""
 
     name: str
-    expr: sp.Expr
+    expr: Expr
     phi: Function = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -24,7 +24,7 @@ class Activation:
         object.__setattr__(self, "phi", phi)
 
     @property
-    def kinks(self) -> tuple[sp.Expr, ...]:
+    def kinks(self) -> tuple[Expr, ...]:
         """Places where the function or its slope is discontinuous."""
         return self.phi.breaks
 
@@ -57,12 +57,12 @@ _SELU_ALPHA = sp.Rational("1.6732632423543772848")
 _SELU_SCALE = sp.Rational("1.0507009873554804934")
 
 
-def leaky_relu(slope: sp.Expr | float) -> Activation:
+def leaky_relu(slope: Expr | float) -> Activation:
     """x for x > 0 and slope * x below; the slope may be a symbol."""
     return Activation("leaky_relu", sp.Piecewise((sp.nsimplify(slope, rational=True) * x, x < 0), (x, True)))
 
 
-BUILTIN: dict[str, sp.Expr] = {
+BUILTIN: dict[str, Expr] = {
     "linear": x,
     "square": x**2,
     "cube": x**3,
@@ -89,7 +89,7 @@ BUILTIN: dict[str, sp.Expr] = {
 """Expression in `symbols.x` of every built-in activation."""
 
 
-def activation(spec: "str | sp.Expr | Activation") -> Activation:
+def activation(spec: "str | Expr | Activation") -> Activation:
     """The activation meant by a built-in name, an expression of one real symbol, or an Activation."""
     if isinstance(spec, Activation):
         return spec

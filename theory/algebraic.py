@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from theory.symbols import c
+from theory.symbols import Expr, c
 
 Key = tuple[int, int]
 
@@ -20,11 +20,11 @@ class Algebraic:
     square is A^2; None for a plain polynomial in c.
     """
 
-    square: sp.Expr | None
-    coefficients: dict[Key, sp.Expr]
+    square: Expr | None
+    coefficients: dict[Key, Expr]
 
     @property
-    def expr(self) -> sp.Expr:
+    def expr(self) -> Expr:
         """The function as a SymPy expression in c."""
         if self.square is None:
             return sp.Add(*self.coefficients.values())
@@ -32,28 +32,28 @@ class Algebraic:
         angle = sp.asin(c / _root(self.square))
         return sp.Add(*(_tidy(w) * angle**k * root**n for (k, n), w in self.coefficients.items()))
 
-    def at_zero(self) -> sp.Expr:
+    def at_zero(self) -> Expr:
         """Value at c = 0."""
         scale = sp.S.One if self.square is None else _root(self.square)
         return sp.Add(*(w.subs(c, 0) * scale**n for (k, n), w in self.coefficients.items() if k == 0))
 
-    def plus_constant(self, constant: sp.Expr) -> "Algebraic":
+    def plus_constant(self, constant: Expr) -> "Algebraic":
         """The function plus a constant."""
         return _sum(self, Algebraic(None, {(0, 0): constant}))  # type: ignore[return-value]
 
 
-def _root(square: sp.Expr) -> sp.Expr:
+def _root(square: Expr) -> Expr:
     return sp.sqrt(sp.factor(square))
 
 
-def _tidy(weight: sp.Expr) -> sp.Expr:
+def _tidy(weight: Expr) -> Expr:
     poly = sp.Poly(weight, c)
     return sp.Add(*(sp.factor(a) * c**k for (k,), a in poly.terms()))
 
 
-def _build(square: sp.Expr | None, items: list[tuple[Key, sp.Expr]]) -> Algebraic | None:
+def _build(square: Expr | None, items: list[tuple[Key, Expr]]) -> Algebraic | None:
     """Reduces r^2 to A^2 - c^2 where the power is 2 or more; None for a square of the angle."""
-    out: dict[Key, sp.Expr] = {}
+    out: dict[Key, Expr] = {}
     for (k, n), weight in items:
         while n >= 2 and square is not None:
             weight, n = weight * (square - c**2), n - 2
@@ -63,7 +63,7 @@ def _build(square: sp.Expr | None, items: list[tuple[Key, sp.Expr]]) -> Algebrai
     return Algebraic(square, {key: w for key, w in out.items() if w != 0})
 
 
-def _common(left: sp.Expr | None, right: sp.Expr | None) -> tuple[bool, sp.Expr | None]:
+def _common(left: Expr | None, right: Expr | None) -> tuple[bool, Expr | None]:
     if left is None or right is None:
         return True, right if left is None else left
     return sp.cancel(left - right) == 0, left
@@ -87,7 +87,7 @@ def _product(left: Algebraic, right: Algebraic) -> Algebraic | None:
     return _build(square, items)
 
 
-def from_expr(expr: sp.Expr) -> Algebraic | None:
+def from_expr(expr: Expr) -> Algebraic | None:
     """The function of c as a member of the class, None if it is not one."""
     if expr.is_polynomial(c):
         return Algebraic(None, {(0, 0): expr})
@@ -119,7 +119,7 @@ def antiderivative(form: Algebraic) -> Algebraic | None:
     return total
 
 
-def _integral_of_term(square: sp.Expr | None, k: int, n: int, weight: sp.Expr) -> Algebraic | None:
+def _integral_of_term(square: Expr | None, k: int, n: int, weight: Expr) -> Algebraic | None:
     if n == 0:
         primitive = sp.integrate(weight, c)
         if k == 0:
@@ -134,10 +134,10 @@ def _integral_of_term(square: sp.Expr | None, k: int, n: int, weight: sp.Expr) -
     return _build(square, _integral_over_root(sp.Poly(weight, c), -n, square))
 
 
-def _integral_over_root(numerator: sp.Poly, power: int, square: sp.Expr) -> list[tuple[Key, sp.Expr]]:
+def _integral_over_root(numerator: sp.Poly, power: int, square: Expr) -> list[tuple[Key, Expr]]:
     """Integral of numerator/r^n, n odd, by parts and by dividing the numerator by r^2 = A^2 - c^2."""
     if power == 1:
-        out: list[tuple[Key, sp.Expr]] = []
+        out: list[tuple[Key, Expr]] = []
         for (k,), a in numerator.terms():
             # int c^k/r = -c^(k-1) r/k + (k-1)/k A^2 int c^(k-2)/r
             while k > 0:

@@ -7,7 +7,7 @@ import sympy as sp
 from sympy.calculus.singularities import singularities
 
 from theory.functions import ActivationError, Function
-from theory.symbols import x
+from theory.symbols import Expr, x
 
 _PROBES = (-7.3, -2.1, -1.1, -0.6, -0.25, -0.01, 0.02, 0.3, 0.7, 1.3, 2.4, 6.9)
 _FAR = 64
@@ -31,7 +31,7 @@ def require_expectations(name: str, f: Function) -> None:
         )
 
 
-def _require_no_pole(name: str, what: str, expr: sp.Expr, interval: sp.Interval) -> None:
+def _require_no_pole(name: str, what: str, expr: Expr, interval: Expr) -> None:
     try:
         poles = singularities(expr, x, sp.S.Reals).intersect(interval)
     except NotImplementedError:
@@ -45,7 +45,7 @@ def _require_no_pole(name: str, what: str, expr: sp.Expr, interval: sp.Interval)
         )
 
 
-def _require_real(name: str, expr: sp.Expr, at: sp.Float) -> None:
+def _require_real(name: str, expr: Expr, at: sp.Float) -> None:
     value = expr.subs(x, at).evalf(15)
     if not value.is_Number or not value.is_real or not value.is_finite:
         raise ActivationError(
@@ -56,7 +56,7 @@ def _require_real(name: str, expr: sp.Expr, at: sp.Float) -> None:
 
 
 def growth(f: Function) -> str:
-    """ "bounded", "polynomial", "exponential" or "beyond exponential", from its size at |x| = 64, 128 and 256.
+    """Class of growth, "bounded" to "beyond exponential", from the size at |x| = 64, 128 and 256.
 
     The logarithm of the size changes by 0, a constant, and a factor of 2 per doubling in the first three
     classes.
@@ -65,7 +65,7 @@ def growth(f: Function) -> str:
     return classes[max(_growth_of_tail(f.branches[0], -1), _growth_of_tail(f.branches[-1], 1))]
 
 
-def _growth_of_tail(branch: sp.Expr, side: int) -> int:
+def _growth_of_tail(branch: Expr, side: int) -> int:
     fixed = branch.subs({s: sp.Rational(1, 3) for s in branch.free_symbols - {x}})
     numeric = sp.lambdify(x, fixed, "mpmath")
     with mpmath.workdps(30):

@@ -10,7 +10,9 @@ near +-1 is as harmless there as any other.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from random import Random
+from typing import Any, TypeAlias
 
 import mpmath
 import sympy as sp
@@ -18,14 +20,18 @@ import sympy as sp
 from theory.activations import Activation
 from theory.functions import Function
 from theory.gaussian import kernel
-from theory.symbols import c, mu, p, x
+from theory.symbols import Expr, c, mu, p, x
 
 DIGITS = 25
 """Agreement that a certificate asks for, relative to E|f(u) g(v)|."""
 
 _WORKING = 36
 
-Point = tuple[sp.Rational, sp.Rational, sp.Rational]
+Real: TypeAlias = Any
+"""An mpmath number; mpmath has no annotations."""
+
+Point = tuple[Expr, Expr, Expr]
+"""Rational p, c, mu."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def _points(random: Random, count: int, shifted: bool) -> Iterator[Point]:
         yield variance, rho * variance, shift
 
 
-def agreement(f: Function, g: Function, closed: sp.Expr, point: Point) -> float:
+def agreement(f: Function, g: Function, closed: Expr, point: Point) -> float:
     """Decimal digits to which a closed form in p, c, mu agrees with the definition at a point."""
     with mpmath.workdps(2 * _WORKING):  # the closed form may cancel where |f(u) g(v)| is small
         stated = mpmath.mpmathify(sp.lambdify([p, c, mu], closed, "mpmath")(*(_exact(a) for a in point)))
@@ -86,11 +92,11 @@ def agreement(f: Function, g: Function, closed: sp.Expr, point: Point) -> float:
         return float(-mpmath.log10(error)) if error else float(_WORKING)
 
 
-def _exact(number: sp.Rational) -> mpmath.mpf:
+def _exact(number: Expr) -> Real:
     return mpmath.mpf(int(number.p)) / int(number.q)
 
 
-def _definition(f: Function, g: Function, point: Point) -> tuple[mpmath.mpf, mpmath.mpf]:
+def _definition(f: Function, g: Function, point: Point) -> tuple[Real, Real]:
     """E f(u) g(v) and E|f(u) g(v)|, nodes added until two values agree."""
     kinked = bool(f.breaks or g.breaks)
     if kinked and any(t != point[2] for t in (*f.breaks, *g.breaks)):
@@ -106,7 +112,7 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[mpmath.mpf, mpm
     raise ArithmeticError(f"The independent integral does not settle at {point}.")
 
 
-def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[mpmath.mpf, mpmath.mpf]:
+def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[Real, Real]:
     variance, covariance, shift = (_exact(a) for a in point)
     scale, own = (
         mpmath.sqrt(variance),
@@ -126,7 +132,7 @@ def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[mp
     return total, size
 
 
-def _polar(f: Function, g: Function, point: Point, order: int) -> tuple[mpmath.mpf, mpmath.mpf]:
+def _polar(f: Function, g: Function, point: Point, order: int) -> tuple[Real, Real]:
     variance, covariance, shift = (_exact(a) for a in point)
     turn = mpmath.acos(covariance / variance)
     scale = mpmath.sqrt(variance)
@@ -141,23 +147,23 @@ def _polar(f: Function, g: Function, point: Point, order: int) -> tuple[mpmath.m
     return total / (2 * mpmath.pi), size / (2 * mpmath.pi)
 
 
-def _angles(turn: mpmath.mpf, order: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
+def _angles(turn: Real, order: int) -> list[tuple[Real, Real]]:
     """Panels around the circle between the rays u = mu and v = mu."""
     quarter, whole = mpmath.pi / 2, 2 * mpmath.pi
     rays = sorted({quarter, 3 * quarter, *((turn + s * quarter) % whole for s in (1, 3))})
     return _panels([*rays, rays[0] + whole], order)
 
 
-def _panels(ends: list[mpmath.mpf], order: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
+def _panels(ends: list[Real], order: int) -> list[tuple[Real, Real]]:
     out = []
-    for low, high in zip(ends[:-1], ends[1:], strict=True):
+    for low, high in pairwise(ends):
         middle, half = mpmath.mpf(low + high) / 2, mpmath.mpf(high - low) / 2
         out += [(middle + half * node, half * weight) for node, weight in _legendre(order)]
     return out
 
 
 @cache
-def _legendre(order: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
+def _legendre(order: int) -> list[tuple[Real, Real]]:
     """Gauss-Legendre nodes and weights, by Newton's method from the usual guess."""
     with mpmath.workdps(_WORKING + 10):
         out = []
@@ -174,11 +180,11 @@ def _legendre(order: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
 
 
 @cache
-def _compiled(f: Function) -> Callable[[mpmath.mpf], mpmath.mpf]:
+def _compiled(f: Function) -> Callable[[Real], Real]:
     branches = [sp.lambdify(x, b, "mpmath") for b in f.branches]
     breaks = [_exact(sp.Rational(b)) for b in f.breaks]
 
-    def value(at: mpmath.mpf) -> mpmath.mpf:
+    def value(at: Real) -> Real:
         return branches[sum(at >= b for b in breaks)](at)
 
     return value if breaks else branches[0]

@@ -11,7 +11,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from theory.functions import Function
 from theory.gaussian import GaussianPair
 from theory.sphere import SpherePair
-from theory.symbols import x
+from theory.symbols import Expr, x
 
 _PAIR = '''
 def _panels(center, scale, kinks):
@@ -41,7 +41,7 @@ def _pair(f, g, kinks, p, c, mu):
 class _Printer(PythonCodePrinter):
     """Scalars through math; an expectation left as it is becomes a call of the helper above."""
 
-    def __init__(self, functions: dict[sp.Symbol, sp.Expr]) -> None:
+    def __init__(self, functions: dict[sp.Symbol, Expr]) -> None:
         super().__init__({"fully_qualified_modules": True})
         self._functions = functions
         self._arrays = SciPyPrinter({"fully_qualified_modules": True})
@@ -54,7 +54,7 @@ class _Printer(PythonCodePrinter):
         return f"_pair({left}, {right}, {kinks}, {arguments})"
 
 
-def python_source(name: str, expr: sp.Expr, documentation: str) -> str:
+def python_source(name: str, expr: Expr, documentation: str) -> str:
     """Source of a function `name` of the expression's symbols, by keyword."""
     if expr.has(SpherePair):
         raise ValueError(
@@ -65,7 +65,7 @@ def python_source(name: str, expr: sp.Expr, documentation: str) -> str:
     names = sorted(str(s) for s in expr.free_symbols)
     # The functions under an expectation are bound to x: they stay out of the search for common
     # subexpressions.
-    tags: dict[sp.Expr, sp.Symbol] = {}
+    tags: dict[Expr, sp.Symbol] = {}
     for node in expr.atoms(GaussianPair):
         for h in node.args[:2]:
             tags.setdefault(h, sp.Dummy("f"))

@@ -9,7 +9,7 @@ import sympy as sp
 from theory import price
 from theory.functions import Function
 from theory.moments import Pair, is_elementary, mean_of_terms, pair_of_terms
-from theory.symbols import c, mu, p, x
+from theory.symbols import Expr, c, mu, p, x
 from theory.terms import Term, product
 
 MOMENTS = "moments of a Gaussian pair"
@@ -26,14 +26,14 @@ METHODS = (MOMENTS, GENERATING, SQUARE, CONDITIONING, PRICE, PRICE_INTEGRAL, QUA
 
 @dataclass(frozen=True)
 class Derivation:
-    """How an expectation was found. expr: closed form in p, c (and mu), None if numbers come from an integral."""
+    """How an expectation was found. expr: closed form in p, c (and mu); None if an integral is left."""
 
     method: str
-    expr: sp.Expr | None
+    expr: Expr | None
     steps: tuple[str, ...]
 
 
-def derive_pair(f: Function, g: Function, mean: sp.Expr) -> Derivation:
+def derive_pair(f: Function, g: Function, mean: Expr) -> Derivation:
     """E[f(u) g(v)], (u, v) of common mean (0 or `symbols.mu`), variance p and covariance c."""
     start = (f"f(x) = {f.expr}", f"g(x) = {g.expr}") if f != g else (f"f(x) = g(x) = {f.expr}",)
     if f.terms is None or g.terms is None:
@@ -71,7 +71,7 @@ def _elementary_method(terms: list[Term]) -> str:
     return GENERATING if all(t.quad == 0 for t in terms) else SQUARE
 
 
-def _by_price(s: Term, t: Term, mean: sp.Expr) -> tuple[sp.Expr, list[str]] | str:
+def _by_price(s: Term, t: Term, mean: Expr) -> tuple[Expr, list[str]] | str:
     """The value and the steps, or the reason why Price's theorem gives no closed form."""
     reduction = price.reduce((s,), (t,), mean)
     if reduction is None:
@@ -92,7 +92,7 @@ def _by_price(s: Term, t: Term, mean: sp.Expr) -> tuple[sp.Expr, list[str]] | st
     return value, lines
 
 
-def _reduced(f: Function, g: Function, mean: sp.Expr, start: tuple[str, ...], reason: str) -> Derivation:
+def _reduced(f: Function, g: Function, mean: Expr, start: tuple[str, ...], reason: str) -> Derivation:
     assert f.terms is not None
     assert g.terms is not None
     whole = price.reduce(f.terms, g.terms, mean)
@@ -103,7 +103,7 @@ def _reduced(f: Function, g: Function, mean: sp.Expr, start: tuple[str, ...], re
     return Derivation(PRICE_INTEGRAL, None, (*start, reason, line))
 
 
-def derive_same(f: Function, g: Function, mean: sp.Expr) -> Derivation:
+def derive_same(f: Function, g: Function, mean: Expr) -> Derivation:
     """E[f(u) g(u)], u ~ N(mean, p): from the product where it stays in the class of terms, else the pair at
     c = p.
     """
@@ -120,20 +120,20 @@ def derive_same(f: Function, g: Function, mean: sp.Expr) -> Derivation:
     return Derivation(pair.method, expr, (*pair.steps, f"at c = p: E[f(u) g(u)] = {expr}"))
 
 
-def derive_mean(f: Function, mean: sp.Expr) -> sp.Expr | None:
+def derive_mean(f: Function, mean: Expr) -> Expr | None:
     """E f(u), u ~ N(mean, p), in closed form."""
     return None if f.terms is None else _real(mean_of_terms(f.terms, mean, p))
 
 
-def _real(expr: sp.Expr) -> sp.Expr:
+def _real(expr: Expr) -> Expr:
     """Sines and cosines back from the complex exponentials they were integrated as."""
     return sp.factor_terms(sp.expand(expr, complex=True)) if expr.has(sp.I) else expr
 
 
-def tidy(expr: sp.Expr) -> sp.Expr:
-    """Summands of equal roots, angles and exponentials collected, their coefficients put over one denominator."""
+def tidy(expr: Expr) -> Expr:
+    """Summands of equal roots, angles and exponentials collected, each over one denominator."""
     expr = expr.replace(lambda e: isinstance(e, sp.Pow) and not e.exp.is_Integer and e.has(p), _split_root)
-    special: dict[sp.Expr, sp.Expr] = {}
+    special: dict[Expr, Expr] = {}
     for summand in _summands(expr):
         factors = sp.Mul.make_args(sp.powsimp(summand, combine="exp"))
         plain = sp.Mul(*(a for a in factors if a.is_rational_function(p, c, mu)))
@@ -142,7 +142,7 @@ def tidy(expr: sp.Expr) -> sp.Expr:
     return sp.Add(*(rest * _over_one_denominator(weight) for rest, weight in special.items()))
 
 
-def _summands(expr: sp.Expr) -> list[sp.Expr]:
+def _summands(expr: Expr) -> list[Expr]:
     """Summands of a product or sum, multiplied out only over sums that hold roots or functions."""
     if isinstance(expr, sp.Add):
         return [s for a in expr.args for s in _summands(a)]
@@ -153,7 +153,7 @@ def _summands(expr: sp.Expr) -> list[sp.Expr]:
     return [expr]
 
 
-def _over_one_denominator(weight: sp.Expr) -> sp.Expr:
+def _over_one_denominator(weight: Expr) -> Expr:
     if not weight.has(p, c, mu):
         return sp.nsimplify(weight) if weight.is_Rational else sp.together(weight)
     constants = [a for a in weight.atoms(sp.Pow) if a.is_number and not a.is_Rational]
@@ -162,13 +162,12 @@ def _over_one_denominator(weight: sp.Expr) -> sp.Expr:
     return found.xreplace({d: a for a, d in stand_in.items()})
 
 
-def _split_root(power: sp.Expr) -> sp.Expr:
+def _split_root(power: Expr) -> Expr:
     """(a/b)^e as a^e b^-e; bases here are variances and determinants, positive for |c| < p."""
     base, exponent = power.as_base_exp()
     above, below = sp.fraction(sp.cancel(base))
     if below.is_Number or not base.is_rational_function(p, c):
         return power
-    at = {p: 1, c: sp.Rational(1, 3)}
-    if not below.subs(at).is_positive:
+    if not below.subs({p: 1, c: sp.Rational(1, 3)}).is_positive:
         above, below = -above, -below
     return sp.expand(above) ** exponent * sp.expand(below) ** -exponent

@@ -13,7 +13,7 @@ import numpy as np
 import sympy as sp
 from scipy import special
 
-from theory.symbols import c, mu, p
+from theory.symbols import Expr, c, mu, p
 
 MAX_LOSS = 300.0
 """Largest accepted mass over value; float64 then still holds 13 digits."""
@@ -25,7 +25,7 @@ _SPECIAL = {"erf": special.erf, "erfc": special.erfc}
 Numeric = Callable[..., np.ndarray]
 
 
-def compiled(expr: sp.Expr) -> Numeric:
+def compiled(expr: Expr) -> Numeric:
     """A function of float64 arrays p, c, mu that evaluates a closed form in these symbols."""
     form = stable(expr)
     fast = sp.lambdify([p, c, mu, LESS, MORE], [form, mass(form)], [_SPECIAL, "numpy"], cse=True)
@@ -56,17 +56,17 @@ def _precise(slow: Callable[..., object], variance: float, covariance: float, me
     return float(previous) if abs(previous) > 1e-150 else 0.0  # type: ignore[arg-type]
 
 
-def stable(expr: sp.Expr) -> sp.Expr:
+def stable(expr: Expr) -> Expr:
     """The same expression with A - c and A + c, in roots and angles, written through p - c and p + c."""
     if not expr.args or not expr.has(c):
         return expr
-    if isinstance(expr, sp.Pow) and expr.base.is_polynomial(c) and sp.degree(expr.base, c) == 2:
+    if isinstance(expr, sp.Pow) and expr.base.is_polynomial(c) and sp.Poly(expr.base, c).degree() == 2:
         poly = sp.Poly(expr.base, c)
         lead = -poly.coeff_monomial(c**2)
         if poly.coeff_monomial(c) == 0:
             edge = sp.sqrt(sp.factor(poly.coeff_monomial(1) / lead))
             return (lead * _edge(edge, LESS) * _edge(edge, MORE)) ** expr.exp
-    if isinstance(expr, sp.Pow) and expr.base.is_polynomial(c) and sp.degree(expr.base, c) == 1:
+    if isinstance(expr, sp.Pow) and expr.base.is_polynomial(c) and sp.Poly(expr.base, c).degree() == 1:
         slope = expr.base.coeff(c, 1)
         edge = sp.expand(expr.base / slope - c)  # c + edge, times slope
         return (slope * (_edge(edge, MORE) if edge.subs(p, 1) > 0 else -_edge(-edge, LESS))) ** expr.exp
@@ -77,12 +77,12 @@ def stable(expr: sp.Expr) -> sp.Expr:
     return expr.func(*(stable(a) for a in expr.args))
 
 
-def _edge(edge: sp.Expr, side: sp.Symbol) -> sp.Expr:
+def _edge(edge: Expr, side: sp.Symbol) -> Expr:
     return sp.expand(sp.simplify(edge - p)) + side
 
 
-def mass(expr: sp.Expr) -> sp.Expr:
-    """A bound on the size of the summands that make up an expression, relative errors carried through products."""
+def mass(expr: Expr) -> Expr:
+    """A bound on the size of the summands in an expression, relative errors carried through products."""
     if isinstance(expr, sp.Add):
         return sp.Add(*(mass(a) for a in expr.args))
     if isinstance(expr, sp.Mul):

@@ -19,16 +19,16 @@ _HIDDEN = {
     "layer": "layer normalization: p = gamma^2, c = gamma^2 q_2/q_1, mu = beta; backward factor gamma^2/q_1",
     "batch": "batch normalization, T -> infinity: independent N(beta, gamma^2) variables; backward factor "
     "gamma^2/(q_1 - q_2), and constants over the samples are removed, so tq_2 = 0 below",
-    "batch exact": "batch normalization over T samples: phi sees gamma z + beta, z uniform on the sphere of radius sqrt(T) "
-    "orthogonal to (1, .., 1); sigma_w2 E[1/sd^2] = sigma_w2 T/((T - 3)(q_1 - q_2))",
+    "batch exact": "batch normalization over T samples: phi sees gamma z + beta, z uniform on the sphere of "
+    "radius sqrt(T) orthogonal to (1, .., 1); sigma_w2 E[1/sd^2] = sigma_w2 T/((T - 3)(q_1 - q_2))",
 }
 _LAST = {
     "none": "outputs as they are: one eigenvalue along (1, .., 1) and T - 1 equal ones per class",
     "mean": "mean subtraction multiplies by I - 1 1^T/T: the direction (1, .., 1) is removed",
-    "batch": "batch normalization multiplies by (last_gamma/sd_k)(I - 1 1^T/T - z z^T/T): (1, .., 1) and the normalized "
-    "output z are removed, Q1 and Q2 are the means of last_gamma^2/sd_k^2 and of its square",
-    "layer": "layer normalization multiplies by P_t/sd(t), P_t = I - 1 1^T/C - z_t z_t^T/C of rank C - 2, and "
-    "R1 is the mean of 1/sd(t)^2",
+    "batch": "batch normalization multiplies by (last_gamma/sd_k)(I - 1 1^T/T - z z^T/T): (1, .., 1) and the "
+    "normalized output z are removed, Q1 and Q2 are the means of last_gamma^2/sd_k^2 and of its square",
+    "layer": "layer normalization multiplies by P_t/sd(t), P_t = I - 1 1^T/C - z_t z_t^T/C of rank C - 2, "
+    "and R1 is the mean of 1/sd(t)^2",
 }
 
 
@@ -43,7 +43,7 @@ def _lines(prediction: "Prediction") -> Iterator[str]:
     exact = net.hidden == "batch" and prediction.samples == "fixed"
     yield f"Activation {act.name}: phi(x) = {act.expr}"
     places = ", ".join(map(str, act.kinks)) or "none"
-    yield f"  kinks: {places}; parity: {act.parity}; growth: {act.growth}; homogeneous of degree: {act.degree}"
+    yield f"  kinks: {places}; parity: {act.parity}; growth: {act.growth}; homogeneous: {act.degree}"
     shifted = net.hidden != "none" and net.beta != 0
     for name, f in (("phi", act.phi), ("phi'", slope_of(act))):
         k = kernel(f, f)

@@ -4,8 +4,6 @@ import html
 import re
 from collections.abc import Iterable, Iterator
 
-import sympy as sp
-
 from theory.activations import BUILTIN, Activation, activation
 from theory.certificate import certify
 from theory.functions import ActivationError
@@ -14,7 +12,7 @@ from theory.network import HIDDEN, LAST, WideNetwork
 from theory.phase import critical_line
 from theory.predict import predict
 from theory.recursion import slope_of
-from theory.symbols import latex
+from theory.symbols import Expr, latex
 
 _CASES = (("m", "fixed"), ("s", "fixed"), ("lambda_max", "fixed"), ("lambda_perp", "fixed"))
 _PROPORTIONAL = (
@@ -34,7 +32,7 @@ _HIDDEN_RULES = {
 
 
 def book(
-    activations: "Iterable[str | sp.Expr | Activation]" = tuple(BUILTIN),
+    activations: "Iterable[str | Expr | Activation]" = tuple(BUILTIN),
     style: str = "md",
     certificates: bool = True,
 ) -> str:
@@ -57,7 +55,7 @@ def book(
 def _recursion() -> Iterator[str]:
     yield "## Order parameters"
     yield ""
-    yield r"$$q_a^l=\sigma_w^2\hat q_a^{l-1}+\sigma_b^2,\quad \hat q_1^0=1,\ \hat q_2^0=0,\ \tilde q_a^L=1,\quad "
+    yield r"$$q_a^l=\sigma_w^2\hat q_a^{l-1}+\sigma_b^2,\quad \hat q_1^0=1,\ \hat q_2^0=0,\ \tilde q_a^L=1,"
     yield r"\kappa_a=\frac1\alpha\sum_{l=1}^L\alpha_{l-1}\tilde q_a^l\hat q_a^{l-1},\quad "
     yield r"\alpha=\sum_{l=1}^{L-1}\alpha_l\alpha_{l-1}$$"
     yield ""
@@ -111,11 +109,13 @@ def _entry(act: Activation, certificates: bool) -> Iterator[str]:
             value = "" if derived.expr is None else f"={latex(derived.expr)}"
             yield f"- $\\mathbb E[{what}]{value}$ ({derived.method})"
     weight, bias = critical_line(act)
-    yield f"- critical line: $\\sigma_w^2={latex(weight)},\\quad \\sigma_b^2={latex(bias)}$ at the fixed point $q^*=p$"
+    line = rf"\sigma_w^2={latex(weight)},\quad \sigma_b^2={latex(bias)}"
+    yield f"- critical line: ${line}$ at the fixed point $q^*=p$"
     yield ""
     if certificates:
         for found in certify(act, count=1):
-            yield f"Certificate {found.what}: agrees with its definition to {found.digits:.0f} digits at {len(found.points)} points."
+            agreement = f"{found.digits:.0f} digits at {len(found.points)} points"
+            yield f"Certificate {found.what}: agrees with its definition to {agreement}."
         yield ""
 
 
@@ -141,5 +141,5 @@ def _html(text: str) -> str:
         "<script>MathJax={tex:{inlineMath:[['$','$']]}}</script>"
         '<script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml.js"></script>'
     )
-    head = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Formula book</title>{script}</head>'
-    return head + "<body>" + "\n".join(body) + "</body></html>\n"
+    title = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Formula book</title>'
+    return title + script + "</head><body>" + "\n".join(body) + "</body></html>\n"

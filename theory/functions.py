@@ -1,15 +1,16 @@
-"""Real functions given by one SymPy expression: their kinks, branches, weak derivatives and numeric values."""
+"""Real functions given by one SymPy expression: kinks, branches, weak derivatives and numeric values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import sympy as sp
 from scipy import special
 from sympy.core.relational import Relational
 
-from theory.symbols import x
+from theory.symbols import Expr, arguments, x
 from theory.terms import Terms, add, from_branches
 
 _NONSMOOTH = (sp.Abs, sp.Max, sp.Min, sp.Heaviside, sp.sign, sp.Piecewise)
@@ -25,25 +26,21 @@ class Function:
     for deltas.
     """
 
-    branches: tuple[sp.Expr, ...]
-    breaks: tuple[sp.Expr, ...] = ()
-    deltas: tuple[tuple[sp.Expr, sp.Expr], ...] = ()
+    branches: tuple[Expr, ...]
+    breaks: tuple[Expr, ...] = ()
+    deltas: tuple[tuple[Expr, Expr], ...] = ()
 
     @classmethod
-    def from_expr(cls, expr: sp.Expr) -> "Function":
-        """Branches of an expression in `symbols.x`; Abs, Max, Min, Heaviside, sign and Piecewise may make kinks."""
+    def from_expr(cls, expr: Expr) -> "Function":
+        """Branches of an expression in `symbols.x`; Abs, Max, Min, Heaviside, sign, Piecewise make kinks."""
         places = sorted(_break_places(expr), key=float)
         ends = [float(b) for b in places]
-        inside = (
-            [ends[0] - 1, *((a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)), ends[-1] + 1]
-            if ends
-            else [0.5]
-        )
+        inside = [ends[0] - 1, *((a + b) / 2 for a, b in pairwise(ends)), ends[-1] + 1] if ends else [0.5]
         branches = tuple(sp.expand(_branch(expr, sp.Float(at, 30))) for at in inside)
         return _merged(branches, tuple(places), ())
 
     @property
-    def expr(self) -> sp.Expr:
+    def expr(self) -> Expr:
         """The function as one SymPy expression in x, deltas included."""
         cases = [(b, x < t) for b, t in zip(self.branches, self.breaks, strict=False)]
         regular = sp.Piecewise(*cases, (self.branches[-1], True)) if cases else self.branches[0]
@@ -59,7 +56,7 @@ class Function:
         return None if regular is None else add([*regular, *deltas])
 
     @property
-    def jumps(self) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    def jumps(self) -> tuple[tuple[Expr, Expr], ...]:
         """(place, height) of each discontinuity."""
         pairs = zip(self.breaks, self.branches, self.branches[1:], strict=False)
         heights = ((t, sp.simplify((right - left).subs(x, t))) for t, left, right in pairs)
@@ -118,7 +115,7 @@ class Function:
 
 
 def _merged(
-    branches: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...], deltas: tuple[tuple[sp.Expr, sp.Expr], ...]
+    branches: tuple[Expr, ...], breaks: tuple[Expr, ...], deltas: tuple[tuple[Expr, Expr], ...]
 ) -> Function:
     """Drops breaks between equal branches."""
     kept, places = [branches[0]], []
@@ -129,13 +126,14 @@ def _merged(
     return Function(tuple(kept), tuple(places), deltas)
 
 
-def _break_places(expr: sp.Expr) -> set[sp.Expr]:
-    places: set[sp.Expr] = set()
+def _break_places(expr: Expr) -> set[Expr]:
+    places: set[Expr] = set()
     for node in expr.atoms(*_NONSMOOTH):
         if isinstance(node, sp.Piecewise):
-            switches = [r.lhs - r.rhs for _, cond in node.args for r in cond.atoms(Relational)]
+            switches = [r.lhs - r.rhs for _, cond in arguments(node) for r in cond.atoms(Relational)]
         elif isinstance(node, sp.Max | sp.Min):
-            switches = [a - b for i, a in enumerate(node.args) for b in node.args[:i]]
+            parts = arguments(node)
+            switches = [a - b for i, a in enumerate(parts) for b in parts[:i]]
         else:
             switches = [node.args[0]]
         for switch in switches:
@@ -144,13 +142,13 @@ def _break_places(expr: sp.Expr) -> set[sp.Expr]:
     return places
 
 
-def _alternatives(expr: sp.Expr) -> set[sp.Expr]:
+def _alternatives(expr: Expr) -> set[Expr]:
     """Every smooth expression that a nested one may stand for, over all its branches."""
     inner = next((n for n in sp.postorder_traversal(expr) if isinstance(n, _NONSMOOTH)), None)
     if inner is None:
         return {expr}
     if isinstance(inner, sp.Piecewise):
-        choices = [value for value, _ in inner.args]
+        choices = [value for value, _ in arguments(inner)]
     elif isinstance(inner, sp.Max | sp.Min):
         choices = list(inner.args)
     elif isinstance(inner, sp.Abs):
@@ -160,8 +158,8 @@ def _alternatives(expr: sp.Expr) -> set[sp.Expr]:
     return set().union(*(_alternatives(expr.xreplace({inner: choice})) for choice in choices))
 
 
-def _roots(switch: sp.Expr) -> set[sp.Expr]:
-    """Real zeros of the argument of a kink; the argument has to be a polynomial in x with numeric coefficients."""
+def _roots(switch: Expr) -> set[Expr]:
+    """Real zeros of the argument of a kink, a polynomial in x with numeric coefficients."""
     if not switch.has(x):
         return set()
     if not switch.is_polynomial(x) or switch.free_symbols != {x}:
@@ -175,19 +173,19 @@ def _roots(switch: sp.Expr) -> set[sp.Expr]:
     )
 
 
-def _branch(expr: sp.Expr, at: sp.Expr) -> sp.Expr:
+def _branch(expr: Expr, at: Expr) -> Expr:
     """The smooth expression that equals `expr` around the point `at`, which is no break."""
     if not isinstance(expr, _NONSMOOTH):
         return expr.func(*(_branch(a, at) for a in expr.args)) if expr.args else expr
     if isinstance(expr, sp.Piecewise):
-        for value, cond in expr.args:
+        for value, cond in arguments(expr):
             if cond.subs(x, at) == sp.true:
                 return _branch(value, at)
         raise ActivationError(f"{expr} has no value at x = {at}. Add a last case (value, True).")
     if isinstance(expr, sp.Max | sp.Min):
         pick = max if isinstance(expr, sp.Max) else min
-        return _branch(pick(expr.args, key=lambda a: float(a.subs(x, at))), at)
-    positive = bool(expr.args[0].subs(x, at) > 0)
+        return _branch(pick(arguments(expr), key=lambda a: float(a.subs(x, at))), at)
+    positive = bool(arguments(expr)[0].subs(x, at) > 0)
     if isinstance(expr, sp.Abs):
         inner = _branch(expr.args[0], at)
         return inner if positive else -inner

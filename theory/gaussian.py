@@ -1,6 +1,4 @@
-"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, certified quadrature
-else.
-"""
+"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, else quadrature."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +12,8 @@ from scipy import special
 from theory import derivation, quadrature, reduced, table
 from theory.derivation import Derivation
 from theory.evaluation import compiled
-from theory.functions import Function
-from theory.symbols import c, mu, p, x
-
+from theory.functions import ActivationError, Function
+from theory.symbols import Expr, arguments, c, mu, p, x
 
 MANY = 1000
 """Array size from which kernels without closed form are interpolated from checked tables."""
@@ -31,7 +28,7 @@ class GaussianPair(sp.Function):
         inside = (self.args[0].free_symbols | self.args[1].free_symbols) - {x}
         return inside.union(*(a.free_symbols for a in self.args[2:]))
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+    def _eval_evalf(self, prec: int) -> Expr | None:
         *fg, variance, covariance, mean = self.args
         if self.free_symbols:
             return None
@@ -79,12 +76,12 @@ class Kernel:
         return derivation.derive_same(self.f, self.g, mu)
 
     @cached_property
-    def independent(self) -> sp.Expr | None:
+    def independent(self) -> Expr | None:
         """Closed form of E f(u) E g(v)."""
         means = [derivation.derive_mean(h, mu) for h in (self.f, self.g)]
         return None if means[0] is None or means[1] is None else means[0] * means[1]
 
-    def expr(self, variance: sp.Expr, covariance: sp.Expr, mean: sp.Expr) -> sp.Expr:
+    def expr(self, variance: Expr, covariance: Expr, mean: Expr) -> Expr:
         """The expectation as an expression, an unevaluated GaussianPair where no closed form is known."""
         centered, same = mean == 0, variance == covariance
         if same:
@@ -100,16 +97,22 @@ class Kernel:
         return GaussianPair(self.f.expr, self.g.expr, variance, covariance, mean)
 
     def __call__(self, variance: Any, covariance: Any, mean: Any = 0.0) -> np.ndarray:
-        """Values in float64; arguments broadcast. A shift that is not 0 everywhere uses the shifted closed form."""
-        arguments = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
-        closed = _compiled(self, bool(np.all(arguments[2] == 0)))
+        """Values in float64; arguments broadcast. A mean that is not 0 everywhere uses the shifted form."""
+        points = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
+        closed = _compiled(self, bool(np.all(points[2] == 0)))
         if closed is not None:
-            return closed(*arguments)
-        if arguments[0].size >= MANY and np.all(arguments[2] == 0) and np.all(arguments[0] > 0):
-            return table.values(_direct(self), arguments[0], arguments[1])
-        out = np.empty(arguments[0].shape)
+            return closed(*points)
+        if self.f.deltas or self.g.deltas:
+            raise ActivationError(
+                "An expectation of a second derivative with kinks has no closed form here, and "
+                "quadrature cannot see "
+                "its deltas. It is needed for fluctuations only; use a differentiable activation."
+            )
+        if points[0].size >= MANY and np.all(points[2] == 0) and np.all(points[0] > 0):
+            return table.values(_direct(self), points[0], points[1])
+        out = np.empty(points[0].shape)
         for i in np.ndindex(out.shape):
-            out[i] = _integrated(self, *(float(a[i]) for a in arguments))
+            out[i] = _integrated(self, *(float(a[i]) for a in points))
         return out
 
 
@@ -158,7 +161,7 @@ def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | Non
     )
 
 
-def _joined_tails(*factors: sp.Expr) -> sp.Expr:
+def _joined_tails(*factors: Expr) -> Expr:
     """exp(a) erfc(z) as exp(a + log erfc(z)): alone one may overflow and the other vanish."""
     exponents = [e for e in factors if isinstance(e, sp.exp)]
     tails = [e for e in factors if isinstance(e, sp.erfc)]
@@ -167,7 +170,7 @@ def _joined_tails(*factors: sp.Expr) -> sp.Expr:
     rest = [e for e in factors if not isinstance(e, sp.exp | sp.erfc)]
     log_erfc = sp.Function("log_erfc")
     return sp.Mul(*rest) * sp.exp(
-        sp.Add(*(e.args[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails))
+        sp.Add(*(arguments(e)[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails))
     )
 
 

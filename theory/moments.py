@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from theory.symbols import x
+from theory.symbols import Expr, x
 from theory.terms import Term, Terms, add, derivative
 
 y = sp.Dummy("y", real=True)
 
 
-def normal_density(value: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+def normal_density(value: Expr, mean: Expr, variance: Expr) -> Expr:
     """Density of N(mean, variance)."""
     return sp.exp(-((value - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
 
 
-def mean_of_terms(terms: Terms, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+def mean_of_terms(terms: Terms, mean: Expr, variance: Expr) -> Expr:
     """E f(u), u ~ N(mean, variance)."""
     return sp.Add(*(_mean(t, mean, variance) for t in terms))
 
 
-def _mean(term: Term, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+def _mean(term: Term, mean: Expr, variance: Expr) -> Expr:
     if term.kind == "delta":
         place, order = term.at
         weighted = term.smooth_part * normal_density(x, mean, variance)
@@ -33,13 +33,13 @@ def _mean(term: Term, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
     scale = 1 + 2 * term.quad * variance
     exponent = (term.lin * mean + term.lin**2 * variance / 2 - term.quad * mean**2) / scale
     m, v = (mean + term.lin * variance) / scale, variance / scale
-    degree = sp.degree(term.poly, x) if term.poly.has(x) else 0
+    degree = sp.Poly(term.poly, x).degree()
     tilted = _powers(term, int(degree), m, v)
     total = sp.Add(*(term.poly.coeff(x, k) * tilted[k] for k in range(int(degree) + 1)))
     return total * sp.exp(exponent) / sp.sqrt(scale)
 
 
-def _powers(term: Term, degree: int, m: sp.Expr, v: sp.Expr) -> list[sp.Expr]:
+def _powers(term: Term, degree: int, m: Expr, v: Expr) -> list[Expr]:
     """E[x^k factor(x)], k = 0..degree, under N(m, v), by Stein's identity on x^(k-1) factor(x)."""
     if term.kind == "smooth":
         zeroth, extra = sp.S.One, [sp.S.Zero] * degree
@@ -66,12 +66,12 @@ def _powers(term: Term, degree: int, m: sp.Expr, v: sp.Expr) -> list[sp.Expr]:
 class Pair:
     """(u, v) Gaussian with common mean, common variance p > 0 and covariance c."""
 
-    p: sp.Expr
-    c: sp.Expr
-    mean: sp.Expr = sp.S.Zero
+    p: Expr
+    c: Expr
+    mean: Expr = sp.S.Zero
 
 
-def pair_of_terms(left: Terms, right: Terms, pair: Pair) -> sp.Expr | None:
+def pair_of_terms(left: Terms, right: Terms, pair: Pair) -> Expr | None:
     """E[f(u) g(v)] where it needs no step or erf in both variables at once; None otherwise."""
     total = []
     for s in left:
@@ -88,7 +88,7 @@ def is_elementary(s: Term, t: Term) -> bool:
     return s.kind in ("smooth", "delta") or t.kind in ("smooth", "delta")
 
 
-def _pair(s: Term, t: Term, pair: Pair) -> sp.Expr | None:
+def _pair(s: Term, t: Term, pair: Pair) -> Expr | None:
     if not is_elementary(s, t):
         return None
     if t.kind == "smooth" or (s.kind != "smooth" and t.kind == "delta"):
@@ -100,7 +100,7 @@ def _pair(s: Term, t: Term, pair: Pair) -> sp.Expr | None:
     return _smooth_pair(s, t, pair)
 
 
-def _delta_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
+def _delta_pair(s: Term, t: Term, pair: Pair) -> Expr:
     """The density of u at the delta's place, times the mean of t(v) given that u."""
     place, order = s.at
     if t.kind == "delta":
@@ -114,7 +114,7 @@ def _delta_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
     return s.poly * value.replace(sp.exp, lambda e: sp.exp(sp.factor(sp.cancel(e))))
 
 
-def _joint_density_form(t: Term, pair: Pair, root: sp.Expr) -> sp.Expr:
+def _joint_density_form(t: Term, pair: Pair, root: Expr) -> Expr:
     """E[delta(u - y) delta^(k)(v - t)] as a function of y: derivative of the joint density."""
     z = sp.Dummy("z", real=True)
     a, b = y - pair.mean, z - pair.mean
@@ -124,7 +124,7 @@ def _joint_density_form(t: Term, pair: Pair, root: sp.Expr) -> sp.Expr:
     return t.poly * (-1) ** order * sp.diff(density, z, int(order)).subs(z, place)
 
 
-def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
+def _smooth_pair(s: Term, t: Term, pair: Pair) -> Expr:
     """s smooth, t smooth or with a step or erf in v: complete the square in two variables, then Stein's
     identity.
     """
@@ -150,9 +150,9 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
         base = sp.S.One
 
     # The recursion runs on symbols for these values, so that none of them is ever multiplied out.
-    known: dict[sp.Expr, sp.Expr] = {}
+    known: dict[Expr, Expr] = {}
 
-    def named(value: sp.Expr) -> sp.Expr:
+    def named(value: Expr) -> Expr:
         if value.is_Number:
             return value
         known[name := sp.Dummy()] = value.xreplace({det: det_value})
@@ -160,15 +160,17 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> sp.Expr:
 
     suu, svv, suv, mu_u, mu_v = (named(v) for v in (suu, svv, suv, mu_u, mu_v))
 
-    def with_slope(i: int, j: int) -> sp.Expr:
+    def with_slope(i: int, j: int) -> Expr:
         """E[u^i v^j F'(v)] with the exponential factors."""
         left = Term(x**i, a, s.lin)
         right = [Term(f.poly * x**j, f.quad + d, f.lin + t.lin, f.kind, f.at) for f in slope]
-        return named(sp.Add(*(_pair(left, r, pair) for r in add(right))))
+        value = pair_of_terms((left,), add(right), pair)
+        assert value is not None  # left is smooth
+        return named(value)
 
-    moments: dict[tuple[int, int], sp.Expr] = {(0, 0): named(base * weight)}
+    moments: dict[tuple[int, int], Expr] = {(0, 0): named(base * weight)}
 
-    def moment(i: int, j: int) -> sp.Expr:
+    def moment(i: int, j: int) -> Expr:
         """E[u^i v^j F(v)] with the exponential factors: Stein's identity on one variable."""
         if (i, j) not in moments:
             if i > 0:

@@ -8,11 +8,12 @@ import sympy as sp
 
 from theory import symbols
 from theory.activations import Activation, activation
+from theory.symbols import Expr
 
 HIDDEN = ("none", "layer", "batch")
 LAST = ("none", "mean", "batch", "layer")
 
-Value = sp.Expr | int | float
+Value = Expr | int | float
 
 
 @dataclass(frozen=True, init=False)
@@ -31,17 +32,17 @@ class WideNetwork:
     activation: Activation
     hidden: str
     last: str
-    sigma_w2: sp.Expr
-    sigma_b2: sp.Expr
-    ratios: tuple[sp.Expr, ...]
-    gamma: sp.Expr
-    beta: sp.Expr
-    last_gamma: sp.Expr
+    sigma_w2: Expr
+    sigma_b2: Expr
+    ratios: tuple[Expr, ...]
+    gamma: Expr
+    beta: Expr
+    last_gamma: Expr
 
     def __init__(
         self,
         depth: int,
-        activation: "str | sp.Expr | Activation" = "relu",
+        activation: "str | Expr | Activation" = "relu",
         hidden: str = "none",
         last: str = "none",
         sigma_w2: Value = symbols.sigma_w2,
@@ -76,7 +77,7 @@ class WideNetwork:
         set_(self, "last_gamma", _nonzero("last_gamma", last_gamma))
 
     @property
-    def alpha(self) -> sp.Expr:
+    def alpha(self) -> Expr:
         """alpha = sum_{l=1}^{L-1} alpha_l alpha_{l-1}; the network has P ~ alpha M^2 parameters."""
         return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
 
@@ -106,7 +107,7 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} = {value!r} is not known. Choose one of {', '.join(map(repr, known))}.")
 
 
-def _finite(name: str, value: Value) -> sp.Expr:
+def _finite(name: str, value: Value) -> Expr:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # SymPy tells 0.0 from 0, and an exact 0 decides whether a network is centered
     expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
@@ -117,21 +118,21 @@ def _finite(name: str, value: Value) -> sp.Expr:
     return expr
 
 
-def _positive(name: str, value: Value) -> sp.Expr:
+def _positive(name: str, value: Value) -> Expr:
     expr = _finite(name, value)
     if expr.is_positive is False:
         raise ValueError(f"{name} = {value}: it must be positive, or no signal passes. Give a value > 0.")
     return expr
 
 
-def _nonnegative(name: str, value: Value) -> sp.Expr:
+def _nonnegative(name: str, value: Value) -> Expr:
     expr = _finite(name, value)
     if expr.is_negative:
         raise ValueError(f"{name} = {value}: a variance is not negative. Give a value >= 0.")
     return expr
 
 
-def _nonzero(name: str, value: Value) -> sp.Expr:
+def _nonzero(name: str, value: Value) -> Expr:
     expr = _finite(name, value)
     if expr.is_zero:
         raise ValueError(f"{name} = 0 switches the layer off; give a nonzero scale.")

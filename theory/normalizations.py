@@ -23,14 +23,12 @@ class Expectations(Protocol):
         """E f(u) f(v) of a pair with common mean, variance p and covariance c."""
 
     def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> Value:
-        """E h(z_1) h(z_2) (count = 2) or E h(z_1)^2 (count = 1), h(z) = z^power f(gamma z + beta), over a batch."""
+        """Over a batch, h(z) = z^power f(gamma z + beta): E h(z_1)^2 (count = 1), E h(z_1) h(z_2) (2)."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values that enter the recursion; samples is T, used by batch normalization over finitely many
-    samples.
-    """
+    """The values that enter the recursion; samples is T, for batch normalization over T samples."""
 
     sigma_w2: Value
     sigma_b2: Value
@@ -62,7 +60,13 @@ class PlainLayer:
         return expect.same(phi, p, mean), expect.pair(phi, p, c, mean)
 
     def backward(
-        self, expect: Expectations, slope: Function, q: Two, upper: Two, top: bool, at: Parameters
+        self,
+        expect: Expectations,
+        slope: Function,
+        q: Two,
+        upper: Two,
+        top: bool,  # noqa: ARG002
+        at: Parameters,
     ) -> Two:
         """tq of a layer from its q and the tq above; top: whether the layer above is the output."""
         p, c, mean = self.pair(q, at)
@@ -99,9 +103,7 @@ class BatchNormLimit(PlainLayer):
         return at.gamma**2, 0 * q[0], at.beta
 
     def gain(self, q: Two, at: Parameters) -> Two:
-        """The backward pass through the mean removes what is constant over samples: nothing is left for two
-        samples.
-        """
+        """The backward pass through the mean removes what is constant over samples, all of tq_2."""
         return at.gamma**2 / (q[0] - q[1]), 0
 
     def overlaps(self, hq: Two) -> Two:
@@ -127,7 +129,7 @@ class BatchNormExact(BatchNormLimit):
     def backward(
         self, expect: Expectations, slope: Function, q: Two, upper: Two, top: bool, at: Parameters
     ) -> Two:
-        """Under the output the signal arrives at one sample; further down it is isotropic among zero-mean signals."""
+        """Under the output the signal arrives at one sample; further down it is isotropic, with mean 0."""
         T = at.samples
         args = (T, at.gamma, at.beta)
         d1, d2 = (at.gamma**2 * expect.sphere(slope, 0, n, *args) for n in (1, 2))

@@ -12,6 +12,8 @@ from typing import Any
 
 import sympy as sp
 
+from theory.symbols import Expr
+
 MAX_LENGTH = 400
 MAX_DEPTH = 40
 MAX_EXPONENT = 100
@@ -50,8 +52,8 @@ class ParseError(ValueError):
     """Text outside the allow-list; the message names the part and what is allowed."""
 
 
-def parse_expression(text: str) -> sp.Expr:
-    """The SymPy expression written in a text such as "x*Phi(x)" or "Piecewise((exp(x) - 1, x < 0), (x, True))".
+def parse_expression(text: str) -> Expr:
+    """The SymPy expression of a text such as "x*Phi(x)" or "Piecewise((exp(x) - 1, x < 0), (x, True))".
 
     Names other than functions and constants become real symbols. Decimal numbers are taken exactly.
     """
@@ -69,7 +71,7 @@ def parse_expression(text: str) -> sp.Expr:
     return found
 
 
-def parse_number(text: str) -> sp.Expr:
+def parse_number(text: str) -> Expr:
     """The number written in a text such as "2", "0.1" or "pi/4"; no symbols."""
     found = parse_expression(text)
     if found.free_symbols:
@@ -105,7 +107,7 @@ def _convert(node: ast.AST, depth: int) -> Any:
     )
 
 
-def _expr(node: ast.AST, depth: int) -> sp.Expr:
+def _expr(node: ast.AST, depth: int) -> Expr:
     value = _convert(node, depth + 1)
     if not isinstance(value, sp.Expr):
         raise ParseError(f"{ast.unparse(node)!r} is a condition; only Piecewise takes conditions.")
@@ -123,13 +125,13 @@ def _number(value: object) -> Any:
     raise ParseError(f"{value!r} is not a real number below 1e30.")
 
 
-def _name(name: str) -> sp.Expr:
+def _name(name: str) -> Expr:
     if name in FUNCTIONS or name == "Piecewise" or "__" in name or not name.isascii():
         raise ParseError(f"{name!r} is not the name of a variable here.")
     return _CONSTANTS.get(name, sp.Symbol(name, real=True))
 
 
-def _power(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
+def _power(base: Expr, exponent: Expr) -> Expr:
     if base != sp.E and (not exponent.is_Rational or abs(exponent) > MAX_EXPONENT):
         raise ParseError(
             f"The exponent {exponent} has to be a rational number of size at most {MAX_EXPONENT}."
@@ -139,7 +141,7 @@ def _power(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
     return base**exponent
 
 
-def _call(name: str, args: list[ast.expr], depth: int) -> sp.Expr:
+def _call(name: str, args: list[ast.expr], depth: int) -> Expr:
     if name == "Piecewise":
         cases = []
         for arg in args:

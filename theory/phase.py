@@ -9,6 +9,7 @@ kappa_1 and kappa_2 grow or shrink with depth as powers of chi_1 and of the slop
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -18,7 +19,7 @@ from theory.activations import Activation, activation
 from theory.functions import Function
 from theory.gaussian import kernel
 from theory.recursion import slope_of
-from theory.symbols import p, sigma_b2, sigma_w2, x
+from theory.symbols import Expr, p, sigma_b2, sigma_w2, x
 
 MAX_LAYERS = 100_000
 LARGEST = 1e12
@@ -70,19 +71,19 @@ class FixedPoint:
         return one, two
 
 
-def variance_map(act: "str | sp.Expr | Activation") -> sp.Expr:
+def variance_map(act: "str | Expr | Activation") -> Expr:
     """V(q) with q written `symbols.p`."""
     phi = activation(act).phi
     return sigma_w2 * kernel(phi, phi).expr(p, p, sp.S.Zero) + sigma_b2
 
 
-def chi1(act: "str | sp.Expr | Activation") -> sp.Expr:
+def chi1(act: "str | Expr | Activation") -> Expr:
     """sigma_w2 E phi'(u)^2 at variance `symbols.p`."""
     slope = slope_of(activation(act))
     return sigma_w2 * kernel(slope, slope).expr(p, p, sp.S.Zero)
 
 
-def critical_line(act: "str | sp.Expr | Activation") -> tuple[sp.Expr, sp.Expr]:
+def critical_line(act: "str | Expr | Activation") -> tuple[Expr, Expr]:
     """(sigma_w2, sigma_b2) where chi_1 = 1, as functions of the fixed point `symbols.p`; valid where
     sigma_b2 >= 0.
     """
@@ -90,7 +91,7 @@ def critical_line(act: "str | sp.Expr | Activation") -> tuple[sp.Expr, sp.Expr]:
     return weight, p - weight * (variance_map(act) - sigma_b2) / sigma_w2
 
 
-def critical_weight(act: "str | sp.Expr | Activation", bias: float) -> float:
+def critical_weight(act: "str | Expr | Activation", bias: float) -> float:
     """The sigma_w2 that makes a network with sigma_b2 = bias critical."""
     weight, needed = _line(activation(act))
     grid = np.logspace(-6, 3, 60)
@@ -100,12 +101,13 @@ def critical_weight(act: "str | sp.Expr | Activation", bias: float) -> float:
         if np.all(np.abs(gaps + bias) < 1e-9 * grid) and bias == 0:
             return weight(1.0)  # sigma_b2 = 0 on the whole line: any q, one weight
         raise NoFixedPoint(
-            f"No critical sigma_w2 at sigma_b2 = {bias} with q* between {grid[0]:g} and "
-            f"{grid[-1]:g}. Along the critical "
-            f"line sigma_b2 runs from {(gaps + bias).min():.4g} to {(gaps + bias).max():.4g}."
+            f"No critical sigma_w2 at sigma_b2 = {bias} for q* in {grid[0]:g}..{grid[-1]:g}. "
+            f"Along the critical line sigma_b2 runs from {(gaps + bias).min():.4g} to "
+            f"{(gaps + bias).max():.4g}."
         )
-    low, high = grid[crossing[0]], grid[crossing[0] + 1]
-    return weight(optimize.brentq(lambda q: needed(q) - bias, low, high, xtol=1e-15, rtol=1e-14))
+    low, high = float(grid[crossing[0]]), float(grid[crossing[0] + 1])
+    q: Any = optimize.brentq(lambda q: needed(q) - bias, low, high, xtol=1e-15)
+    return weight(q)
 
 
 def _line(act: Activation) -> tuple[Map, Map]:
@@ -117,7 +119,7 @@ def _line(act: Activation) -> tuple[Map, Map]:
     return weight, lambda q: q - weight(q) * float(forward(q, q))  # and the sigma_b2 that keeps q fixed
 
 
-def fixed_point(act: "str | sp.Expr | Activation", weight: float, bias: float) -> FixedPoint:
+def fixed_point(act: "str | Expr | Activation", weight: float, bias: float) -> FixedPoint:
     """The fixed point that depth leads to from q = weight + bias, two independent inputs.
 
     weight, bias: sigma_w2 > 0 and sigma_b2 >= 0. NoFixedPoint where the variance grows without bound or
@@ -191,12 +193,12 @@ class DepthSolution:
 
     layer: sp.Symbol
     depth: sp.Symbol
-    q1: sp.Expr
-    tq1: sp.Expr
-    kappa1: sp.Expr
+    q1: Expr
+    tq1: Expr
+    kappa1: Expr
 
 
-def solve_in_depth(act: "str | sp.Expr | Activation") -> DepthSolution:
+def solve_in_depth(act: "str | Expr | Activation") -> DepthSolution:
     """E phi^2 = a p makes the variance a linear recursion, which SymPy solves and sums for symbolic depth."""
     found = activation(act)
     if found.degree != 1:
@@ -206,7 +208,7 @@ def solve_in_depth(act: "str | sp.Expr | Activation") -> DepthSolution:
     layer, depth = sp.Symbol("l", integer=True, positive=True), sp.Symbol("L", integer=True, positive=True)
     growth = sp.Symbol("g", positive=True)  # a sigma_w2
     sequence = sp.Function("q")
-    q1 = sp.rsolve(
+    q1: Expr = sp.rsolve(
         sequence(layer + 1) - growth * sequence(layer) - sigma_b2,
         sequence(layer),
         {sequence(1): sigma_w2 + sigma_b2},
@@ -218,9 +220,8 @@ def solve_in_depth(act: "str | sp.Expr | Activation") -> DepthSolution:
     above = sp.summation(
         sp.expand(growth ** (depth - layer) * constant * q1.subs(layer, layer - 1)), (layer, 2, depth)
     )
-    total = (growth ** (depth - 1) + above) / (depth - 1)
-    total = total.replace(
-        sp.Piecewise, lambda *cases: cases[-1][0]
-    )  # the generic case; the other is its limit
+    total: Expr = (growth ** (depth - 1) + above) / (depth - 1)
+    # The generic case; the other, a sigma_w2 = 1, is its limit.
+    total = total.replace(sp.Piecewise, lambda *cases: cases[-1][0])
     value = {growth: constant * sigma_w2}
     return DepthSolution(layer, depth, sp.simplify(q1.subs(value)), tq1, sp.simplify(total).subs(value))

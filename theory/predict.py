@@ -12,7 +12,7 @@ from theory.prediction import Prediction, first_variance, spread
 from theory.recursion import ClosedForms
 from theory.scaling import leading_term
 from theory.spectrum import DEGENERATE, SHARED, SPECTRA, Spectrum
-from theory.symbols import Q1, Q2, R1, C, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
+from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
 QUANTITIES = (
@@ -65,6 +65,7 @@ def predict(
     if not given_outputs:
         formula, needed = _averaged(formula, every_class_alike=samples != "fixed")
         conditions += needed
+    formula = formula.subs(last_gamma, net.last_gamma)
     if samples == "infinite":
         formula = leading_term(formula, T)
     elif samples == "proportional":
@@ -87,19 +88,20 @@ def _known(name: str, value: object, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} = {value!r} is not known. Choose one of {', '.join(known)}.")
 
 
-def _free(net: WideNetwork, formula: sp.Expr, samples: str) -> set[sp.Basic]:
+def _free(net: WideNetwork, formula: Expr, samples: str) -> set[sp.Basic]:
     return formula.free_symbols | ({T} if net.hidden == "batch" and samples == "fixed" else set())
 
 
-def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, str, list[Any]]:
+def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str, list[Any]]:
     spectrum = SPECTRA[net.last]
     conditions: list[Any] = [(3 if net.last == "batch" else 2) <= T]
     no_outlier = spectrum.shared is None or kappa2_vanishes(net, samples)
     if quantity in ("lambda_max_lower", "lambda_max_upper"):
         if samples != "proportional" or not no_outlier:
             raise ValueError(
-                f'{quantity} bounds lambda_max where its limit is not known: samples="proportional" and outputs that are '
-                'mean-subtracted or batch-normalized, or kappa2 = 0. Here the limit is known: ask for "lambda_max".'
+                f'{quantity} bounds lambda_max where its limit is not known: samples="proportional" and '
+                "outputs that are mean-subtracted or batch-normalized, or kappa2 = 0. Here it is known: "
+                'ask for "lambda_max".'
             )
         return _bound(spectrum, quantity)
     if samples == "proportional" and no_outlier and quantity in ("lambda_max", "lambda_top"):
@@ -131,8 +133,11 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[sp.Expr, 
     return (sp.Max(SHARED, DEGENERATE) if either else SHARED), "equals", conditions
 
 
-def _bound(spectrum: Spectrum, quantity: str) -> tuple[sp.Expr, str, list[Any]]:
-    """tr F^2/tr F <= lambda_max <= (tr F^2)^(1/2), with the unknown fluctuation c_2 M added to tr F^2 above."""
+def _bound(spectrum: Spectrum, quantity: str) -> tuple[Expr, str, list[Any]]:
+    """tr F^2/tr F <= lambda_max <= (tr F^2)^(1/2); above, fluctuations add c_2 M to tr F^2.
+
+    For one output, mean subtraction and plain hidden layers c_2 is `fluctuation_variance`.
+    """
     if quantity == "lambda_max_lower":
         return (
             spectrum.rest.count
@@ -145,17 +150,17 @@ def _bound(spectrum: Spectrum, quantity: str) -> tuple[sp.Expr, str, list[Any]]:
     return sp.sqrt(spectrum.trace_of_square + c_2 * M), "at most", []
 
 
-def _under_layer_norm(quantity: str) -> tuple[sp.Expr, str, list[Any]]:
+def _under_layer_norm(quantity: str) -> tuple[Expr, str, list[Any]]:
     if quantity != "m":
         raise ValueError(
-            f'{quantity} under last = "layer" is that of a matrix made of the outputs; only m has a formula. Pass the '
-            "outputs to layer_output_spectrum."
+            f'{quantity} under last = "layer" is that of a matrix made of the outputs; only m has a formula. '
+            "Pass the outputs to layer_output_spectrum."
         )
     # tr F = sum_t alpha M kappa1/T tr(P_t) last_gamma^2/sd(t)^2, and the projection P_t has rank C - 2.
     return kappa1 * (C - 2) / M * last_gamma**2 * R1, "equals", [C >= 3]
 
 
-def _averaged(formula: sp.Expr, every_class_alike: bool) -> tuple[sp.Expr, list[Any]]:
+def _averaged(formula: Expr, every_class_alike: bool) -> tuple[Expr, list[Any]]:
     """Averages over networks: T sd_k^2/(q_1^L - q_2^L) and C sd(t)^2/q_1^L are chi-square, one degree less
     than T or C.
     """
@@ -171,7 +176,7 @@ def _averaged(formula: sp.Expr, every_class_alike: bool) -> tuple[sp.Expr, list[
     return formula, conditions
 
 
-def inverse_chi_square(power: int, size: sp.Expr) -> sp.Expr:
+def inverse_chi_square(power: int, size: Expr) -> Expr:
     """E X^-power of a chi-square variable with size - 1 degrees of freedom, finite for size > 2 power + 1."""
     value, excess = sp.Symbol("X", positive=True), sp.Symbol("nu", positive=True)
     shape = (excess + 2 * power) / 2  # excess > 0 is where the integral converges

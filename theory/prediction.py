@@ -15,7 +15,7 @@ from theory.network import WideNetwork
 from theory.normalizations import Parameters
 from theory.recursion import Numbers, OrderParameters, order_parameters, run
 from theory.scaling import leading
-from theory.symbols import T, alpha_total, kappa1, kappa2, latex
+from theory.symbols import Expr, T, alpha_total, kappa1, kappa2, latex
 
 first_variance = sp.Symbol("q1_L", positive=True)
 """q_1^L: variance over networks of an output before normalization."""
@@ -38,15 +38,15 @@ class Prediction:
     quantity: str
     network: WideNetwork
     samples: str
-    formula: sp.Expr
+    formula: Expr
     relation: str
     conditions: tuple[Any, ...]
     source: str
 
     @cached_property
-    def expr(self) -> sp.Expr:
+    def expr(self) -> Expr:
         """The statement in the network's own parameters, every order parameter written out."""
-        values: dict[sp.Expr, Any] = {alpha_total: self.network.alpha}
+        values: dict[Expr, Any] = {alpha_total: self.network.alpha}
         if self._needs_orders:
             values |= self._order_values(order_parameters(self.network, self.samples))
         return self.formula.subs(values, simultaneous=True)
@@ -67,7 +67,7 @@ class Prediction:
         return bool(self.formula.free_symbols & ORDER_SYMBOLS)
 
     @cached_property
-    def _inputs(self) -> dict[str, sp.Expr]:
+    def _inputs(self) -> dict[str, Expr]:
         """The network's parameters that enter."""
         net, values = self.network, {}
         if self._needs_orders or alpha_total in self.formula.free_symbols:
@@ -77,7 +77,7 @@ class Prediction:
             values |= {"gamma": net.gamma, "beta": net.beta} if net.hidden != "none" else {}
         return values
 
-    def _order_values(self, found: OrderParameters) -> dict[sp.Expr, Any]:
+    def _order_values(self, found: OrderParameters) -> dict[Expr, Any]:
         last = self.network.depth
         gap = found.q1[last] - found.q2[last]
         return {kappa1: found.kappa1, kappa2: found.kappa2, spread: gap, first_variance: found.q1[last]}
@@ -92,7 +92,7 @@ class Prediction:
         net = self.network.with_activation_values({s: values.pop(n) for n, s in names.items() if n in values})
         found = {key: _at(expr, values) for key, expr in self._inputs.items()}
         ratios = tuple(found[f"ratio_{i}"] for i in range(net.depth)) if found else ()
-        order: dict[sp.Expr, Any] = {alpha_total: sum(a * b for a, b in pairwise(ratios))}
+        order: dict[Expr, Any] = {alpha_total: sum(a * b for a, b in pairwise(ratios))}
         if self._needs_orders:
             at = Parameters(
                 found["sigma_w2"],
@@ -137,12 +137,12 @@ class Prediction:
                 )
         return values
 
-    def scaling(self, name: str) -> sp.Expr:
-        """Exponent of a symbol, such as "M" or "T": the quantity, or its bound, grows like this power of it."""
+    def scaling(self, name: str) -> Expr:
+        """Exponent of a symbol, "M" or "T": the quantity, or its bound, grows like this power of it."""
         found = [s for s in self.formula.free_symbols if s.name == name]  # type: ignore[attr-defined]
         if name == "T" and self._needs_orders and self.network.hidden == "batch" and self.samples == "fixed":
             raise ValueError(
-                'The order parameters depend on T here. Predict with samples="infinite" for the exponent of T.'
+                'The order parameters depend on T here. Predict with samples="infinite" instead.'
             )
         if self.formula == 0:
             raise ValueError(f"{self.quantity} is zero here, so it has no exponent.")

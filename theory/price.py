@@ -6,11 +6,9 @@ constants of integration are the products E f^(k) E g^(k) at c = 0, where u and 
 
 from dataclasses import dataclass
 
-import sympy as sp
-
 from theory.algebraic import antiderivative, from_expr
 from theory.moments import Pair, is_elementary, mean_of_terms, pair_of_terms
-from theory.symbols import c, p
+from theory.symbols import Expr, c, p
 from theory.terms import Terms, derivative
 
 MAX_ORDER = 10
@@ -23,12 +21,12 @@ class PriceReduction:
     """
 
     order: int
-    kernel: sp.Expr
-    constants: tuple[sp.Expr, ...]
+    kernel: Expr
+    constants: tuple[Expr, ...]
 
 
-def reduce(left: Terms, right: Terms, mean: sp.Expr) -> PriceReduction | None:
-    """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative up to MAX_ORDER is elementary."""
+def reduce(left: Terms, right: Terms, mean: Expr) -> PriceReduction | None:
+    """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative is elementary."""
     if not (_ends(left) or _ends(right)):
         return None
     constants = []
@@ -47,7 +45,7 @@ def _ends(terms: Terms) -> bool:
     return all(t.kind in ("smooth", "delta") or (t.quad == 0 and t.lin == 0) for t in terms)
 
 
-def closed_form(reduction: PriceReduction) -> tuple[sp.Expr, tuple[sp.Expr, ...]] | None:
+def closed_form(reduction: PriceReduction) -> tuple[Expr, tuple[Expr, ...]] | None:
     """F(c) of a reduction and the derivatives F^(n-1), .., F' met on the way; None outside the class of
     algebraic.py.
     """

@@ -8,7 +8,7 @@ halved. A value that does not settle is refused. Errors are relative to the expe
 absolute value.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -143,6 +143,25 @@ def _panel_pair(f: Numeric, g: Numeric, kinks: tuple[float, ...], p: float, c: f
         return float(w @ (left * right)), float(w @ (left_size * right_size))
 
     return certified(value)
+
+
+def spread_moments(
+    functions: Sequence[Numeric], kinks: tuple[float, ...], p: float, c: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Nodes of the shared part a ~ N(0, c), c >= 0: their weights, and E[f(a + z) | a] for each f, z ~ N(0,
+    p - c).
+    """
+    ends = features(kinks)
+    near = np.sqrt(p - c) * 2.0 ** np.arange(-1, 4)
+    centers = np.array([0.0, *kinks])[:, None]
+    outer = np.unique(np.concatenate([ends, (centers + near).ravel(), (centers - near).ravel()]))
+    if c > 0:
+        _, nodes, weights = _nodes(np.zeros(1), np.sqrt(c), outer, 0, 1)
+        a, w = nodes.ravel(), weights.ravel()
+    else:
+        a, w = np.zeros(1), np.ones(1)
+    row, u, inner = _nodes(a, np.sqrt(p - c), ends, 0, 1)
+    return w, [np.bincount(row, (inner * f(u)).sum(axis=1), a.size) for f in functions]
 
 
 def features(kinks: tuple[float, ...]) -> np.ndarray:

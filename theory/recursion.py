@@ -24,6 +24,7 @@ from theory.functions import ActivationError, Function
 from theory.gaussian import kernel
 from theory.network import WideNetwork
 from theory.normalizations import Expectations, Parameters, hidden_rule
+from theory.symbols import Expr
 
 Value = Any
 
@@ -55,17 +56,15 @@ class OrderParameters:
 class ClosedForms:
     """Expectations as expressions."""
 
-    def same(self, f: Function, p: Value, mean: Value) -> sp.Expr:
+    def same(self, f: Function, p: Value, mean: Value) -> Expr:
         """E f(u)^2."""
         return kernel(f, f).expr(p, p, sp.sympify(mean))
 
-    def pair(self, f: Function, p: Value, c: Value, mean: Value) -> sp.Expr:
+    def pair(self, f: Function, p: Value, c: Value, mean: Value) -> Expr:
         """E f(u) f(v)."""
         return kernel(f, f).expr(p, c, sp.sympify(mean))
 
-    def sphere(
-        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
-    ) -> sp.Expr:
+    def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> Expr:
         """E h(z_1) h(z_2) or E h(z_1)^2."""
         return sphere.expr(f, power, count, samples, gamma, beta)
 

@@ -25,7 +25,7 @@ _GRADES = 2.0 ** -np.arange(1, 45)
 
 @cache
 def _compiled(f: Function, g: Function, shifted: bool) -> tuple[list[tuple[Function, Function]], Any] | None:
-    """The functions under the constants of integration, and the kernel D; None where there is no reduction."""
+    """The functions under the constants of integration, and the kernel D; None if there is none."""
     if f.terms is None or g.terms is None:
         return None
     reduction = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero)

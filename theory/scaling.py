@@ -4,11 +4,11 @@ from functools import cache
 
 import sympy as sp
 
-from theory.symbols import c_2
+from theory.symbols import Expr, c_2
 
 
 @cache
-def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+def leading(expr: Expr, large: sp.Symbol) -> tuple[Expr, Expr]:
     """(exponent, coefficient) with expr ~ coefficient * large^exponent as the symbol grows.
 
     The exponent is the limit of d log(expr)/d log(large), the coefficient that of expr/large^exponent. The
@@ -28,12 +28,13 @@ def leading(expr: sp.Expr, large: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     exponent = sp.limit(sp.cancel(large * sp.diff(expr, large) / expr), large, sp.oo)
     if not exponent.is_number:
         raise ValueError(f"{expr} does not grow like a power of {large}.")
-    coefficient = sp.limit(sp.powsimp(expr / large**exponent), large, sp.oo)
+    coefficient: Expr = sp.limit(sp.powsimp(expr / large**exponent), large, sp.oo)
     apart = coefficient.expand().as_independent(c_2, as_Add=True)
-    return exponent, sp.Add(*(sp.factor(part) for part in apart))
+    parts: list[Expr] = [sp.factor(part) for part in apart]
+    return exponent, sp.Add(*parts)
 
 
-def leading_term(expr: sp.Expr, large: sp.Symbol) -> sp.Expr:
+def leading_term(expr: Expr, large: sp.Symbol) -> Expr:
     """The leading term as the symbol grows."""
     if expr == 0:
         return expr

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import sympy as sp
 
-from theory.symbols import Q1, Q2, C, M, Qmax, T, alpha_total, kappa1, kappa2
+from theory.symbols import Q1, Q2, C, Expr, M, Qmax, T, alpha_total, kappa1, kappa2
 
 SHARED = alpha_total * ((T - 1) / T * kappa2 + kappa1 / T) * M
 """Eigenvalue along the all-ones direction over the samples, one per class."""
@@ -25,11 +25,11 @@ class Group:
     count: eigenvalues over all classes. first, second, largest: mean, mean square and maximum of the factor.
     """
 
-    count: sp.Expr
-    value: sp.Expr
-    first: sp.Expr = sp.S.One
-    second: sp.Expr = sp.S.One
-    largest: sp.Expr = sp.S.One
+    count: Expr
+    value: Expr
+    first: Expr = sp.S.One
+    second: Expr = sp.S.One
+    largest: Expr = sp.S.One
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Spectrum:
         return (self.rest,) if self.shared is None else (self.shared, self.rest)
 
     @property
-    def trace(self) -> sp.Expr:
+    def trace(self) -> Expr:
         """tr F."""
         return sp.Add(*(g.count * g.value * g.first for g in self.groups))
 
     @property
-    def trace_of_square(self) -> sp.Expr:
+    def trace_of_square(self) -> Expr:
         """tr F^2."""
         return sp.Add(*(g.count * g.value**2 * g.second for g in self.groups))
 
@@ -59,19 +59,16 @@ SPECTRA = {
     "none": Spectrum(Group(C, SHARED), Group(C * (T - 1), DEGENERATE)),
     # f -> f - mean over samples: the projection I - 1 1^T/T removes the all-ones direction.
     "mean": Spectrum(None, Group(C * (T - 1), DEGENERATE)),
-    # f -> last_gamma (f - mean)/sd: (last_gamma/sd_k) (I - 1 1^T/T - z z^T/T) removes the output z itself
-    # too.
+    # f -> last_gamma (f - mean)/sd: (last_gamma/sd_k) (I - 1 1^T/T - z z^T/T) removes z too.
     "batch": Spectrum(None, Group(C * (T - 2), DEGENERATE, Q1, Q2, Qmax)),
 }
-"""Spectrum by the normalization of the last layer; under "layer" it is that of a matrix,
-layer_output_spectrum.
-"""
+"""By the normalization of the last layer; under "layer" see layer_output_spectrum."""
 
 
 def layer_output_spectrum(
     kappa1: float, kappa2: float, alpha: float, M: float, outputs: np.ndarray, last_gamma: float = 1.0
 ) -> np.ndarray:
-    """Nonzero eigenvalues of the FIM, in falling order, with layer normalization over the outputs, given those.
+    """Nonzero eigenvalues of the FIM, largest first, given the outputs that are layer-normalized.
 
     outputs: array (C, T) of the network's outputs before normalization, C >= 3. With P_t = I - 1 1^T/C -
     z_t z_t^T/C acting on the classes and A = stack_t(P_t/sd(t)), the dual matrix is (alpha M/T)

@@ -16,7 +16,7 @@ import sympy as sp
 from theory.functions import Function
 from theory.gaussian import kernel
 from theory.quadrature import RULES, certified, features
-from theory.symbols import c, p, x
+from theory.symbols import Expr, arguments, c, p, x
 
 REACH = 12.0
 """Largest |z| integrated over where sqrt(T - 1) is larger; the density there is below 1e-20."""
@@ -30,18 +30,19 @@ class SpherePair(sp.Function):
         """Symbols of the parameters only; h may hold the scale and shift too."""
         return (self.args[0].free_symbols - {x}) | self.args[2].free_symbols
 
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        h, count, samples = self.args
+    def _eval_evalf(self, prec: int) -> Expr:
+        h, count, samples = arguments(self)
         value = _integral(Function.from_expr(h), int(count), float(samples))
         return sp.Float(value, precision=prec)
 
     def _latex(self, printer: Any) -> str:
         h, count, samples = self.args
         second = "^2" if count == 1 else r"\,h(z_2)"
-        return rf"\mathbb{{E}}_{{T={printer._print(samples)}}}\left[h(z_1){second}\right]_{{h(x)={printer._print(h)}}}"
+        where = f"h(x)={printer._print(h)}"
+        return rf"\mathbb{{E}}_{{T={printer._print(samples)}}}\left[h(z_1){second}\right]_{{{where}}}"
 
 
-def expr(f: Function, power: int, count: int, samples: sp.Expr, gamma: sp.Expr, beta: sp.Expr) -> sp.Expr:
+def expr(f: Function, power: int, count: int, samples: Expr, gamma: Expr, beta: Expr) -> Expr:
     """E[h(z_1) h(z_2)] (count = 2) or E[h(z_1)^2] (count = 1) with h(z) = z^power f(gamma z + beta)."""
     h = _composed(f, power, gamma, beta)
     if h is None:
@@ -59,14 +60,14 @@ def expr(f: Function, power: int, count: int, samples: sp.Expr, gamma: sp.Expr, 
     return total
 
 
-def radius_moment(degree: int, samples: sp.Expr) -> sp.Expr:
-    """E (X/(T-1))^(degree/2), X chi-square with T - 1 degrees of freedom: what a Gaussian vector has over z."""
+def radius_moment(degree: int, samples: Expr) -> Expr:
+    """E (X/(T-1))^(degree/2), X chi-square with T - 1 degrees of freedom: the Gaussian's radius."""
     half, argument = sp.Rational(degree, 2), sp.Dummy("a", positive=True)
     ratio = sp.expand_func(sp.gamma(argument + half)) / sp.gamma(argument)
     return sp.simplify((2 / (samples - 1)) ** half * ratio.subs(argument, (samples - 1) / 2))
 
 
-def _composed(f: Function, power: int, gamma: sp.Expr, beta: sp.Expr) -> Function | None:
+def _composed(f: Function, power: int, gamma: Expr, beta: Expr) -> Function | None:
     """z^power f(gamma z + beta), None where the order of the kinks is not known."""
     if f.breaks and not (gamma.is_positive and (beta == 0 or (gamma.is_number and beta.is_number))):
         return None
@@ -104,7 +105,7 @@ def _sphere_integral(h: Any, ends: np.ndarray, kinks: np.ndarray, count: int, sa
             f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples."
         )
     correlation, square = -1 / (samples - 1), samples - 1
-    # Where z_2 = kink just touches the sphere of z_2 given z_1, the inner integral bends: panels graded toward there.
+    # Where z_2 = kink just touches the sphere of z_2 given z_1, the inner integral bends.
     reached = kinks[kinks**2 < square]
     half = np.sqrt((1 - correlation**2) * (square - reached**2))
     touch = np.concatenate([correlation * reached - half, correlation * reached + half])
@@ -133,8 +134,9 @@ _TOUCH = 2.0 ** -np.arange(0, 30)
 def _nodes(
     center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, rule: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Panels of center + reach cos(t) with weights proportional to sin(t)^power dt that sum to 1 per center: (row,
-    points, weights), one line per panel, row the center it belongs to.
+    """Panels of center + reach cos(t), weights proportional to sin(t)^power dt that sum to 1 per center.
+
+    (row, points, weights), one line per panel; row is the index of its center.
     """
     grid = np.linspace(-REACH, REACH, 17)
     cosines = (np.concatenate([cut, grid])[None, :] - center[:, None]) / reach[:, None]

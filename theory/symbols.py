@@ -3,7 +3,12 @@
 Symbols are matched by name *and* assumptions in SymPy, so build expressions from these objects.
 """
 
+from typing import Any, TypeAlias
+
 import sympy as sp
+
+Expr: TypeAlias = Any
+"""A SymPy expression. SymPy annotates many functions with Basic, which has no arithmetic; hence Any."""
 
 M = sp.Symbol("M", positive=True)
 """Width scale: layer l has M_l = alpha_l M units."""
@@ -49,6 +54,12 @@ R1 = sp.Symbol("R1", positive=True)
 
 c_2 = sp.Symbol("c_2", nonnegative=True)
 """The nonnegative constant in the upper bound on lambda_max for T = M/rho."""
+
+
+def arguments(expr: Expr) -> tuple[Expr, ...]:
+    """Arguments of an expression."""
+    return expr.args
+
 
 x = sp.Symbol("x", real=True)
 """The argument of an activation."""

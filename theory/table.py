@@ -48,7 +48,7 @@ class Tile:
 
 
 def values(direct: Direct, variance: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Kernel at arrays of p > 0 and c; direct has to be one object per kernel, as its tiles are kept under it."""
+    """Kernel at arrays of p > 0 and c; the tiles are kept under `direct`, so pass one object per kernel."""
     out = np.empty(variance.size)
     p, c = variance.ravel(), covariance.ravel()
     same = c == p
@@ -83,7 +83,7 @@ def _fill(
             chebyshev.chebval(first, found) if on_line else chebyshev.chebval2d(first, second, found)
         )
     elif tile.level == SMALLEST or not many:
-        out[chosen] = [direct(p[i], c[i]) for i in chosen]
+        out[chosen] = [direct(float(p[i]), float(c[i])) for i in chosen]
     else:
         side = 2.0 ** (tile.level + 1)
         rows = np.floor(height[chosen] * side)
@@ -100,7 +100,7 @@ def _coefficients(direct: Direct, tile: Tile, on_line: bool) -> np.ndarray | Non
     def value(first: float, second: float) -> float:
         p = 2.0 ** ((tile.row + (first + 1) / 2) / 2.0**tile.level)
         angle = np.clip((tile.column + (second + 1) / 2) / 2.0**tile.level * np.pi / 8, -np.pi / 2, np.pi / 2)
-        return direct(p, p if on_line else p * np.sin(angle))
+        return direct(p, p if on_line else float(p * np.sin(angle)))
 
     if on_line:
         samples = np.array([value(a, 0) for a in _POINTS[ROWS]])

@@ -9,7 +9,7 @@ from typing import Literal
 
 import sympy as sp
 
-from theory.symbols import x
+from theory.symbols import Expr, arguments, x
 
 Kind = Literal["smooth", "step", "erf", "delta"]
 
@@ -22,21 +22,21 @@ class Term:
     DiracDelta(x - at[0]).
     """
 
-    poly: sp.Expr
-    quad: sp.Expr = sp.S.Zero
-    lin: sp.Expr = sp.S.Zero
+    poly: Expr
+    quad: Expr = sp.S.Zero
+    lin: Expr = sp.S.Zero
     kind: Kind = "smooth"
-    at: tuple[sp.Expr, ...] = ()
+    at: tuple[Expr, ...] = ()
 
     @property
-    def smooth_part(self) -> sp.Expr:
+    def smooth_part(self) -> Expr:
         """The factor that multiplies the step, erf or delta."""
         return self.poly * sp.exp(-self.quad * x**2 + self.lin * x)
 
     @property
-    def expr(self) -> sp.Expr:
+    def expr(self) -> Expr:
         """The term as a SymPy expression in x."""
-        factor: sp.Expr = sp.S.One
+        factor: Expr = sp.S.One
         if self.kind == "step":
             factor = sp.Heaviside(x - self.at[0])
         elif self.kind == "erf":
@@ -51,7 +51,7 @@ Terms = tuple[Term, ...]
 
 def add(terms: list[Term]) -> Terms:
     """Sum of terms with equal factors merged, deltas reduced to constant weights and zeros dropped."""
-    merged: dict[tuple[object, ...], sp.Expr] = {}
+    merged: dict[tuple[object, ...], Expr] = {}
     for term in terms:
         for piece in _reduced_delta(term) if term.kind == "delta" else (term,):
             key = (piece.quad, piece.lin, piece.kind, piece.at)
@@ -95,7 +95,7 @@ def derivative(terms: Terms) -> Terms:
 
 
 def product(left: Terms, right: Terms) -> Terms | None:
-    """Product of two functions, None where it leaves the class (erf times step, erf times erf, with delta)."""
+    """Product of two functions, None where it leaves the class (erf times step, erf times erf)."""
     out = []
     for s in left:
         for t in right:
@@ -110,8 +110,8 @@ def product(left: Terms, right: Terms) -> Terms | None:
     return add(out)
 
 
-def from_branches(branches: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...]) -> Terms | None:
-    """Terms of a function that equals branches[i] between breaks[i-1] and breaks[i]; None outside the class."""
+def from_branches(branches: tuple[Expr, ...], breaks: tuple[Expr, ...]) -> Terms | None:
+    """Terms of the function equal to branches[i] from breaks[i-1] to breaks[i]; None outside the class."""
     first = _smooth_terms(branches[0])
     if first is None:
         return None
@@ -124,7 +124,7 @@ def from_branches(branches: tuple[sp.Expr, ...], breaks: tuple[sp.Expr, ...]) ->
     return add(out)
 
 
-def _smooth_terms(expr: sp.Expr) -> list[Term] | None:
+def _smooth_terms(expr: Expr) -> list[Term] | None:
     """Terms of an expression without kinks; sin, cos, sinh and cosh become exponentials."""
     expr = expr.replace(sp.erfc, lambda z: 1 - sp.erf(z))
     expr = expr.rewrite([sp.sin, sp.cos, sp.sinh, sp.cosh], sp.exp)
@@ -137,23 +137,22 @@ def _smooth_terms(expr: sp.Expr) -> list[Term] | None:
     return out
 
 
-def _smooth_term(summand: sp.Expr) -> Term | None:
+def _smooth_term(summand: Expr) -> Term | None:
     poly, quad, lin = sp.S.One, sp.S.Zero, sp.S.Zero
-    factor: tuple[sp.Expr, ...] | None = None
+    factor: tuple[Expr, ...] | None = None
     for f in sp.Mul.make_args(summand):
         if not f.has(x):
             poly *= f
-        elif isinstance(f, sp.exp) and (
-            exponent := sp.Poly(f.args[0], x) if f.args[0].is_polynomial(x) else None
-        ):
+        elif isinstance(f, sp.exp) and arguments(f)[0].is_polynomial(x):
+            exponent = sp.Poly(f.args[0], x)
             if exponent.degree() > 2:
                 return None
             const, b, minus_a = (exponent.coeff_monomial(x**k) for k in range(3))
             poly, quad, lin = poly * sp.exp(const), quad - minus_a, lin + b
         elif (
             isinstance(f, sp.erf)
-            and f.args[0].is_polynomial(x)
-            and sp.degree(f.args[0], x) == 1
+            and arguments(f)[0].is_polynomial(x)
+            and sp.Poly(f.args[0], x).degree() == 1
             and not factor
         ):
             inner = sp.Poly(f.args[0], x)

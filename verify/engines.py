@@ -71,7 +71,7 @@ def derive(
 
 def _substituted(expr: sp.Expr, numbers: dict[str, sp.Expr]) -> sp.Expr:
     """With numbers for their symbols; a decimal number where no symbol is left."""
-    known = {s: numbers[s.name] for s in expr.free_symbols if isinstance(s, sp.Symbol) and s.name in numbers}
+    known = [(s, numbers[s.name]) for s in expr.free_symbols if isinstance(s, sp.Symbol) and s.name in numbers]
     expr = cast(sp.Expr, expr.subs(known))
     return expr if expr.free_symbols else sp.Float(float(expr))
 

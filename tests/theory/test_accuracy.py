@@ -1,5 +1,7 @@
 """float64 accuracy over variances 1e-6..1e3 and correlations -1..1, printed as a table of worst errors."""
 
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def relative_error(expr: sp.Expr, variance: np.ndarray, covariance: np.ndarray, 
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_closed_forms_to_twelve_digits(name: str, record_property: pytest.FixtureRequest) -> None:
+def test_closed_forms_to_twelve_digits(name: str, record_property: Callable[[str, object], None]) -> None:
     for k in kernels(name):
         assert k.centered.expr is not None
         variance, covariance = extreme_points(1)
@@ -64,7 +66,7 @@ def test_the_guards_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def polar(k: Kernel, variance: float, rho: float) -> float:
-    """E f(u) g(v) in polar coordinates with panels graded toward the rays u = 0 and v = 0, for smooth f and g."""
+    """E f(u) g(v) in polar coordinates, panels graded toward the rays u = 0 and v = 0."""
     nodes, weights = np.polynomial.legendre.leggauss(24)
 
     def panels(ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -149,6 +149,19 @@ def test_errors_name_value_rule_and_remedy(call, message: str) -> None:
         call()
 
 
+@pytest.mark.parametrize("last", ["batch", "layer"])
+def test_numbers_given_to_the_network_are_used(last: str) -> None:
+    fixed = {"sigma_w2": 2.0, "sigma_b2": 0.1, "gamma": 1.2, "beta": 0.2, "last_gamma": 1.5}
+    symbolic = theory.predict(theory.WideNetwork(3, "relu", "layer", last), "m")
+    numeric = theory.predict(theory.WideNetwork(3, "relu", "layer", last, ratios=(1, 2, 0.5), **fixed), "m")
+    assert set(numeric.symbols) == set(symbolic.symbols) - set(fixed) - {"alpha_0", "alpha_1", "alpha_2"}
+    assert value(numeric, C=4.0) == pytest.approx(value(symbolic, C=4.0), rel=1e-12)
+    other = theory.predict(
+        theory.WideNetwork(3, "relu", "layer", last, ratios=(1, 2, 0.5), **fixed | {"last_gamma": 3}), "m"
+    )
+    assert value(other, C=4.0) == pytest.approx(4 * value(numeric, C=4.0), rel=1e-12)
+
+
 def test_arrays_broadcast() -> None:
     found = theory.predict(
         theory.WideNetwork(3, "relu", last="mean", ratios=(1, 1, 1), sigma_b2=0.1), "lambda_max"
@@ -168,7 +181,7 @@ def test_arrays_broadcast() -> None:
     ],
 )
 def test_the_python_source_runs_alone(act: str, hidden: str, last: str) -> None:
-    net = theory.WideNetwork(3, act, hidden, last, **({"beta": 0} if hidden == "batch" else {}))
+    net = theory.WideNetwork(3, act, hidden, last, beta=0 if hidden == "batch" else theory.symbols.beta)
     found = theory.predict(net, "lambda_max")
     source = found.python()
     assert "theory" not in source

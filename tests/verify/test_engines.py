@@ -95,11 +95,7 @@ def test_measure_gives_what_the_library_gives(fimcheck, tmp_path: Path) -> None:
     where = ("--module", f"{tmp_path / 'net.py'}:make", "--inputs", str(tmp_path / "data.npz"))
     code, text, _ = fimcheck("measure", *where)
     assert code == 0
-    import torch
-
-    from verify.engines import _load
-
-    made = _load(f"{tmp_path / 'net.py'}:make")
+    made = load(f"{tmp_path / 'net.py'}:make")
     assert f"{numerics.spectrum(made, torch.as_tensor(data)).lambda_max:.6g}" in text
 
 
