@@ -145,6 +145,21 @@ _order_parameters = cache(theory.order_parameters)
 
 
 @dataclass(frozen=True)
+class SecondMomentClaim(Claim):
+    """tr F^2/P under mean subtraction with T = M/rho, C = 1: fluctuating overlaps add at the leading order."""
+
+    def prediction(self, setting: Setting) -> theory.Prediction:
+        """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
+        wide = setting.wide()
+        orders = _order_parameters(wide, self.samples)
+        gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
+        smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
+        total = smooth + theory.fluctuation_variance(wide)
+        formula = sp.Float(total / alpha, 17) / theory.symbols.M
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
+
+
+@dataclass(frozen=True)
 class LayerOutputClaim(Claim):
     """The largest eigenvalue under layer normalization over the outputs: that of a matrix made of the outputs."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from verify.claim import Claim, LayerOutputClaim, OrderClaim
+from verify.claim import Claim, LayerOutputClaim, OrderClaim, SecondMomentClaim
 
 NAMES = {
     "m": "mean of the eigenvalues",
@@ -62,7 +62,7 @@ HIDDEN_WORDS = {"none": "", "layer": "layer normalization in the hidden layers",
 LAST_WORDS = {"none": "", "mean": "mean subtraction in the last layer",
               "batch": "batch normalization in the last layer",
               "layer": "layer normalization over the outputs"}  # fmt: skip
-# The exact-in-T statements about hidden batch normalization are derived here and not in the paper.
+# Exact-in-T statements about hidden batch normalization and the second moment at T = M/rho are not in the paper.
 OURS = "derived here; setting of Karakida, Akaho, Amari 2019"
 
 
@@ -178,6 +178,12 @@ GROWTH = [
              r"\rho \alpha (\kappa_1 - \kappa_2) Q_2 / Q_1", ("Q1", "Q2")),
             ("batch", "upper", _root, _bound.replace(" M}", " Q_2 M}"), ("Q2",)),
         )
+    ),
+    SecondMomentClaim(
+        id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
+        statement=f"T = M/rho, {LAST_WORDS['mean']}: {NAMES['s']}, overlaps of different samples fluctuating",
+        formula=r"\left( \rho \alpha^2 (\kappa_1 - \kappa_2)^2 + V \right) / (\alpha M)",
+        source=OURS,
     ),
     growth_claim("hidden_layer", "lambda_max", f"{HIDDEN_WORDS['layer']}: {_grows}", r"\alpha \kappa_2 M",
                  hidden="layer"),
