@@ -55,6 +55,15 @@ class Claim:
         """Everything that a measurement for this claim must contain."""
         return (self.measured, *self.given)
 
+    @property
+    def assumptions(self) -> str:
+        """The settings that the statement is about, in words."""
+        words = [f"hidden = {self.hidden}", f"last = {self.last}"]
+        words.append("T = M/rho" if self.samples == "proportional" else f"T >= {self.fewest_samples} fixed")
+        words += ["sigma_b = 0 and phi odd"] if self.centered else []
+        words += [f"given {', '.join(self.given)}"] if self.given else []
+        return ", ".join(words)
+
     def admit(self, setting: Setting) -> None:
         """Refuse a setting that the statement is not about."""
         for name in ("hidden", "last"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ err = Console(stderr=True)
 # The first look of --quick may cost this much per claim, and is doubled once; see draws.cost.
 QUICK = Effort(error_rate=0.01, looks=2, budget=6e8)
 FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
+
+# Sampled weights per second and core that a time budget is turned into draws with. A constant, not a measurement:
+# the plan of a run must not depend on how busy the machine is.
+NOMINAL_RATE = 8e7
 
 Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
 Activations = Annotated[list[str] | None, typer.Option("--activation", help="activations to test them with")]
@@ -83,9 +88,11 @@ def describe() -> None:
 
 @app.command()
 def claims() -> None:
-    """List the claims that can be tested."""
+    """List the claims that can be tested: statement, formula (LaTeX), assumptions, source."""
     for claim in CLAIMS.values():
-        out.print(f"[bold]{escape(claim.id)}[/]  {claim.statement}", highlight=False)
+        out.print(f"[bold]{escape(claim.id)}[/]  {claim.statement}", highlight=False, soft_wrap=True)
+        facts = f"{claim.formula}   [{claim.assumptions}; {claim.source}]"
+        out.print(f"    {facts}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -94,6 +101,9 @@ def verify(
     activation: Activations = None,
     setting: AtSetting = None,
     quick: Annotated[bool, typer.Option("--quick", help="a few minutes on 2 cores")] = False,
+    budget: Annotated[
+        float | None, typer.Option(help="minutes for the first look at all claims, as a planned number of draws", min=0)
+    ] = None,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
     seed_block: SeedBlock = 0,
@@ -103,8 +113,9 @@ def verify(
     if json is not None and not json.parent.is_dir():
         raise ValueError(f"--json {json}: the folder {json.parent} does not exist; make it first")
     base = QUICK if quick else FULL
-    effort = Effort(eps, base.error_rate, base.looks, base.budget)
     todo = _todo(claim, activation, setting)
+    first_look = base.budget if budget is None else budget * 60 * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
+    effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
     interrupted = False
     with Watch(len(todo), seed_block, device) as watch:

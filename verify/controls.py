@@ -71,7 +71,9 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
     def build(claim: Claim, setting: Setting) -> Predictor | None:
         right = claim.prediction(setting)
         formula = cast(sp.Expr, alter(right.formula))
-        return None if formula == right.formula else evaluator(replace(right, formula=formula), setting)
+        if formula == right.formula or formula == 0 or formula.is_finite is False:
+            return None  # no mistake, or one that nobody would make: it predicts nothing
+        return evaluator(replace(right, formula=formula), setting)
 
     return build
 

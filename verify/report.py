@@ -149,7 +149,7 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
         [
             f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
             f"{wrong.count('AGREE')} believed; {len(kills) - len(wrong)} mistakes move the prediction by less than eps",
-            "dis: DISAGREE, mis: MISFIT, inv: INVALID (the wrong theory predicts 0), ?: inconclusive, =: within eps",
+            "dis: DISAGREE, mis: MISFIT, ?: inconclusive, =: the mistake moves the prediction by less than eps",
             *(f"  {name}: {mistake}" for name, mistake in mistakes.items()),
         ]
     )

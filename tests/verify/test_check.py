@@ -46,13 +46,20 @@ def test_a_mistake_within_eps_is_listed_not_judged(drawn: Draws) -> None:
     assert {"x1.1", "M^+1/2"}.isdisjoint(close)
 
 
-def test_every_wrong_theory_is_made_of_some_claim() -> None:
-    made = {
-        wrong.id
-        for wrong in WRONG_THEORIES
-        for case in suite.cases(activations=("relu",))
-        if wrong.build(case.claim, case.setting) is not None
-    }
+def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
+    made = set()
+    for case in suite.cases(activations=("relu",)):
+        width = case.claim.widths(case.setting)[0]
+        measured = {name: np.array([1.5]) for name in ("Q1", "Q2", "Qmax", "R1")}
+        measured["raw_outputs"] = np.random.default_rng(0).normal(size=(1, case.setting.samples_at(width), 5))
+        right = case.claim.predictor(case.setting)(width, measured)
+        for wrong in WRONG_THEORIES:
+            predicted = wrong.build(case.claim, case.setting)
+            if predicted is not None:
+                value = predicted(width, measured)
+                assert np.all(np.isfinite(value)), (case.claim.id, wrong.id)
+                if value != pytest.approx(right, rel=1e-6):
+                    made.add(wrong.id)
     assert made == {wrong.id for wrong in WRONG_THEORIES}
 
 
