@@ -1,0 +1,22 @@
+"""What is read off the spectrum: the stable learning rate and the top eigenspace."""
+
+import pytest
+import sympy as sp
+
+from theory import WideNetwork, predict
+from theory.symbols import M
+
+
+def test_the_stable_rate_is_two_over_the_largest_eigenvalue() -> None:
+    net = WideNetwork(3, "relu", last="batch")
+    rate, sharpest = (predict(net, q, given_outputs=True) for q in ("stable_rate", "lambda_max"))
+    assert sp.simplify(rate.formula * sharpest.formula) == 2
+    assert rate.scaling("M") == -sharpest.scaling("M") == -1
+    assert rate.formula.has(M)
+
+
+def test_mean_gradients_span_the_top_eigenspace_only_where_there_is_an_outlier() -> None:
+    assert predict(WideNetwork(3, "relu"), "alignment").formula == 1
+    for centered in (WideNetwork(3, "relu", last="mean"), WideNetwork(3, "tanh", sigma_b2=0)):
+        with pytest.raises(ValueError, match="outlier"):
+            predict(centered, "alignment")
