@@ -1,6 +1,7 @@
 """The README says what is true: its code runs, and its test command is the one that CI runs."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def test_python_blocks_run(code: str) -> None:
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("fimcheck ")])
 def test_commands_run(line: str, tmp_path: Path) -> None:
     """Every command of the three stories; `verify` alone is the whole suite and has its own tests."""
-    words = line.split("#")[0].split()[1:]
+    words = shlex.split(line, comments=True)[1:]
     code = "import sys; from verify.cli import main; sys.exit(main())"
     if words[:2] == ["verify", "--quick"]:
         words = ["verify", "plain.m", "--quick", "--activation", "relu"]
