@@ -104,7 +104,7 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[Real, Real]:
             f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here."
         )
     previous = None
-    for order in (24, 36, 54, 81, 122, 183):
+    for order in (24, 36, 54, 81, 122, 183, 275):
         value, size = _polar(f, g, point, order) if kinked else _trapezoidal(f, g, point, order)
         if previous is not None and abs(value - previous) <= mpmath.mpf(10) ** (-DIGITS - 4) * size:
             return value, size

@@ -203,7 +203,7 @@ def certified(value: Callable[[int, int], tuple[float, float]]) -> float:
         if abs(high - low) <= TOLERANCE * size:
             return high
     raise QuadratureError(
-        f"Quadrature does not settle: rules of different order give {low!r} and {high!r}. The "
-        f"function is not finite, "
-        "or varies faster than its panels; rescale it, or give its kinks explicitly through Piecewise."
+        f"Quadrature does not settle: rules of different order give {low!r} and {high!r}. The function "
+        "is not finite, or varies faster than its panels; rescale it, or give its kinks explicitly "
+        "through Piecewise."
     )
