@@ -119,7 +119,7 @@ def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[Re
         mpmath.sqrt((variance - covariance) * (variance + covariance) / variance),
     )
     left, right = _compiled(f), _compiled(g)
-    step = mpmath.mpf(26) / order
+    step = (26 + 6 * scale) / order  # exponentials move the weight out by a few standard deviations
     nodes = [step * (k - order // 2) for k in range(order + 1)]
     weights = [step * mpmath.exp(-(z**2) / 2) / mpmath.sqrt(2 * mpmath.pi) for z in nodes]
     total, size = mpmath.mpf(0), mpmath.mpf(0)
