@@ -103,9 +103,8 @@ def activation(spec: "str | Expr | Activation") -> Activation:
     if len(free) != 1:
         names = ", ".join(sorted(map(str, free))) or "none"
         raise ActivationError(
-            f"The activation {spec} has free symbols: {names}. It has to be a function of exactly "
-            f"one; build functions "
-            "with parameters as Activation(name, expression in theory.symbols.x)."
+            f"The activation {spec} has free symbols: {names}. It has to be a function of exactly one; "
+            "build functions with parameters as Activation(name, expression in theory.symbols.x)."
         )
     return Activation(str(spec), spec.xreplace({free.pop(): x}))
 

@@ -25,9 +25,8 @@ def require_expectations(name: str, f: Function) -> None:
                 _require_real(name, fixed, sp.Float(probe, 20))
     if growth(f) == "beyond exponential":
         raise ActivationError(
-            f"The activation {name} grows faster than exponentials, so its Gaussian expectations "
-            f"are infinite for some "
-            "or all variances. Use one that exp(k |x|) bounds."
+            f"The activation {name} grows faster than exponentials, so its Gaussian expectations are "
+            "infinite for some or all variances. Use one that exp(k |x|) bounds."
         )
 
 
@@ -40,8 +39,8 @@ def _require_no_pole(name: str, what: str, expr: Expr, interval: Expr) -> None:
         where = ", ".join(map(str, poles)) if isinstance(poles, sp.FiniteSet) else str(poles)
         raise ActivationError(
             f"The activation {name}: {what}it is infinite or undefined at x = {where}. A Gaussian "
-            f"reaches every "
-            "real number; use a function that is finite, with a finite slope, on the whole line."
+            "reaches every real number; use a function that is finite, with a finite slope, on the "
+            "whole line."
         )
 
 
@@ -49,9 +48,8 @@ def _require_real(name: str, expr: Expr, at: sp.Float) -> None:
     value = expr.subs(x, at).evalf(15)
     if not value.is_Number or not value.is_real or not value.is_finite:
         raise ActivationError(
-            f"The activation {name} is {value} at x = {float(at)}, not a finite real number. Use "
-            f"a real function defined "
-            "on the whole line."
+            f"The activation {name} is {value} at x = {float(at)}, not a finite real number. Use a real "
+            "function defined on the whole line."
         )
 
 

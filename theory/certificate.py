@@ -104,7 +104,7 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[Real, Real]:
             f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here."
         )
     previous = None
-    for order in (24, 36, 54, 81, 122, 183):
+    for order in (24, 36, 54, 81, 122, 183, 275):
         value, size = _polar(f, g, point, order) if kinked else _trapezoidal(f, g, point, order)
         if previous is not None and abs(value - previous) <= mpmath.mpf(10) ** (-DIGITS - 4) * size:
             return value, size
@@ -119,7 +119,7 @@ def _trapezoidal(f: Function, g: Function, point: Point, order: int) -> tuple[Re
         mpmath.sqrt((variance - covariance) * (variance + covariance) / variance),
     )
     left, right = _compiled(f), _compiled(g)
-    step = mpmath.mpf(26) / order
+    step = (26 + 6 * scale) / order  # exponentials move the weight out by a few standard deviations
     nodes = [step * (k - order // 2) for k in range(order + 1)]
     weights = [step * mpmath.exp(-(z**2) / 2) / mpmath.sqrt(2 * mpmath.pi) for z in nodes]
     total, size = mpmath.mpf(0), mpmath.mpf(0)

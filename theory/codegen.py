@@ -58,9 +58,9 @@ def python_source(name: str, expr: Expr, documentation: str) -> str:
     """Source of a function `name` of the expression's symbols, by keyword."""
     if expr.has(SpherePair):
         raise ValueError(
-            "This prediction holds expectations over a normalized batch that have no closed "
-            "form, and no source is made "
-            "for those. Use evaluate, or an activation that is homogeneous or polynomial."
+            "This prediction holds expectations over a normalized batch that have no closed form, and "
+            "no source is made for those. Use evaluate, or an activation that is homogeneous or "
+            "polynomial."
         )
     names = sorted(str(s) for s in expr.free_symbols)
     # The functions under an expectation are bound to x: they stay out of the search for common

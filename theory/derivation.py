@@ -20,9 +20,6 @@ PRICE = "Price's theorem"
 PRICE_INTEGRAL = "Price's theorem, one integral left"
 QUADRATURE = "quadrature"
 
-METHODS = (MOMENTS, GENERATING, SQUARE, CONDITIONING, PRICE, PRICE_INTEGRAL, QUADRATURE)
-"""Names of the methods, in the order in which they are tried."""
-
 
 @dataclass(frozen=True)
 class Derivation:
@@ -54,9 +51,7 @@ def derive_pair(f: Function, g: Function, mean: Expr) -> Derivation:
             value = pair_of_terms((s,), (t,), Pair(p, c, mean))
             assert value is not None
             values.append(value)
-            steps.append(
-                f"{_elementary_method([s, t])}: E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] = {value}"
-            )
+            steps.append(f"{_elementary_method([s, t])}: E[{_written(s, t)}] = {value}")
     oscillating = sp.Add(*(v for v in values if v.has(sp.I)))
     total = sp.Add(*(v for v in values if not v.has(sp.I)))
     expr = tidy(total + _real(oscillating))
@@ -71,6 +66,11 @@ def _elementary_method(terms: list[Term]) -> str:
     return GENERATING if all(t.quad == 0 for t in terms) else SQUARE
 
 
+def _written(s: Term, t: Term) -> str:
+    u, v = sp.symbols("u v", real=True)
+    return f"({s.expr.subs(x, u)}) ({t.expr.subs(x, v)})"
+
+
 def _by_price(s: Term, t: Term, mean: Expr) -> tuple[Expr, list[str]] | str:
     """The value and the steps, or the reason why Price's theorem gives no closed form."""
     reduction = price.reduce((s,), (t,), mean)
@@ -78,7 +78,7 @@ def _by_price(s: Term, t: Term, mean: Expr) -> tuple[Expr, list[str]] | str:
         return "no derivative turns both factors into Gaussians or deltas"
     n = reduction.order
     lines = [
-        f"{PRICE}: F(c) = E[{s.expr}, {t.expr.subs(x, sp.Symbol('y'))}] has F' = E[f'(u) g'(v)]",
+        f"{PRICE}: F(c) = E[{_written(s, t)}] has F' = E[f'(u) g'(v)]",
         f"F^({n})(c) = E[f^({n})(u) g^({n})(v)] = {reduction.kernel}",
     ]
     closed = price.closed_form(reduction)

@@ -11,7 +11,7 @@ from scipy import special
 from sympy.core.relational import Relational
 
 from theory.symbols import Expr, arguments, x
-from theory.terms import Terms, add, from_branches
+from theory.terms import Term, Terms, add, from_branches
 
 _NONSMOOTH = (sp.Abs, sp.Max, sp.Min, sp.Heaviside, sp.sign, sp.Piecewise)
 
@@ -49,8 +49,6 @@ class Function:
     @cached_property
     def terms(self) -> Terms | None:
         """The function in the class of terms.py, None outside it."""
-        from theory.terms import Term
-
         regular = from_branches(self.branches, self.breaks)
         deltas = [Term(w, kind="delta", at=(t, sp.S.Zero)) for t, w in self.deltas]
         return None if regular is None else add([*regular, *deltas])
@@ -88,12 +86,6 @@ class Function:
                 "The derivative of a delta is needed here, which no expectation of theory uses."
             )
         return _merged(tuple(sp.diff(b, x) for b in self.branches), self.breaks, self.jumps)
-
-    def squared(self) -> "Function":
-        """f^2, for a function without deltas."""
-        if self.deltas:
-            raise ActivationError("The square of a delta function is infinite: the function before it jumps.")
-        return Function(tuple(sp.expand(b**2) for b in self.branches), self.breaks)
 
     @cached_property
     def _compiled(self) -> tuple[Callable[[np.ndarray], np.ndarray], ...]:
@@ -164,9 +156,9 @@ def _roots(switch: Expr) -> set[Expr]:
         return set()
     if not switch.is_polynomial(x) or switch.free_symbols != {x}:
         raise ActivationError(
-            f"The kink condition {switch} is not a polynomial in one variable with numeric "
-            f"coefficients; kinks are "
-            "found by solving it. Write the function with Piecewise and numeric thresholds instead."
+            f"The kink condition {switch} is not a polynomial in one variable with numeric coefficients; "
+            "kinks are found by solving it. Write the function with Piecewise and numeric thresholds "
+            "instead."
         )
     return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(
         sp.real_roots(sp.Poly(switch, x))

@@ -104,9 +104,8 @@ class Kernel:
             return closed(*points)
         if self.f.deltas or self.g.deltas:
             raise ActivationError(
-                "An expectation of a second derivative with kinks has no closed form here, and "
-                "quadrature cannot see "
-                "its deltas. It is needed for fluctuations only; use a differentiable activation."
+                "An expectation of a second derivative with kinks has no closed form here, and quadrature "
+                "cannot see its deltas. Only fluctuations need it; use a differentiable activation."
             )
         if points[0].size >= MANY and np.all(points[2] == 0) and np.all(points[0] > 0):
             return table.values(_direct(self), points[0], points[1])

@@ -94,7 +94,8 @@ def _free(net: WideNetwork, formula: Expr, samples: str) -> set[sp.Basic]:
 
 def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str, list[Any]]:
     spectrum = SPECTRA[net.last]
-    conditions: list[Any] = [(3 if net.last == "batch" else 2) <= T]
+    fewest = 3 if net.last == "batch" else 2
+    conditions: list[Any] = [sp.Ge(T, fewest)]
     no_outlier = spectrum.shared is None or kappa2_vanishes(net, samples)
     if quantity in ("lambda_max_lower", "lambda_max_upper"):
         if samples != "proportional" or not no_outlier:
@@ -106,9 +107,8 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str
         return _bound(spectrum, quantity)
     if samples == "proportional" and no_outlier and quantity in ("lambda_max", "lambda_top"):
         raise ValueError(
-            f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory "
-            f"bounds lambda_max. Ask "
-            "for lambda_max_lower or lambda_max_upper."
+            f"{quantity} has no known limit for T = M/rho without an all-ones outlier; the theory bounds "
+            "lambda_max. Ask for lambda_max_lower or lambda_max_upper."
         )
     if quantity == "alignment":
         if no_outlier:
@@ -139,14 +139,7 @@ def _bound(spectrum: Spectrum, quantity: str) -> tuple[Expr, str, list[Any]]:
     For one output, mean subtraction and plain hidden layers c_2 is `fluctuation_variance`.
     """
     if quantity == "lambda_max_lower":
-        return (
-            spectrum.rest.count
-            * spectrum.rest.value**2
-            * spectrum.rest.second
-            / (spectrum.rest.count * spectrum.rest.value * spectrum.rest.first),
-            "at least",
-            [],
-        )
+        return spectrum.rest.value * spectrum.rest.second / spectrum.rest.first, "at least", []
     return sp.sqrt(spectrum.trace_of_square + c_2 * M), "at most", []
 
 

@@ -158,7 +158,6 @@ def slope_of(act: Activation) -> Function:
         places = ", ".join(str(t) for t, _ in slope.deltas)
         raise ActivationError(
             f"The activation {act.name} jumps at x = {places}: E phi'^2 is infinite there, so the "
-            f"network has no "
-            "Fisher information of finite order. Use a continuous activation."
+            "network has no Fisher information of finite order. Use a continuous activation."
         )
     return slope

@@ -198,3 +198,23 @@ def test_shifted_exponential_families_are_closed() -> None:
         assert closed.has(mu)
         point = (sp.Rational(2, 5), sp.Rational(1, 10), sp.Rational(3, 10))
         assert certificate.agreement(f, f, closed, point) >= certificate.DIGITS
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (sp.erf(x), sp.sin(x)),
+        (x * sp.erf(x), sp.exp(-(x**2))),
+        (sp.Max(x, 0), sp.exp(x)),
+        (sp.Max(x, 0), sp.Heaviside(x)),
+        (sp.Max(x, 0) ** 2, sp.Max(-x, 0)),
+        (x**2, sp.cos(x)),
+    ],
+)
+def test_two_different_functions(left: sp.Expr, right: sp.Expr) -> None:
+    f, g = Function.from_expr(left), Function.from_expr(right)
+    closed = kernel(f, g).centered.expr
+    assert closed is not None
+    point = (sp.Rational(1, 3), sp.Rational(-1, 4), sp.S.Zero)
+    assert certificate.agreement(f, g, closed, point) >= certificate.DIGITS
+    assert sp.expand(closed - kernel(g, f).centered.expr).subs({p: 2, c: sp.Rational(1, 3)}).evalf(30) == 0
