@@ -27,14 +27,17 @@ def main() -> None:
         nn.Flatten(),
         nn.Linear(256, 10),
     )
-    print("mode        loss      method        m          s          lambda_max   seconds")
+    print(
+        "mode        loss      method        m                    s                    lambda_max   seconds"
+    )
     for training in (True, False):
         for loss in ("squared", "softmax"):
             for method in ("exact", "matrix-free"):
                 start = time.perf_counter()
                 found = spectrum(net.train(training), inputs, loss=loss, method=method)
                 mode, seconds = "training" if training else "evaluation", time.perf_counter() - start
-                numbers = f"{found.m:<11.5g}{found.s:<11.5g}{found.lambda_max:<13.6g}{seconds:.2f}"
+                m, s = f"{found.m:.4g} ± {found.m_error:.1g}", f"{found.s:.4g} ± {found.s_error:.1g}"
+                numbers = f"{m:<21}{s:<21}{found.lambda_max:<13.6g}{seconds:.2f}"
                 print(f"{mode:<12}{loss:<10}{method:<14}{numbers}")
 
 
