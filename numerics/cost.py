@@ -50,16 +50,17 @@ def prefers_matrix_free(network: RandomNetwork, samples: int, count: int) -> boo
     return products + forward_operations(network, samples) < exact_operations(network, samples)
 
 
-def lanczos_products(n: int) -> int:
-    """How many products of an explicit n x n matrix block Lanczos may spend before eigvalsh takes over; 0
-    for none.
+def lanczos_products(n: int, count: int) -> int:
+    """How many products of an explicit n x n matrix block Lanczos may spend on its ``count`` largest
+    eigenvalues.
 
-    How many it needs is not known beforehand: about 10 where one eigenvalue stands out, 50 where the top
-    is the edge of a bulk, hundreds for a cluster of C eigenvalues at such an edge. On two CPU cores in
-    float64 eigvalsh takes 6, 30, 53, 290 ms at n = 400, 800, 1000, 2000 and n/14 products take a quarter
-    to a half of that, so whatever the spectrum the sum is within about 1.5 times the cheaper of the two.
+    0 for none: LAPACK at once. When they are spent eigvalsh takes over. How many are needed is not known
+    beforehand: some 10 steps where the wanted eigenvalues stand out, 50 where the top is the edge of a
+    bulk, hundreds for a cluster of C eigenvalues at such an edge. n/8 products take about half the time
+    of eigvalsh (on a CPU in float64, n from 500 to 2000), so whatever the spectrum the sum stays near the
+    cheaper of the two: ``python -m benchmarks.choices`` prints how near.
     """
-    return n // 14 if n >= SMALLEST_FOR_LANCZOS else 0
+    return max(n // 8, 12 * count) if n >= SMALLEST_FOR_LANCZOS else 0
 
 
 def jacobian_rows(rows: int, parameters: int, element: int, memory: int) -> int:

@@ -195,13 +195,15 @@ def _features(
 def _plan(memory: int, network: RandomNetwork, run: Forward) -> tuple[list[range], int]:
     """Blocks of rows to work on at once, and of how many blocks to keep the features within ``memory`` bytes.
 
-    Features of blocks that are not kept are computed again, once per group of kept ones.
+    Features of blocks that are not kept are computed again, once per group of kept ones. The T x T matrices
+    per unit come first; if they leave less than a quarter of the memory, the blocks take that quarter.
     """
     seeds, samples, outputs = run.outputs.shape
     hidden = network.widths[1:-1]
     unit = seeds * samples * run.outputs.element_size()
+    free = max(memory - unit * samples * sum(hidden), memory // 4)
     kept, working = unit * sum(hidden[:-1]), unit * (2 * max(hidden) + sum(hidden[:-1]))
-    size = max(1, min(memory // 2, BLOCK) // working)
-    keep = max(1, (memory - size * working) // (size * kept))
+    size = max(1, min(free // 2, BLOCK) // working)
+    keep = max(1, (free - size * working) // (size * kept))
     rows = outputs * samples
     return [range(start, min(start + size, rows)) for start in range(0, rows, size)], keep

@@ -19,7 +19,8 @@ from numerics.sampling import Draw
 def gram(network: RandomNetwork, draw: Draw, memory: int = MEMORY) -> Tensor:
     """G of every drawn network, shape (S, C*T, C*T).
 
-    ``memory`` bounds, in bytes, the backward signals under hidden batch normalization; less memory costs
+    ``memory`` bounds, in bytes, the backward signals under hidden batch normalization and the T x T matrices
+    per hidden unit that they need; those matrices are made even if they alone take more. Less memory costs
     recomputation and changes no result.
     """
     return gram_of(network, draw, forward(network, draw), memory)

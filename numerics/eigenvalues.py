@@ -57,9 +57,10 @@ def largest(g: Tensor, count: int) -> Tensor:
     """
     finite = g.isfinite().flatten(1).all(1)
     # LAPACK fails on the whole batch for one matrix that is not finite.
-    g = g.where(finite[:, None, None], 0.0)
-    values, budget = None, lanczos_products(g.shape[1])
-    if budget > count:
+    if not bool(finite.all()):
+        g = g.where(finite[:, None, None], 0.0)
+    values, budget = None, lanczos_products(g.shape[1], count)
+    if count < budget < g.shape[1]:
         start = random_block(g, g.shape[1], count)
         found = top_eigenvalues(lambda v: g @ v, start, count, default_tolerance(g.dtype), budget)
         values = found.values if found.converged else None

@@ -123,8 +123,10 @@ def measure(
 
     ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
     batch normalization. Raises ``ValueError`` for a quantity this network does not have, and for bad
-    seeds, samples or dtype.
+    seeds, samples, dtype or device.
     """
+    if len(quantities) == 0:
+        raise ValueError(f"quantities is empty: ask for some of {', '.join(QUANTITIES)}")
     for quantity in quantities:
         _check_quantity(network, quantity)
     network.check_samples(samples)

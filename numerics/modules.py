@@ -57,7 +57,7 @@ def spectrum(
     loss: str = "squared",
     method: str = "exact",
     count: int = 1,
-    probes: int = 16,
+    probes: int = 32,
     memory: int = MEMORY,
     seed: int = 0,
 ) -> Spectrum:

@@ -46,6 +46,10 @@ def draw(
     check_seeds(seeds)
     if dtype not in DTYPES:
         raise ValueError(f"dtype = {dtype!r} is unknown: use one of {', '.join(DTYPES)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        raise ValueError(f"device = {device!r} cannot be used here ({error}): use 'cpu'") from error
     if inputs is not None and tuple(inputs.shape) != (samples, network.widths[0]):
         raise ValueError(
             f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = "

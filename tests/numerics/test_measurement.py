@@ -266,3 +266,8 @@ def test_quantities_a_network_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         measure(RandomNetwork((5, 5, 3), hidden=hidden, last=last), 4, [1], [quantity])
+
+
+def test_no_quantities_are_refused() -> None:
+    with pytest.raises(ValueError, match="quantities is empty"):
+        measure(RandomNetwork((5, 5, 3)), 4, [1], [])

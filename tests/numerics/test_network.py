@@ -55,6 +55,7 @@ def test_bad_networks_are_refused_with_the_value_the_rule_and_a_remedy(
         ({"seeds": [2**63]}, "seed 9223372036854775808"),
         ({"seeds": [1.0]}, "seed 1.0"),
         ({"dtype": "float16"}, "dtype = 'float16' is unknown"),
+        ({"device": "gpu0"}, "device = 'gpu0' cannot be used here"),
         ({"inputs": torch.zeros(3, 5)}, r"inputs of shape \(3, 5\)"),
     ],
 )
