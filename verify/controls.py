@@ -89,8 +89,8 @@ def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
     """Batch normalization differentiated through the mean and not through the standard deviation."""
-    if claim.last != "batch" or not claim.given:
-        return None
+    if claim.last != "batch" or not claim.given or claim.quantity not in ("m", "s"):
+        return None  # the direction z that the derivative removes changes the sums, not the eigenvalues that stay
     mean = evaluator(theory.predict(replace(setting, last="mean").wide(), claim.quantity, claim.samples), setting)
     return lambda width, measured: mean(width, measured) * measured[claim.given[0]]
 
@@ -142,7 +142,7 @@ WRONG_BOUNDS = {
 
 @dataclass(frozen=True)
 class Kill:
-    """A wrong theory of a claim, and what became of it: `verdict` is None where it is `too_close` to be wrong."""
+    """A wrong theory of a claim and the verdict on it: None where it is within eps of the right one."""
 
     wrong: WrongTheory
     verdict: Verdict | None

@@ -120,39 +120,38 @@ def explain(verdict: Verdict, draws: Draws) -> str:
     return "\n".join(lines)
 
 
+SIGNS = {"AGREE": "[red]B[/]", "INCONCLUSIVE": "[yellow]?[/]", "DISAGREE": "d", "MISFIT": "m", "INVALID": "i"}
+
+
 def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Table:
-    """One row a claim, one column a mistake: the status that the wrong theory got, = where it is not wrong by eps."""
-    names = list(dict.fromkeys(kill.wrong.id for _, kills in attacks for kill in kills))
-    out = Table(title="what became of the wrong theories", title_justify="left")
-    for name in ("claim", "activation", *names):
-        out.add_column(name, overflow="fold")
+    """One row a claim, one numbered column a mistake; `kill_summary` says what numbers and signs mean."""
+    names = _mistakes(attacks)
+    out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("claim", "phi", *(str(i) for i, _ in enumerate(names, 1))):
+        out.add_column(name, no_wrap=True)
     for verdict, kills in attacks:
-        cells = {kill.wrong.id: _cell(kill) for kill in kills}
-        out.add_row(escape(verdict.claim.id), verdict.setting.activation, *(cells.get(name, "") for name in names))
+        signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
+        out.add_row(escape(verdict.claim.id), verdict.setting.activation, *(signs.get(name, "") for name in names))
     return out
 
 
-def _cell(kill: Kill) -> str:
-    if kill.verdict is None:
-        return "="
-    letter = {"AGREE": "[red]BELIEVED[/]", "INCONCLUSIVE": "[yellow]?[/]"}
-    return letter.get(kill.verdict.status, f"[green]{kill.verdict.status[:3].lower()}[/]")
-
-
 def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
-    """The score, and what the signs of the table mean."""
+    """The score, and what the numbers and signs of the table mean."""
     kills = [kill for _, found in attacks for kill in found]
     wrong = [kill.verdict.status for kill in kills if kill.verdict is not None]
     refused = sum(status in ("DISAGREE", "MISFIT", "INVALID") for status in wrong)
-    mistakes = {kill.wrong.id: kill.wrong.mistake for kill in kills}
     return "\n".join(
         [
             f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
-            f"{wrong.count('AGREE')} believed; {len(kills) - len(wrong)} mistakes move the prediction by less than eps",
-            "dis: DISAGREE, mis: MISFIT, ?: inconclusive, =: the mistake moves the prediction by less than eps",
-            *(f"  {name}: {mistake}" for name, mistake in mistakes.items()),
+            f"{wrong.count('AGREE')} believed. {len(kills) - len(wrong)} mistakes move the prediction by less than eps.",
+            "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: moves the prediction by less than eps, B: believed",
+            *(f"  {i}: {name}, {mistake}" for i, (name, mistake) in enumerate(_mistakes(attacks).items(), 1)),
         ]
     )
+
+
+def _mistakes(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> dict[str, str]:
+    return {kill.wrong.id: kill.wrong.mistake for _, kills in attacks for kill in kills}
 
 
 def manifest() -> dict[str, Any]:
