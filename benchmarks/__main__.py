@@ -21,9 +21,7 @@ def run(python: str, work: str, contender: str, repeats: int, threads: int, limi
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [python, "-W", "ignore", "-m", "benchmarks.one", work, contender, str(repeats), str(threads)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=limit, env=environment, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment, check=False)
     except subprocess.TimeoutExpired:
         return f"more than {limit:.0f} s"
     if done.returncode:
@@ -41,16 +39,10 @@ def correct(values: list[float], reference: list[float]) -> bool:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Time fimcheck beside its peers."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time fimcheck beside its peers.")
     parser.add_argument("works", nargs="*", default=list(WORKS), metavar="WORK", help=", ".join(WORKS))
-    parser.add_argument(
-        "--python", default=sys.executable, help="interpreter in which the peers are installed"
-    )
-    parser.add_argument(
-        "--only", nargs="+", default=list(CONTENDERS), metavar="CONTENDER", choices=CONTENDERS
-    )
+    parser.add_argument("--python", default=sys.executable, help="interpreter in which the peers are installed")
+    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), metavar="CONTENDER", choices=CONTENDERS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=180.0, help="seconds for one contender at one work")

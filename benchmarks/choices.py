@@ -16,9 +16,7 @@ from numerics.matrixfree import dual_operator
 
 def show(what: str, chosen: float, first: float, second: float) -> None:
     """One line."""
-    print(
-        f"{what:<44}{chosen:10.4f}{first:10.4f}{second:10.4f}{chosen / min(first, second):8.2f}", flush=True
-    )
+    print(f"{what:<44}{chosen:10.4f}{first:10.4f}{second:10.4f}{chosen / min(first, second):8.2f}", flush=True)
 
 
 def main() -> None:

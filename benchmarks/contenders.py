@@ -120,9 +120,7 @@ def curvlinops(work: Work, drawn: Draw) -> Run:
     parameters, data = list(net.parameters()), [(x, torch.zeros(work.samples, work.outputs).to(x))]
 
     def top() -> Tensor:
-        operator = GGNLinearOperator(
-            net, nn.MSELoss(reduction="sum"), parameters, data, check_deterministic=False
-        )
+        operator = GGNLinearOperator(net, nn.MSELoss(reduction="sum"), parameters, data, check_deterministic=False)
         value = eigsh(operator.to_scipy(), k=1, tol=1e-5, return_eigenvectors=False)  # type: ignore[arg-type]
         return torch.as_tensor(value) / (2 * work.samples)
 

@@ -27,9 +27,7 @@ def main() -> None:
         nn.Flatten(),
         nn.Linear(256, 10),
     )
-    print(
-        "mode        loss      method        m                    s                    lambda_max   seconds"
-    )
+    print("mode        loss      method        m                    s                    lambda_max   seconds")
     for training in (True, False):
         for loss in ("squared", "softmax"):
             for method in ("exact", "matrix-free"):

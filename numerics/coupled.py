@@ -171,9 +171,7 @@ def _root(kernel: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt().unsqueeze(1)).mT.where(finite, float("nan"))
 
 
-def _features(
-    network: RandomNetwork, signals: CoupledBackward, factors: list[Tensor], rows: range
-) -> list[Tensor]:
+def _features(network: RandomNetwork, signals: CoupledBackward, factors: list[Tensor], rows: range) -> list[Tensor]:
     """Matrices X (S,any,R) such that sum X^T X is the contribution of layers 1..L-2 to these rows."""
     features = []
     for number, at_h in signals.below(rows):

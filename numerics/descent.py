@@ -86,7 +86,7 @@ def _stable_rate(network: RandomNetwork, draw: Draw, seed: int) -> Tensor:
     return labels.new_tensor((low * high) ** 0.5)
 
 
-def _curvature(slopes, minimum: Parameters, start: Parameters) -> float:  # noqa: ANN001
+def _curvature(slopes, minimum: Parameters, start: Parameters) -> float:
     """Rayleigh quotient of the Hessian along the start's displacement, from one gradient."""
     gradient = slopes({name: p.clone() for name, p in start.items()})[1]
     along = {name: start[name].detach() - p for name, p in minimum.items()}

@@ -40,9 +40,7 @@ def dual_operator(network: RandomNetwork, draw: Draw) -> Operator:
             tangent = _through(layer.derivative, tangent)
             if network.affine:
                 tangent = tangent + _affine(layer.derivative, at_y[number - 1])
-            tangent = (tangent * layer.slope.unsqueeze(1)) @ weight.mT.unsqueeze(1) + pulls[number](
-                at_u[number]
-            )
+            tangent = (tangent * layer.slope.unsqueeze(1)) @ weight.mT.unsqueeze(1) + pulls[number](at_u[number])
         result = _through(run.last, tangent)
         if network.affine:
             result = result + _affine(run.last, at_output)

@@ -14,8 +14,8 @@ from numerics.activations import ACTIVATIONS
 from numerics.cost import prefers_matrix_free
 from numerics.descent import stable_rates
 from numerics.dual import gram_of
-from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
 from numerics.eigenspace import alignment
+from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
 from numerics.memory import MEMORY, out_of_memory
@@ -89,9 +89,7 @@ class Measurement:
         network = RandomNetwork(**record["network"])
         draws = {name: np.array(values, dtype=np.float64) for name, values in record["draws"].items()}
         rest = {name: record[name] for name in ("samples", "dtype", "device", "versions")}
-        return cls(
-            network=network, seeds=tuple(record["seeds"]), draws=draws, notes=tuple(record["notes"]), **rest
-        )
+        return cls(network=network, seeds=tuple(record["seeds"]), draws=draws, notes=tuple(record["notes"]), **rest)
 
 
 def measure(
@@ -155,9 +153,7 @@ def measure(
     return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions, notes)
 
 
-def _measure_group(
-    network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int
-) -> dict[str, Tensor]:
+def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int) -> dict[str, Tensor]:
     run = forward(network, drawn)
     values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.layers[-1].u}
     wanted = set(quantities)
@@ -214,9 +210,7 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
     reason = None
     if quantity in ("lambda_1", "lambda_perp") and network.last == "layer":
-        reason = (
-            "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
-        )
+        reason = "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
     elif quantity in ("Q1", "Q2", "Qmax") and network.last != "batch":
         reason = "it belongs to last = 'batch'"
     elif quantity == "alignment" and network.last in ("mean", "batch"):
@@ -229,8 +223,7 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         reason = "it belongs to hidden = 'batch'; ask for tq1 and tq2"
     if reason:
         raise ValueError(
-            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, "
-            f"last = {network.last!r}: {reason}"
+            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, last = {network.last!r}: {reason}"
         )
 
 

@@ -79,9 +79,7 @@ def spectrum(
     _check_choice("method", method, METHODS)
     for name, value in (("count", count), ("probes", probes)):
         if not isinstance(value, int) or value < (4 if name == "probes" else 1):
-            raise ValueError(
-                f"{name} = {value!r}: must be a whole number of at least {4 if name == 'probes' else 1}"
-            )
+            raise ValueError(f"{name} = {value!r}: must be a whole number of at least {4 if name == 'probes' else 1}")
     jacobian = _linearize(module, inputs, loss == "softmax")
     samples, classes = jacobian.outputs.shape
     rows, size = samples * classes, jacobian.size

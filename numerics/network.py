@@ -55,14 +55,11 @@ class RandomNetwork:
                 "constant; use for instance sigma_w2 = 2"
             )
         if not self.sigma_b2 >= 0:
-            raise ValueError(
-                f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases"
-            )
+            raise ValueError(f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases")
         for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last in ("batch", "layer"))):
             if used and getattr(self, name) == 0:
                 raise ValueError(
-                    f"{name} = 0: a normalization scaled by 0 passes no signal; "
-                    f"use a nonzero {name}, 1 for plain"
+                    f"{name} = 0: a normalization scaled by 0 passes no signal; use a nonzero {name}, 1 for plain"
                 )
         if self.hidden == "layer" and min(self.widths[1:-1]) < 2:
             raise ValueError(

@@ -52,9 +52,7 @@ def backward_orders(network: RandomNetwork, draw: Draw, run: Forward) -> dict[st
     orders = forward_orders(run)
     tq1, tq2 = torch.stack(same, 1), torch.stack(pair, 1)
     into = tq1.new_tensor(network.widths[:-1])
-    scale = network.widths[-2] / sum(
-        a * b for a, b in zip(network.widths[:-2], network.widths[1:-1], strict=True)
-    )
+    scale = network.widths[-2] / sum(a * b for a, b in zip(network.widths[:-2], network.widths[1:-1], strict=True))
     return {
         "tq1": tq1,
         "tq2": tq2,

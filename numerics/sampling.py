@@ -52,8 +52,7 @@ def draw(
         raise ValueError(f"device = {device!r} cannot be used here ({error}): use 'cpu'") from error
     if inputs is not None and tuple(inputs.shape) != (samples, network.widths[0]):
         raise ValueError(
-            f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = "
-            f"({samples}, {network.widths[0]})"
+            f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = ({samples}, {network.widths[0]})"
         )
     pairs = list(zip(network.widths[1:], network.widths[:-1], strict=True))
     drawn = samples * network.widths[0] if inputs is None else 0
@@ -68,10 +67,8 @@ def draw(
         weights.append(_scaled(raw, network))
         biases.append(numbers[:, start : start + out].mul_(network.sigma_b2**0.5))
         start += out
-    if inputs is None:
-        h = numbers[:, start:].view(-1, samples, network.widths[0])
-    else:
-        h = inputs.expand(len(seeds), -1, -1)
+    own = numbers[:, start:].view(len(seeds), -1, network.widths[0])
+    h = own if inputs is None else inputs.expand(len(seeds), -1, -1)
 
     def place(t: Tensor) -> Tensor:
         return t.to(device=device, dtype=DTYPES[dtype])

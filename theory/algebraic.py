@@ -80,9 +80,7 @@ def _product(left: Algebraic, right: Algebraic) -> Algebraic | None:
     if not agree:
         return None
     items = [
-        ((k + i, n + j), v * w)
-        for (k, n), v in left.coefficients.items()
-        for (i, j), w in right.coefficients.items()
+        ((k + i, n + j), v * w) for (k, n), v in left.coefficients.items() for (i, j), w in right.coefficients.items()
     ]
     return _build(square, items)
 

@@ -68,9 +68,7 @@ def _growth_of_tail(branch: Expr, side: int) -> int:
     numeric = sp.lambdify(x, fixed, "mpmath")
     with mpmath.workdps(30):
         # The largest of a few neighbours, so that a zero of an oscillating function does not mislead.
-        sizes = [
-            max(abs(numeric(side * (_FAR * 2**k + mpmath.mpf(j) / 3))) for j in range(16)) for k in range(3)
-        ]
+        sizes = [max(abs(numeric(side * (_FAR * 2**k + mpmath.mpf(j) / 3))) for j in range(16)) for k in range(3)]
         logs = [mpmath.log(1 + s) for s in sizes]
         if logs[2] <= logs[1] + mpmath.mpf(1) / 20:
             return 0

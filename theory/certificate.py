@@ -100,9 +100,7 @@ def _definition(f: Function, g: Function, point: Point) -> tuple[Real, Real]:
     """E f(u) g(v) and E|f(u) g(v)|, nodes added until two values agree."""
     kinked = bool(f.breaks or g.breaks)
     if kinked and any(t != point[2] for t in (*f.breaks, *g.breaks)):
-        raise ValueError(
-            f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here."
-        )
+        raise ValueError(f"Kinks at {f.breaks}: only kinks at the mean {point[2]} have an independent integral here.")
     previous = None
     for order in (24, 36, 54, 81, 122, 183, 275):
         value, size = _polar(f, g, point, order) if kinked else _trapezoidal(f, g, point, order)

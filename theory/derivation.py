@@ -86,9 +86,7 @@ def _by_price(s: Term, t: Term, mean: Expr) -> tuple[Expr, list[str]] | str:
         return f"the kernel F^({n})(c) = {reduction.kernel} has no antiderivative in elementary form"
     value, stages = closed
     for k, stage in zip(range(n - 1, -1, -1), (*stages, value), strict=True):
-        lines.append(
-            f"integrate, F^({k})(0) = E f^({k}) E g^({k}) = {reduction.constants[k]}: F^({k})(c) = {stage}"
-        )
+        lines.append(f"integrate, F^({k})(0) = E f^({k}) E g^({k}) = {reduction.constants[k]}: F^({k})(c) = {stage}")
     return value, lines
 
 

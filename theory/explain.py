@@ -62,13 +62,7 @@ def _lines(prediction: "Prediction") -> Iterator[str]:
     yield f"  {_LAST[net.last]}"
     if net.last in SPECTRA:
         for group in SPECTRA[net.last].groups:
-            which = (
-                "along (1, .., 1)"
-                if group.value == SHARED
-                else "degenerate"
-                if group.value == DEGENERATE
-                else ""
-            )
+            which = "along (1, .., 1)" if group.value == SHARED else "degenerate" if group.value == DEGENERATE else ""
             factor = "" if group.first == 1 else f" times {group.first} on average"
             yield f"  {group.count} eigenvalues {group.value}{factor} ({which})"
     yield f"Number of parameters {symbols.alpha_total * symbols.M**2} to leading order."

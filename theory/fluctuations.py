@@ -65,9 +65,7 @@ def fluctuation_variance(net: WideNetwork) -> float:
         chi[layer] = w2 * float(kernel(slope, slope)(p, c))
         curvature[layer] = w2**2 * float(orders.tq2[layer + 1]) * float(kernel(bend, bend)(p, c))
         n, nt = 2 * layer - 1, 2 * layer
-        found = _sources(
-            net.activation.phi, slope, p, c, w2 * orders.tq1[layer + 1], w2 * orders.tq2[layer + 1]
-        )
+        found = _sources(net.activation.phi, slope, p, c, w2 * orders.tq1[layer + 1], w2 * orders.tq2[layer + 1])
         covariance[n, n], covariance[nt, nt] = found.forward / alpha[layer], found.backward / alpha[layer]
         covariance[n, nt] = covariance[nt, n] = found.cross / alpha[layer]
         forward[layer] = chi[layer] * forward[layer - 1]

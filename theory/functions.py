@@ -82,9 +82,7 @@ class Function:
     def derivative(self) -> "Function":
         """Weak derivative; a jump becomes a delta."""
         if self.deltas:
-            raise ActivationError(
-                "The derivative of a delta is needed here, which no expectation of theory uses."
-            )
+            raise ActivationError("The derivative of a delta is needed here, which no expectation of theory uses.")
         return _merged(tuple(sp.diff(b, x) for b in self.branches), self.breaks, self.jumps)
 
     @cached_property
@@ -106,9 +104,7 @@ class Function:
         return out
 
 
-def _merged(
-    branches: tuple[Expr, ...], breaks: tuple[Expr, ...], deltas: tuple[tuple[Expr, Expr], ...]
-) -> Function:
+def _merged(branches: tuple[Expr, ...], breaks: tuple[Expr, ...], deltas: tuple[tuple[Expr, Expr], ...]) -> Function:
     """Drops breaks between equal branches."""
     kept, places = [branches[0]], []
     for place, branch in zip(breaks, branches[1:], strict=True):
@@ -160,9 +156,7 @@ def _roots(switch: Expr) -> set[Expr]:
             "kinks are found by solving it. Write the function with Piecewise and numeric thresholds "
             "instead."
         )
-    return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(
-        sp.real_roots(sp.Poly(switch, x))
-    )
+    return {root for root in sp.roots(sp.Poly(switch, x)) if root.is_real} or set(sp.real_roots(sp.Poly(switch, x)))
 
 
 def _branch(expr: Expr, at: Expr) -> Expr:

@@ -40,9 +40,7 @@ class GaussianPair(sp.Function):
         f, g, variance, covariance, mean = self.args
         u, v = sp.symbols("u v", real=True)
         texts = [printer._print(h) for h in (f.subs(x, u), g.subs(x, v))]
-        inside = "".join(
-            rf"\left({text}\right)" if h.is_Add else text for h, text in zip((f, g), texts, strict=True)
-        )
+        inside = "".join(rf"\left({text}\right)" if h.is_Add else text for h, text in zip((f, g), texts, strict=True))
         about = ", ".join(printer._print(a) for a in (variance, covariance))
         shift = "" if mean == 0 else rf";\, {printer._print(mean)}"
         return rf"\mathbb{{E}}_{{{about}{shift}}}\left[{inside}\right]"
@@ -155,9 +153,7 @@ def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | Non
         "erfc": special.erfc,
         "log_erfc": lambda z: special.log_ndtr(-np.sqrt(2) * z) + np.log(2),
     }
-    return sp.lambdify(
-        [mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True
-    )
+    return sp.lambdify([mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True)
 
 
 def _joined_tails(*factors: Expr) -> Expr:
@@ -168,9 +164,7 @@ def _joined_tails(*factors: Expr) -> Expr:
         return sp.Mul(*factors)
     rest = [e for e in factors if not isinstance(e, sp.exp | sp.erfc)]
     log_erfc = sp.Function("log_erfc")
-    return sp.Mul(*rest) * sp.exp(
-        sp.Add(*(arguments(e)[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails))
-    )
+    return sp.Mul(*rest) * sp.exp(sp.Add(*(arguments(e)[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails)))
 
 
 @cache

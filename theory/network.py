@@ -53,9 +53,7 @@ class WideNetwork:
         last_gamma: Value = symbols.last_gamma,
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
-            raise ValueError(
-                f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2."
-            )
+            raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
         _one_of("hidden", hidden, HIDDEN)
         _one_of("last", last, LAST)
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
@@ -112,9 +110,7 @@ def _finite(name: str, value: Value) -> Expr:
         value = int(value)  # SymPy tells 0.0 from 0, and an exact 0 decides whether a network is centered
     expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
     if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
-        raise ValueError(
-            f"{name} = {value} is not a finite real number. Give a number or a SymPy expression."
-        )
+        raise ValueError(f"{name} = {value} is not a finite real number. Give a number or a SymPy expression.")
     return expr
 
 

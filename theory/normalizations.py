@@ -72,9 +72,7 @@ class PlainLayer:
         p, c, mean = self.pair(q, at)
         one, two = self.gain(q, at)
         w2 = at.sigma_w2
-        return w2 * upper[0] * one * expect.same(slope, p, mean), w2 * upper[1] * two * expect.pair(
-            slope, p, c, mean
-        )
+        return w2 * upper[0] * one * expect.same(slope, p, mean), w2 * upper[1] * two * expect.pair(slope, p, c, mean)
 
     def overlaps(self, hq: Two) -> Two:
         """Forward overlaps that meet the backward ones in kappa_1 and kappa_2."""
@@ -126,9 +124,7 @@ class BatchNormExact(BatchNormLimit):
         args = (at.samples, at.gamma, at.beta)
         return expect.sphere(phi, 0, 1, *args), expect.sphere(phi, 0, 2, *args)
 
-    def backward(
-        self, expect: Expectations, slope: Function, q: Two, upper: Two, top: bool, at: Parameters
-    ) -> Two:
+    def backward(self, expect: Expectations, slope: Function, q: Two, upper: Two, top: bool, at: Parameters) -> Two:
         """Under the output the signal arrives at one sample; further down it is isotropic, with mean 0."""
         T = at.samples
         args = (T, at.gamma, at.beta)

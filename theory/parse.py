@@ -58,9 +58,7 @@ def parse_expression(text: str) -> Expr:
     Names other than functions and constants become real symbols. Decimal numbers are taken exactly.
     """
     if len(text) > MAX_LENGTH:
-        raise ParseError(
-            f"The expression has {len(text)} characters; at most {MAX_LENGTH} are read. Shorten it."
-        )
+        raise ParseError(f"The expression has {len(text)} characters; at most {MAX_LENGTH} are read. Shorten it.")
     try:
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -75,9 +73,7 @@ def parse_number(text: str) -> Expr:
     """The number written in a text such as "2", "0.1" or "pi/4"; no symbols."""
     found = parse_expression(text)
     if found.free_symbols:
-        raise ParseError(
-            f"{text!r} is not a number: it contains {', '.join(sorted(map(str, found.free_symbols)))}."
-        )
+        raise ParseError(f"{text!r} is not a number: it contains {', '.join(sorted(map(str, found.free_symbols)))}.")
     return found
 
 
@@ -133,9 +129,7 @@ def _name(name: str) -> Expr:
 
 def _power(base: Expr, exponent: Expr) -> Expr:
     if base != sp.E and (not exponent.is_Rational or abs(exponent) > MAX_EXPONENT):
-        raise ParseError(
-            f"The exponent {exponent} has to be a rational number of size at most {MAX_EXPONENT}."
-        )
+        raise ParseError(f"The exponent {exponent} has to be a rational number of size at most {MAX_EXPONENT}.")
     if base.is_Rational and exponent.is_Rational and max(abs(base.p), base.q) > 10**12:
         raise ParseError(f"{base}**{exponent} is too large.")
     return base**exponent

@@ -126,21 +126,15 @@ def fixed_point(act: "str | Expr | Activation", weight: float, bias: float) -> F
     vanishes.
     """
     if not (weight > 0 and bias >= 0 and np.isfinite(weight + bias)):
-        raise ValueError(
-            f"sigma_w2 = {weight}, sigma_b2 = {bias}: give a finite sigma_w2 > 0 and sigma_b2 >= 0."
-        )
+        raise ValueError(f"sigma_w2 = {weight}, sigma_b2 = {bias}: give a finite sigma_w2 > 0 and sigma_b2 >= 0.")
     a = activation(act)
     slope = slope_of(a)
     forward, backward = kernel(a.phi, a.phi), kernel(slope, slope)
-    q = _iterated(
-        lambda q: weight * float(forward(q, q)) + bias, weight + bias, f"{a.name} at sigma_w2 = {weight}"
-    )
+    q = _iterated(lambda q: weight * float(forward(q, q)) + bias, weight + bias, f"{a.name} at sigma_w2 = {weight}")
     chi = weight * float(backward(q, q))
     # K is convex on [0, 1]: with slope at most 1 at the end it stays above the diagonal.
     ordered = chi <= 1 + 1e-9
-    correlation = (
-        1.0 if ordered else _correlation(lambda c: (weight * float(forward(q, q * c)) + bias) / q, bias / q)
-    )
+    correlation = 1.0 if ordered else _correlation(lambda c: (weight * float(forward(q, q * c)) + bias) / q, bias / q)
     rate = chi if ordered else weight * float(backward(q, q * correlation))
     # dV/dq: with u = sqrt(q) z, d E phi(u)^2/dq = E[u phi(u) phi'(u)]/q.
     weighted = Function(tuple(sp.expand(x * b) for b in a.phi.branches), a.phi.breaks)
@@ -158,9 +152,7 @@ def _iterated(step: Map, start: float, what: str) -> float:
         if abs(following - q) <= 1e-15 * q:
             return following
         q = following
-    raise NoFixedPoint(
-        f"The variance of {what} still moves after {MAX_LAYERS} layers: it drifts, or is critical."
-    )
+    raise NoFixedPoint(f"The variance of {what} still moves after {MAX_LAYERS} layers: it drifts, or is critical.")
 
 
 def _correlation(step: Map, start: float) -> float:
@@ -217,9 +209,7 @@ def solve_in_depth(act: "str | Expr | Activation") -> DepthSolution:
     constant = kernel(found.phi, found.phi).expr(p, p, sp.S.Zero) / p
     backward = kernel(slope, slope).expr(p, p, sp.S.Zero)
     tq1 = (backward * sigma_w2) ** (depth - layer)
-    above = sp.summation(
-        sp.expand(growth ** (depth - layer) * constant * q1.subs(layer, layer - 1)), (layer, 2, depth)
-    )
+    above = sp.summation(sp.expand(growth ** (depth - layer) * constant * q1.subs(layer, layer - 1)), (layer, 2, depth))
     total: Expr = (growth ** (depth - 1) + above) / (depth - 1)
     # The generic case; the other, a sigma_w2 = 1, is its limit.
     total = total.replace(sp.Piecewise, lambda *cases: cases[-1][0])

@@ -32,9 +32,7 @@ PARAMETERS = alpha_total * M**2
 """Number of parameters P to leading order."""
 
 
-def predict(
-    net: WideNetwork, quantity: str, samples: str = "fixed", given_outputs: bool = False
-) -> Prediction:
+def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outputs: bool = False) -> Prediction:
     """The prediction of one quantity.
 
     quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class),
@@ -75,9 +73,7 @@ def predict(
     elif net.hidden == "batch":
         conditions.append(T > 3)
     held = tuple(
-        k
-        for k in dict.fromkeys(conditions)
-        if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
+        k for k in dict.fromkeys(conditions) if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
     )
     formula = formula.subs(last_gamma, net.last_gamma)
     return Prediction(quantity, net, samples, formula, relation, held, _source(net, quantity, samples))

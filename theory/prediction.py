@@ -107,9 +107,7 @@ class Prediction:
         with np.errstate(over="ignore", invalid="ignore"):
             result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
         if not np.all(np.isfinite(result)):
-            raise OverflowError(
-                f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth."
-            )
+            raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -118,9 +116,7 @@ class Prediction:
             raise ValueError(f"{self.quantity} needs a value for {', '.join(missing)}.")
         if unused:
             needed = ", ".join(self.symbols) or "nothing"
-            raise ValueError(
-                f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; needed: {needed}."
-            )
+            raise ValueError(f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; needed: {needed}.")
         values = {name: np.asarray(number, float) for name, number in numbers.items()}
         for name, value in values.items():
             _check_range(name, value)
@@ -128,9 +124,7 @@ class Prediction:
             if not np.all(_at(condition, values)):
                 given = ", ".join(f"{s} = {values[s.name]}" for s in condition.free_symbols)
                 remedy = (
-                    " Use given_outputs=True with the measured outputs."
-                    if condition == sp.Eq(symbols.C, 1)
-                    else ""
+                    " Use given_outputs=True with the measured outputs." if condition == sp.Eq(symbols.C, 1) else ""
                 )
                 raise ValueError(
                     f"{self.quantity} is predicted for {sp.pycode(condition)} only; given {given}.{remedy}"
@@ -141,9 +135,7 @@ class Prediction:
         """Exponent of a symbol, "M" or "T": the quantity, or its bound, grows like this power of it."""
         found = [s for s in self.formula.free_symbols if s.name == name]  # type: ignore[attr-defined]
         if name == "T" and self._needs_orders and self.network.hidden == "batch" and self.samples == "fixed":
-            raise ValueError(
-                'The order parameters depend on T here. Predict with samples="infinite" instead.'
-            )
+            raise ValueError('The order parameters depend on T here. Predict with samples="infinite" instead.')
         if self.formula == 0:
             raise ValueError(f"{self.quantity} is zero here, so it has no exponent.")
         return leading(self.formula, found[0])[0] if found else sp.S.Zero

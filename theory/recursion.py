@@ -80,9 +80,7 @@ class Numbers:
         """E f(u) f(v)."""
         return kernel(f, f)(p, c, mean)
 
-    def sphere(
-        self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value
-    ) -> np.ndarray:
+    def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> np.ndarray:
         """E h(z_1) h(z_2) or E h(z_1)^2."""
         samples, gamma, beta = np.broadcast_arrays(samples, gamma, beta)
         out = np.empty(samples.shape)
@@ -101,26 +99,20 @@ def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameter
     return run(net, values, ClosedForms(), samples)
 
 
-def numeric_order_parameters(
-    net: WideNetwork, samples: str = "fixed", T: int | None = None
-) -> OrderParameters:
+def numeric_order_parameters(net: WideNetwork, samples: str = "fixed", T: int | None = None) -> OrderParameters:
     """Order parameters in float64 of a network whose parameters are all numbers.
 
     T, the number of samples, is needed where hidden batch normalization is exact in it.
     """
     if net.hidden == "batch" and samples == "fixed" and T is None:
-        raise ValueError(
-            "Batch normalization over finitely many samples depends on T. Give T, or samples='infinite'."
-        )
+        raise ValueError("Batch normalization over finitely many samples depends on T. Give T, or samples='infinite'.")
     given = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2, "gamma": net.gamma, "beta": net.beta}
     given |= {f"ratios[{i}]": r for i, r in enumerate(net.ratios)}
     if net.hidden == "none":
         given |= {"gamma": sp.S.One, "beta": sp.S.Zero}
     for name, value in given.items():
         if not value.is_number:
-            raise ValueError(
-                f"{name} = {value} is not a number; numeric order parameters need numbers throughout."
-            )
+            raise ValueError(f"{name} = {value} is not a number; numeric order parameters need numbers throughout.")
     w2, b2, gamma, beta, *ratios = (float(v) for v in given.values())
     return run(
         net,

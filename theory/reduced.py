@@ -31,9 +31,7 @@ def _compiled(f: Function, g: Function, shifted: bool) -> tuple[list[tuple[Funct
     reduction = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero)
     if reduction is None or reduction.order == 0:
         return None
-    kernel = sp.lambdify(
-        [p, c, mu, LESS, MORE], stable(reduction.kernel), [{"erf": special.erf}, "numpy"], cse=True
-    )
+    kernel = sp.lambdify([p, c, mu, LESS, MORE], stable(reduction.kernel), [{"erf": special.erf}, "numpy"], cse=True)
     levels = [(f, g)]
     for _ in range(reduction.order - 1):
         levels.append((levels[-1][0].derivative(), levels[-1][1].derivative()))

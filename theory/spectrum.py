@@ -80,9 +80,7 @@ def layer_output_spectrum(
     classes, samples = f.shape
     sd = f.std(axis=0)
     if not np.all(sd > 0):
-        raise ValueError(
-            "outputs are equal over all classes for some sample: layer normalization divides by their sd."
-        )
+        raise ValueError("outputs are equal over all classes for some sample: layer normalization divides by their sd.")
     z = ((f - f.mean(axis=0)) / sd).T
     projections = np.eye(classes) - 1 / classes - z[:, :, None] * z[:, None, :] / classes
     jacobians = last_gamma * projections / sd[:, None, None]

@@ -81,8 +81,7 @@ def _homogeneous_pieces(h: Function) -> dict[int, Function] | None:
         return None
     degrees = {d for b in h.branches for (d,), _ in sp.Poly(b, x).terms()}
     return {
-        d: Function(tuple(sp.Poly(b, x).coeff_monomial(x**d) * x**d for b in h.branches), h.breaks)
-        for d in degrees
+        d: Function(tuple(sp.Poly(b, x).coeff_monomial(x**d) * x**d for b in h.branches), h.breaks) for d in degrees
     }
 
 
@@ -101,9 +100,7 @@ def _integral(h: Function, count: int, samples: float) -> float:
 
 def _sphere_integral(h: Any, ends: np.ndarray, kinks: np.ndarray, count: int, samples: float) -> float:
     if samples < 4:
-        raise ValueError(
-            f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples."
-        )
+        raise ValueError(f"T = {samples}: batch normalization in the hidden layers is predicted for T >= 4 samples.")
     correlation, square = -1 / (samples - 1), samples - 1
     # Where z_2 = kink just touches the sphere of z_2 given z_1, the inner integral bends.
     reached = kinks[kinks**2 < square]
@@ -141,9 +138,7 @@ def _nodes(
     grid = np.linspace(-REACH, REACH, 17)
     cosines = (np.concatenate([cut, grid])[None, :] - center[:, None]) / reach[:, None]
     limit = np.minimum(1.0, REACH / reach)[:, None]
-    rows = np.sort(
-        np.arccos(np.concatenate([-limit, np.clip(cosines, -limit, limit), limit], axis=1)), axis=1
-    )
+    rows = np.sort(np.arccos(np.concatenate([-limit, np.clip(cosines, -limit, limit), limit], axis=1)), axis=1)
     for _ in range(splits):
         rows = np.sort(np.concatenate([rows, (rows[:, 1:] + rows[:, :-1]) / 2], axis=1), axis=1)
     row, panel = np.nonzero(rows[:, 1:] > rows[:, :-1])

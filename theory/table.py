@@ -65,23 +65,17 @@ def values(direct: Direct, variance: np.ndarray, covariance: np.ndarray) -> np.n
 Coordinates = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _fill(
-    direct: Direct, tile: Tile, on_line: bool, at: Coordinates, chosen: np.ndarray, out: np.ndarray
-) -> None:
+def _fill(direct: Direct, tile: Tile, on_line: bool, at: Coordinates, chosen: np.ndarray, out: np.ndarray) -> None:
     p, c, height, angle = at
     if chosen.size == 0:
         return
-    many = chosen.size > (
-        ROWS if on_line else ROWS * COLUMNS
-    )  # a tile that costs more than its points is not built
+    many = chosen.size > (ROWS if on_line else ROWS * COLUMNS)  # a tile that costs more than its points is not built
     found = _coefficients(direct, tile, on_line) if many else None
     if found is not None:
         side = 2.0**tile.level
         first = 2 * (height[chosen] * side - tile.row) - 1
         second = 2 * (angle[chosen] * side - tile.column) - 1
-        out[chosen] = (
-            chebyshev.chebval(first, found) if on_line else chebyshev.chebval2d(first, second, found)
-        )
+        out[chosen] = chebyshev.chebval(first, found) if on_line else chebyshev.chebval2d(first, second, found)
     elif tile.level == SMALLEST or not many:
         out[chosen] = [direct(float(p[i]), float(c[i])) for i in chosen]
     else:

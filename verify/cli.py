@@ -34,7 +34,9 @@ FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 NOMINAL_RATE = 8e7
 
 Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
-Activations = Annotated[list[str] | None, typer.Option("--activation", help="activations to test them with")]
+Activations = Annotated[
+    list[str] | None, typer.Option("--activation", help="activations; relu, and tanh too without --quick")
+]
 AtSetting = Annotated[
     str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
 ]
@@ -113,7 +115,7 @@ def verify(
     if json is not None and not json.parent.is_dir():
         raise ValueError(f"--json {json}: the folder {json.parent} does not exist; make it first")
     base = QUICK if quick else FULL
-    todo = _todo(claim, activation, setting)
+    todo = _todo(claim, activation, setting, suite.ACTIVATIONS[:1] if quick else suite.ACTIVATIONS)
     first_look = base.budget if budget is None else budget * 60 * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
@@ -193,9 +195,14 @@ def plot(
     out.print(f"wrote {file}", highlight=False)
 
 
-def _todo(claim: list[str] | None, activation: list[str] | None, setting: str | None) -> list[suite.Case]:
+def _todo(
+    claim: list[str] | None,
+    activation: list[str] | None,
+    setting: str | None,
+    default: Sequence[str] = suite.ACTIVATIONS[:1],
+) -> list[suite.Case]:
     if setting is None:
-        return suite.cases(_named(claim), activation or suite.ACTIVATIONS)
+        return suite.cases(_named(claim), activation or default)
     if claim is None or activation is not None:
         raise ValueError(f"--setting {setting!r}: name the claims to test there, and no --activation beside it")
     return [suite.Case(c, Setting.parse(setting)) for c in _named(claim)]

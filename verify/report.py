@@ -39,7 +39,7 @@ def table(verdicts: Sequence[Verdict]) -> Group:
 
 def _rows(rows: list[tuple[str, ...]], style: str = "") -> Table:
     out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style=style)
-    for width, justify in ((35, "left"), (9, "right"), (11, "right"), (7, "right"), (12, "left")):
+    for width, justify in ((35, "left"), (9, "right"), (12, "right"), (7, "right"), (12, "left")):
         out.add_column(width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
         out.add_row(*row)
@@ -143,8 +143,8 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
     return "\n".join(
         [
             f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
-            f"{wrong.count('AGREE')} believed. {len(kills) - len(wrong)} mistakes move the prediction by less than eps.",
-            "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: moves the prediction by less than eps, B: believed",
+            f"{wrong.count('AGREE')} believed. {len(kills) - len(wrong)} more move the prediction by less than eps.",
+            "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: within eps of the right theory, B: believed",
             *(f"  {i}: {name}, {mistake}" for i, (name, mistake) in enumerate(_mistakes(attacks).items(), 1)),
         ]
     )

@@ -12,11 +12,7 @@ from numerics.activations import ACTIVATIONS, resolve_activation
 def test_slope_is_the_derivative(name: str) -> None:
     phi = resolve_activation(name)
     # Past every kink and far into both tails, but on no kink.
-    x = (
-        torch.cat([torch.linspace(-30.3, 30.1, 500), torch.linspace(-2.01, 2.02, 300)])
-        .double()
-        .requires_grad_()
-    )
+    x = torch.cat([torch.linspace(-30.3, 30.1, 500), torch.linspace(-2.01, 2.02, 300)]).double().requires_grad_()
     (expected,) = torch.autograd.grad(phi.value(x).sum(), x)
     torch.testing.assert_close(phi.slope(x.detach()), expected, rtol=1e-12, atol=1e-14)
 

@@ -46,27 +46,19 @@ def test_dual_matrix_equals_the_full_jacobian(hidden: str, last: str, biases: bo
 @pytest.mark.parametrize("hidden", HIDDEN_NORMALIZATIONS)
 def test_every_activation(activation: str, hidden: str) -> None:
     assert (
-        relative_difference(
-            RandomNetwork((6, 8, 9, 3), activation, hidden, "batch", sigma_w2=0.8, sigma_b2=0.1)
-        )
+        relative_difference(RandomNetwork((6, 8, 9, 3), activation, hidden, "batch", sigma_w2=0.8, sigma_b2=0.1))
         < 1e-11
     )
 
 
 @pytest.mark.parametrize(("hidden", "last"), CASES)
 def test_outputs_equal_torch_layers(hidden: str, last: str) -> None:
-    network = RandomNetwork(
-        (5, 9, 4, 3), "gelu", hidden, last, sigma_b2=0.3, gamma=1.3, beta=0.2, last_gamma=0.7
-    )
+    network = RandomNetwork((5, 9, 4, 3), "gelu", hidden, last, sigma_b2=0.3, gamma=1.3, beta=0.2, last_gamma=0.7)
     drawn = draw(network, 6, seeds=(1, 2))
-    torch.testing.assert_close(
-        forward(network, drawn).outputs, slow_outputs(network, drawn), rtol=1e-12, atol=1e-13
-    )
+    torch.testing.assert_close(forward(network, drawn).outputs, slow_outputs(network, drawn), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    "widths", [(5, 12, 11, 2), (5, 4, 6, 2), (3, 7, 2), (1, 1, 1, 1), (4, 5, 6, 7, 8, 2)]
-)
+@pytest.mark.parametrize("widths", [(5, 12, 11, 2), (5, 4, 6, 2), (3, 7, 2), (1, 1, 1, 1), (4, 5, 6, 7, 8, 2)])
 def test_batch_normalization_in_small_blocks_of_rows(widths: tuple[int, ...]) -> None:
     network = RandomNetwork(widths, "erf", "batch", affine=True)
     assert relative_difference(network, memory=1) < 1e-12

@@ -15,9 +15,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS))
-)
+@pytest.mark.parametrize(("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS)))
 def test_a_device_gives_what_the_cpu_gives(hidden: str, last: str) -> None:
     network = RandomNetwork((40, 50, 45, 3), "tanh", hidden, last, sigma_b2=0.2, affine=True)
     quantities = ["m", "s", "lambda_max", "lambda_top", "hq1", "q2", "outputs"]

@@ -28,9 +28,7 @@ def matrix_with(eigenvalues: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("widths", [(5, 9, 4, 7, 3), (2, 3, 3, 3)])
-@pytest.mark.parametrize(
-    ("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS))
-)
+@pytest.mark.parametrize(("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS)))
 def test_products_equal_the_matrix(hidden: str, last: str, widths: tuple[int, ...], affine: bool) -> None:
     network = RandomNetwork(widths, "sin", hidden, last, 1.7, 0.3, 1.3, 0.2, 0.7, affine=affine)
     drawn = draw(network, 7, seeds=(3, 4))

@@ -21,9 +21,7 @@ def close(values: np.ndarray, expected: Tensor, rtol: float = 1e-11) -> None:
     np.testing.assert_allclose(values, expected.numpy(), rtol=rtol, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, ["none", "mean", "batch"]))
-)
+@pytest.mark.parametrize(("hidden", "last"), list(itertools.product(HIDDEN_NORMALIZATIONS, ["none", "mean", "batch"])))
 def test_spectral_quantities_equal_those_of_the_slow_matrix(hidden: str, last: str) -> None:
     network = RandomNetwork((6, 8, 7, 3), "tanh", hidden, last, sigma_b2=0.2)
     found = measure(network, 5, SEEDS, MATRIX).draws
@@ -43,9 +41,7 @@ def test_spectral_quantities_equal_those_of_the_slow_matrix(hidden: str, last: s
     close(found["lambda_perp"], left)
 
 
-def signals(
-    network: RandomNetwork, inputs: Tensor, weights: list[Tensor], biases: list[Tensor]
-) -> list[Tensor]:
+def signals(network: RandomNetwork, inputs: Tensor, weights: list[Tensor], biases: list[Tensor]) -> list[Tensor]:
     """d f_k(t) / d u^l_i(s) before the last normalization, (T,C,T,M_l) for l = 1..L, by torch alone."""
 
     def outputs(*shifts: Tensor) -> Tensor:
@@ -104,9 +100,7 @@ def test_order_parameters_equal_their_definitions(hidden: str) -> None:
                 u = (u - u.mean(axis, keepdim=True)) / u.std(axis, keepdim=True, correction=0) * 1.2 + 0.1
             h = torch.tanh(u)
         if hidden != "batch":
-            np.testing.assert_allclose(
-                [found["kappa1"][seed], found["kappa2"][seed]], kappas, rtol=1e-11, atol=1e-14
-            )
+            np.testing.assert_allclose([found["kappa1"][seed], found["kappa2"][seed]], kappas, rtol=1e-11, atol=1e-14)
 
 
 def test_output_statistics() -> None:
@@ -133,9 +127,7 @@ def test_draws_do_not_depend_on_grouping(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_float32_is_near_float64() -> None:
     network = RandomNetwork((60, 80, 70, 2), hidden="layer", last="mean", sigma_b2=0.1)
-    wide, narrow = (
-        measure(network, 8, range(3), ["m", "lambda_max"], dtype) for dtype in ("float64", "float32")
-    )
+    wide, narrow = (measure(network, 8, range(3), ["m", "lambda_max"], dtype) for dtype in ("float64", "float32"))
     for name in wide.draws:
         np.testing.assert_allclose(narrow.draws[name], wide.draws[name], rtol=1e-4)
         assert not np.array_equal(narrow.draws[name], wide.draws[name])
@@ -261,9 +253,7 @@ def test_records_are_plain_json_and_come_back_equal() -> None:
         ("layer", "none", "c_1", "belongs to hidden = 'batch'"),
     ],
 )
-def test_quantities_a_network_does_not_have_are_refused(
-    hidden: str, last: str, quantity: str, says: str
-) -> None:
+def test_quantities_a_network_does_not_have_are_refused(hidden: str, last: str, quantity: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         measure(RandomNetwork((5, 5, 3), hidden=hidden, last=last), 4, [1], [quantity])
 

@@ -41,11 +41,7 @@ def slow_eigenvalues(net: nn.Module, inputs: Tensor, softmax: bool) -> Tensor:
     ]
     j = torch.stack(rows).view(*outputs.shape, -1)
     p = outputs.detach().softmax(1)
-    weight = (
-        torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
-        if softmax
-        else torch.eye(outputs.shape[1]).double()
-    )
+    weight = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1) if softmax else torch.eye(outputs.shape[1]).double()
     fisher = torch.einsum("tkp,tkj,tjq->pq", j, weight.expand(len(inputs), -1, -1), j) / len(inputs)
     return torch.linalg.eigvalsh(fisher).flip(0)[: outputs.numel()]
 
@@ -82,9 +78,7 @@ def test_random_traces_are_right_on_average() -> None:
 
 def test_training_and_evaluation_mode_differ() -> None:
     net = convolutional()
-    assert spectrum(net, images()).lambda_max != pytest.approx(
-        spectrum(net.eval(), images()).lambda_max, rel=0.1
-    )
+    assert spectrum(net, images()).lambda_max != pytest.approx(spectrum(net.eval(), images()).lambda_max, rel=0.1)
 
 
 def test_a_module_gives_what_the_network_route_gives() -> None:

@@ -36,9 +36,7 @@ RECORDED = [-0.47300203843, -1.35201687466, -0.41040053979, 1.284655644485]
         ({"widths": (5, 5, 2), "last": "layer"}, "C = 2 outputs"),
     ],
 )
-def test_bad_networks_are_refused_with_the_value_the_rule_and_a_remedy(
-    arguments: dict[str, Any], says: str
-) -> None:
+def test_bad_networks_are_refused_with_the_value_the_rule_and_a_remedy(arguments: dict[str, Any], says: str) -> None:
     arguments = {"widths": (5, 5, 3)} | arguments
     with pytest.raises(ValueError, match=says) as caught:
         RandomNetwork(**arguments)
@@ -74,9 +72,7 @@ def test_batch_normalization_of_outputs_needs_three_samples() -> None:
 @pytest.mark.parametrize(
     ("hidden", "last"), [("none", "none"), ("batch", "mean"), ("layer", "batch"), ("none", "layer")]
 )
-def test_parameters_are_counted_as_the_jacobian_has_columns(
-    hidden: str, last: str, affine: bool, biases: bool
-) -> None:
+def test_parameters_are_counted_as_the_jacobian_has_columns(hidden: str, last: str, affine: bool, biases: bool) -> None:
     network = RandomNetwork((4, 5, 6, 3), "tanh", hidden, last, biases=biases, affine=affine)
     assert slow_jacobian(network, draw(network, 3, [1])).shape[2] == network.parameters
 

@@ -88,9 +88,7 @@ def rounding(network: RandomNetwork, drawn: Draw, seed: int) -> float:
     return 1e-14 * gain**2 * float(slow_gram(replace(network, last="none"), one).abs().max())
 
 
-def without(
-    *, mean: bool = False, z: bool = False, gain: bool = False
-) -> Callable[[Derivative, Tensor], Tensor]:
+def without(*, mean: bool = False, z: bool = False, gain: bool = False) -> Callable[[Derivative, Tensor], Tensor]:
     """A derivative that forgets one term."""
 
     def call(self: Derivative, signal: Tensor) -> Tensor:
@@ -124,9 +122,7 @@ def test_a_dropped_term_is_caught(hidden: str, last: str, term: str, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["_top_amplitude", "_factor", "pull"])
-def test_a_wrong_part_of_the_batch_normalization_route_is_caught(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_part_of_the_batch_normalization_route_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = getattr(coupled, name)
 
     def off_by_a_percent(*arguments):

@@ -105,9 +105,7 @@ def test_the_integral_left_by_price_equals_two_dimensional_quadrature(name: str)
         for variance, rho in ((1e-3, 0.5), (3.0, 0.999), (2.0, 0.4), (30.0, -0.5)):
             left = reduced.pair(k.f, k.g, variance, variance * rho, 0.0)
             kinks = tuple(float(b) for b in k.f.breaks)
-            assert left == pytest.approx(
-                quadrature.pair(k.f, k.g, kinks, variance, variance * rho, 0.0), rel=1e-10
-            )
+            assert left == pytest.approx(quadrature.pair(k.f, k.g, kinks, variance, variance * rho, 0.0), rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu", "sin", "cube"])

@@ -100,10 +100,7 @@ def test_unseen_activations_work_from_their_expression(expr: sp.Expr) -> None:
     f = Function.from_expr(expr)
     closed = kernel(f, f).centered.expr
     assert closed is not None
-    assert (
-        certificate.agreement(f, f, closed, (sp.Rational(1, 2), sp.Rational(-1, 5), sp.S.Zero))
-        >= certificate.DIGITS
-    )
+    assert certificate.agreement(f, f, closed, (sp.Rational(1, 2), sp.Rational(-1, 5), sp.S.Zero)) >= certificate.DIGITS
 
 
 def broken_moments(monkeypatch: pytest.MonkeyPatch) -> sp.Expr:

@@ -48,9 +48,7 @@ def test_the_upper_bound_takes_it_as_c_2() -> None:
     bound = theory.predict(net, "lambda_max_upper", "proportional")
     plain = theory.WideNetwork(3, "relu", sigma_w2=2, sigma_b2=0.1, ratios=(1, 1, 1))
     assert theory.fluctuation_variance(net) == theory.fluctuation_variance(plain)
-    assert bound.evaluate(M=800, C=1, rho=2, c_2=theory.fluctuation_variance(net)) == pytest.approx(
-        103.9, abs=0.1
-    )
+    assert bound.evaluate(M=800, C=1, rho=2, c_2=theory.fluctuation_variance(net)) == pytest.approx(103.9, abs=0.1)
 
 
 def test_a_linear_network_has_the_fluctuations_of_products_of_gaussians() -> None:

@@ -30,8 +30,7 @@ def test_hidden_batch_normalization_exact_in_T_tends_to_its_limit(act: str, beta
     net = theory.WideNetwork(3, act, hidden="batch", beta=beta)
     for quantity in ("m", "lambda_perp"):
         gaps = [
-            value(theory.predict(net, quantity), T=T) / value(theory.predict(net, quantity, "infinite"), T=T)
-            - 1
+            value(theory.predict(net, quantity), T=T) / value(theory.predict(net, quantity, "infinite"), T=T) - 1
             for T in (1e3, 2e3)
         ]
         # The difference is of order 1/T: it halves when T doubles.

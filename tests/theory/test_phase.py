@@ -14,10 +14,7 @@ def test_relu_solved_in_depth_equals_the_recursion() -> None:
     for depth in (2, 3, 6):
         found = theory.order_parameters(theory.WideNetwork(depth, "relu", ratios=(1,) * depth))
         numbers = {sigma_w2: sp.Rational(3, 2), sigma_b2: sp.Rational(1, 5)}
-        assert (
-            sp.simplify(solved.kappa1.subs(solved.depth, depth).subs(numbers) - found.kappa1.subs(numbers))
-            == 0
-        )
+        assert sp.simplify(solved.kappa1.subs(solved.depth, depth).subs(numbers) - found.kappa1.subs(numbers)) == 0
         last = solved.q1.subs(solved.layer, depth).subs(numbers)
         assert sp.simplify(last - found.q1[depth].subs(numbers)) == 0
 
@@ -31,9 +28,7 @@ def test_relu_at_the_critical_weight_is_a_limit() -> None:
 @pytest.mark.parametrize(
     ("name", "weight", "bias", "expected"), [("tanh", 1.5, 0.1, "ordered"), ("tanh", 3.0, 0.1, "chaotic")]
 )
-def test_depth_scales_are_those_of_the_recursion(
-    name: str, weight: float, bias: float, expected: str
-) -> None:
+def test_depth_scales_are_those_of_the_recursion(name: str, weight: float, bias: float, expected: str) -> None:
     found = phase.fixed_point(name, weight, bias)
     assert found.phase == expected
     net = theory.WideNetwork(110, name, sigma_w2=weight, sigma_b2=bias, ratios=(1,) * 110)

@@ -52,9 +52,7 @@ def test_quadrature_equals_sampled_batches() -> None:
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="T >= 4"):
         sphere.value(theory.activation("tanh").phi, 0, 1, 3.0, 1.0, 0.0)
-    net = theory.WideNetwork(
-        3, "relu", hidden="batch", sigma_w2=2, sigma_b2=0, gamma=1, beta=0, ratios=(1, 1, 1)
-    )
+    net = theory.WideNetwork(3, "relu", hidden="batch", sigma_w2=2, sigma_b2=0, gamma=1, beta=0, ratios=(1, 1, 1))
     with pytest.raises(ValueError, match="T > 3"):
         theory.predict(net, "lambda_1").evaluate(M=10, T=3)
 
@@ -91,9 +89,7 @@ def sampled(width: int, samples: int, seed: int) -> tuple[float, float]:
 
 
 def test_exact_in_T_against_sampled_networks() -> None:
-    net = theory.WideNetwork(
-        3, "relu", hidden="batch", sigma_w2=2, sigma_b2=0, gamma=1, beta=0, ratios=(1, 1, 1)
-    )
+    net = theory.WideNetwork(3, "relu", hidden="batch", sigma_w2=2, sigma_b2=0, gamma=1, beta=0, ratios=(1, 1, 1))
     draws = np.array([sampled(256, 12, seed) for seed in range(40)])
     error = draws.std(axis=0) / math.sqrt(len(draws))
     for i, quantity in enumerate(("lambda_1", "lambda_perp")):

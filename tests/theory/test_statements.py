@@ -45,9 +45,7 @@ def exponents(net: theory.WideNetwork) -> tuple[str, str]:
         ("relu", "batch", "batch", ("M^1 T^-1", "0 to 1/2")),
     ],
 )
-def test_the_table_of_scalings_is_derived(
-    act: str, hidden: str, last: str, expected: tuple[str, str]
-) -> None:
+def test_the_table_of_scalings_is_derived(act: str, hidden: str, last: str, expected: tuple[str, str]) -> None:
     net = theory.WideNetwork(3, act, hidden, last, beta=0)
     assert exponents(net) == expected
 
@@ -95,9 +93,7 @@ def test_batch_normalized_output_removes_two_directions() -> None:
     }
     for quantity, truth in expected.items():
         formula = theory.predict(net, quantity, given_outputs=True).formula
-        assert float(formula.subs({s: values[s.name] for s in formula.free_symbols})) == pytest.approx(
-            truth, rel=1e-12
-        )
+        assert float(formula.subs({s: values[s.name] for s in formula.free_symbols})) == pytest.approx(truth, rel=1e-12)
 
 
 def test_moments_of_inverse_chi_square_are_derived() -> None:
@@ -163,9 +159,7 @@ def test_numbers_given_to_the_network_are_used(last: str) -> None:
 
 
 def test_arrays_broadcast() -> None:
-    found = theory.predict(
-        theory.WideNetwork(3, "relu", last="mean", ratios=(1, 1, 1), sigma_b2=0.1), "lambda_max"
-    )
+    found = theory.predict(theory.WideNetwork(3, "relu", last="mean", ratios=(1, 1, 1), sigma_b2=0.1), "lambda_max")
     grid = found.evaluate(M=np.array([100.0, 200.0])[:, None], T=10.0, sigma_w2=np.array([1.0, 2.0, 3.0]))
     assert grid.shape == (2, 3)
     assert grid[1, 2] == pytest.approx(found.evaluate(M=200, T=10, sigma_w2=3))
