@@ -16,12 +16,16 @@ RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2
 
 @dataclass(frozen=True)
 class Theory:
-    """A theory about the toy, wrong by a factor and by a power of M / match; the right one has the defaults."""
+    """A theory about the toy, wrong by a factor and by a power of M / match; the right one has the defaults.
+
+    curvature: share c of an unusually large second-order correction c (64/M)^2 of the toy itself.
+    """
 
     words: str
     scale: float = 1.0
     exponent: float = 0.0
     match: int = 1
+    curvature: float = 0.0
 
 
 THEORIES = (
@@ -33,6 +37,9 @@ THEORIES = (
     Theory("exponent wrong by 0.05", exponent=0.05),
     Theory("exponent wrong by -0.05", exponent=-0.05),
     Theory("exponent wrong by 1/2, right at M = 256", exponent=0.5, match=256),
+    Theory("the right theory, correction 0.1 (64/M)^2", curvature=0.1),
+    Theory("5% too small, correction 0.1 (64/M)^2", scale=0.95, curvature=0.1),
+    Theory("10% too small, correction 0.1 (64/M)^2", scale=0.9, curvature=0.1),
 )
 
 
@@ -51,7 +58,9 @@ def toy(seed: int, theory: Theory = THEORIES[0], noise: float = 1.0) -> Callable
                 shape = width / (5 * noise**2)
                 rng = np.random.default_rng([seed, width, len(block)])
                 # The longest request first: a longer one then extends a shorter one, as real draws do.
-                values = rng.gamma(shape, 1 / shape, max(n, 8 * COUNTS[0])) * (1 - 2 / width + 3 / width**2)
+                values = rng.gamma(shape, 1 / shape, max(n, 8 * COUNTS[0])) * (
+                    1 - 2 / width + 3 / width**2 + theory.curvature * (WIDTHS[0] / width) ** 2
+                )
                 drawn[block, width] = values / theory.scale * (width / theory.match) ** theory.exponent
             out.append(drawn[block, width][:n])
         return out

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.claim import Claim, Predictor
 from verify.draws import Draws
-from verify.setting import Setting
+from verify.setting import Setting, SettingError
 from verify.statistics import Array, Finding, Outcome, Relation, Rule, plan, settle
 
 PILOT = 20
@@ -43,7 +43,7 @@ class NotVerified(AssertionError):
 class Verdict:
     """What was claimed, predicted and measured, and whether they agree.
 
-    predicted: the predicted number at the largest width (mean over draws where it depends on them).
+    predicted: the predicted number at the largest width (median over draws where it depends on them).
     finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
     counts: draws per width in the first look; look number i uses 2^(i-1) times as many.
     effort: what the verdict was allowed to cost and how often it may be wrong.
@@ -120,6 +120,11 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     claim.admit(setting)
     effort = effort or Effort()
     draws = draws or Draws(setting, claim.quantities)
+    if draws.setting != setting or not set(claim.quantities) <= set(draws.quantities):
+        raise SettingError(
+            f"draws of {draws.setting} with {', '.join(draws.quantities)}: claim {claim.id} at {setting} needs draws "
+            f"of that setting with {', '.join(claim.quantities)}; make them so"
+        )
     return decide(claim, draws, claim.predictor(setting), effort)
 
 
@@ -134,4 +139,4 @@ def decide(
     )
     last = claim.widths(draws.setting)[-1]
     at_end = predicted(last, draws.take("main", {last: counts[-1]})[last])
-    return Verdict(claim, draws.setting, effort, rule, float(np.mean(at_end)), finding, looks, counts)
+    return Verdict(claim, draws.setting, effort, rule, float(np.median(at_end)), finding, looks, counts)

@@ -80,22 +80,31 @@ class Claim:
                 f"samples = {setting.samples}: claim {self.id} needs T >= {self.fewest_samples}, "
                 "below which the quantity or its spread over networks is infinite; take more samples"
             )
+        first = self.widths(setting)[0]
+        if setting.samples_at(first) < self.fewest_samples:
+            raise SettingError(
+                f"rho = {setting.rho}: claim {self.id} needs T >= {self.fewest_samples} at its smallest width "
+                f"{first}; take a smaller rho"
+            )
 
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
         bound = self.quantity.startswith("lambda_max_")
-        return LARGEST if bound or (self.measured == "lambda_max" and rivals(setting) > 1) else SMOOTH
+        largest = self.measured in ("lambda_max", "stable_rate") and self.last != "layer"
+        return LARGEST if bound or (largest and rivals(setting) > 1) else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
         samples in proportion to the width make large widths dear."""
-        if self.measured == "stable_rate":
-            return tuple(w // 4 for w in WIDTHS)  # every draw is some thousand steps of gradient descent
-        # Hidden batch normalization couples the samples: T in proportion to M costs M^4.
-        widths = tuple(w // 2 for w in WIDTHS) if setting.rho and setting.hidden == "batch" else WIDTHS
-        if self.powers(setting) == SMOOTH:
-            return widths
-        return (*widths, 2 * widths[-1]) if setting.rho is None else (widths[0] // 2, *widths)
+        smooth = self.powers(setting) == SMOOTH
+        if self.measured == "stable_rate":  # every draw is some thousand steps of gradient descent
+            return tuple(w // 4 for w in (WIDTHS if smooth else (*WIDTHS, 2 * WIDTHS[-1])))
+        if setting.rho and setting.hidden == "batch":
+            # It couples the samples: T in proportion to M costs M^4. Nor may T be too small at the first width.
+            return (32, 64, 128, 256, 512) if smooth else (32, 64, 96, 128, 256, 512)
+        if smooth:
+            return WIDTHS
+        return (*WIDTHS, 2 * WIDTHS[-1]) if setting.rho is None else (WIDTHS[0] // 2, *WIDTHS)
 
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured quantity, one value per draw."""
@@ -126,7 +135,19 @@ def rivals(setting: Setting) -> int:
     Samples in proportion to the width leave an all-ones outlier for every class, or else only bounds are claimed.
     """
     removed = {"mean": 1, "batch": 2}.get(setting.last)
-    return setting.classes * (1 if removed is None else (setting.samples or 1 + removed) - removed)
+    if removed is not None:
+        return setting.classes * ((setting.samples or 1 + removed) - removed)
+    if setting.samples is None:
+        return setting.classes
+    shared, perp = (_at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
+    # Without an outlier (kappa_2 = 0, or < 0 under batch normalization) the mean gradients are not on top.
+    return setting.classes * (1 if shared > perp * (1 + 1e-9) else setting.samples)
+
+
+@cache
+def _at_unit_width(setting: Setting, quantity: str) -> float:
+    found = theory.predict(setting.wide(), quantity)
+    return found.evaluate(**{name: {"M": 1.0, "T": float(setting.samples or 0)}[name] for name in found.symbols})
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,19 @@ class OrderClaim(Claim):
     """An order parameter of one layer; kappa1 and kappa2 belong to the whole network and have no layer."""
 
     layer: int | None = None
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse also a layer that the network does not have, and kappas of another convention for M."""
+        super().admit(setting)
+        if self.layer is not None and self.layer >= setting.depth + (not self.measured.startswith("h")):
+            raise SettingError(
+                f"depth = {setting.depth}: claim {self.id} is about layer {self.layer}; take a deeper network"
+            )
+        if self.layer is None and setting.ratios[-1] != 1:
+            raise SettingError(
+                f"ratios = {setting.ratios}: measured {self.measured} takes the width of the last hidden layer for "
+                "M; make the last ratio 1"
+            )
 
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured order parameter of the layer. Forward overlaps hq start at layer 0, the others at 1."""
@@ -156,6 +190,17 @@ _order_parameters = cache(theory.order_parameters)
 @dataclass(frozen=True)
 class SecondMomentClaim(Claim):
     """tr F^2/P under mean subtraction with T = M/rho, C = 1: fluctuating overlaps add at the leading order."""
+
+    @property
+    def assumptions(self) -> str:
+        """As for every claim, and a single output."""
+        return f"{super().assumptions}, C = 1"
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse also several outputs, whose off-diagonal class blocks the formula leaves out."""
+        super().admit(setting)
+        if setting.classes != 1:
+            raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
 
     def prediction(self, setting: Setting) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""

@@ -141,6 +141,7 @@ def growth_claim(id: str, quantity: str, statement: str, formula: str, **rest: s
     """A claim about the largest eigenvalue (unless `measured` says otherwise) when T = M / rho."""
     return Claim(
         id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {statement}", formula=formula,
+        fewest_samples=8 if rest.get("hidden") == "batch" else 3 if rest.get("last") == "batch" else 2,
         **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -148,8 +149,8 @@ def growth_claim(id: str, quantity: str, statement: str, formula: str, **rest: s
 PLAIN = spectrum_claims("none", "none", "m s lambda_max lambda_top lambda_perp alignment stable_rate")
 LAST_MEAN = spectrum_claims("none", "mean", "m s lambda_max lambda_perp")
 LAST_BATCH = spectrum_claims("none", "batch", "m s lambda_max lambda_perp stable_rate")
-# 1/sd^2 has a finite variance over networks for T > 5 and 1/sd^4 for T > 9; a little more keeps the tails light.
-LAST_BATCH += [averaged(LAST_BATCH[0], 8), averaged(LAST_BATCH[1], 14)]
+# 1/sd^2 has a finite variance over networks for T > 5 and 1/sd^4 for T > 9; intervals need lighter tails.
+LAST_BATCH += [averaged(LAST_BATCH[0], 16), averaged(LAST_BATCH[1], 32)]
 LAST_LAYER = spectrum_claims("none", "layer", "m lambda_max")
 HIDDEN_LAYER = spectrum_claims("layer", "none", "m s lambda_max lambda_top lambda_perp alignment")
 HIDDEN_BATCH = spectrum_claims("batch", "none", "m lambda_1 lambda_perp lambda_max stable_rate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -112,8 +113,10 @@ def verify(
     device: Device = "cpu",
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
-    if json is not None and not json.parent.is_dir():
-        raise ValueError(f"--json {json}: the folder {json.parent} does not exist; make it first")
+    if json is not None:
+        _writable("--json", json)
+    if budget is not None and not math.isfinite(budget):
+        raise ValueError(f"--budget {budget}: it must be a finite number of minutes")
     base = QUICK if quick else FULL
     todo = _todo(claim, activation, setting, suite.ACTIVATIONS[:1] if quick else suite.ACTIVATIONS)
     first_look = base.budget if budget is None else budget * 60 * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
@@ -127,7 +130,7 @@ def verify(
         except KeyboardInterrupt:
             interrupted = True
     if claim is None:
-        out.print(report.sentences(verdicts) + "\n", highlight=False, markup=False)
+        out.print(report.sentences(verdicts, todo) + "\n", highlight=False, markup=False)
     out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
@@ -148,7 +151,8 @@ def controls(
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
-    """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed."""
+    """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed
+    and no right theory fails."""
     todo = _todo(claim, activation, setting)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     with Watch(len(todo), seed_block, device) as watch:
@@ -156,18 +160,20 @@ def controls(
             attacks.append((verdict, challenge(verdict, drawn)))
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
-    raise typer.Exit(1 if any(kill.survived for _, kills in attacks for kill in kills) else 0)
+    believed = any(kill.survived for _, kills in attacks for kill in kills)
+    broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
+    raise typer.Exit(1 if believed or broken else 0)
 
 
 @app.command()
 def explain(
     claim: Annotated[str, typer.Argument(help="the claim to explain")],
     setting: AtSetting = None,
-    activation: Annotated[str, typer.Option(help="activation to test it with")] = "relu",
+    activation: Annotated[str | None, typer.Option(help="activation to test it with; relu when none")] = None,
     seed_block: SeedBlock = 0,
 ) -> None:
     """Statement, derivation, measurements and verdict of one claim, at the budget of --quick."""
-    (case,) = _todo([claim], None if setting else [activation], setting)
+    (case,) = _todo([claim], [activation] if activation else None, setting)
     with Watch(1, seed_block, "cpu") as watch:
         ((verdict, drawn),) = suite.run([case], QUICK, watch.draws, watch.case)
     out.print(report.explain(verdict, drawn), highlight=False, markup=False, soft_wrap=True)
@@ -190,9 +196,16 @@ def plot(
     """Draw lambda_max against the width: no normalization, mean subtraction, batch normalization at the end."""
     if file.suffix not in (".svg", ".png"):
         raise ValueError(f"picture {file}: only .svg and .png are written; choose one of the two")
+    _writable("picture", file)
     with Watch(0, 0, "cpu") as watch:
         plots.sharpness(file, Setting(activation, samples=10), networks, watch.draws)
     out.print(f"wrote {file}", highlight=False)
+
+
+def _writable(what: str, file: Path) -> None:
+    """Refuse a file that could not be written, before the work that would be lost."""
+    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        raise ValueError(f"{what} {file}: it must be a file in a folder that exists and can be written to; name one")
 
 
 def _todo(
@@ -201,6 +214,8 @@ def _todo(
     setting: str | None,
     default: Sequence[str] = suite.ACTIVATIONS[:1],
 ) -> list[suite.Case]:
+    for name in activation or ():
+        suite.odd(name)  # refuses a name that no theory knows, also where no claim would use it
     if setting is None:
         return suite.cases(_named(claim), activation or default)
     if claim is None or activation is not None:

@@ -69,6 +69,8 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
     """The prediction with another formula in kappa_1, kappa_2, T, ..."""
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
+        if type(claim).predictor is not Claim.predictor:
+            return None  # its formula is not the whole prediction
         right = claim.prediction(setting)
         formula = cast(sp.Expr, alter(right.formula))
         if formula == right.formula or formula == 0 or formula.is_finite is False:
@@ -80,7 +82,7 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
 
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if not claim.given or setting.samples is None:
+    if claim.last != "batch" or not claim.given or setting.samples is None:
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
     power = {"Q2": 2}.get(claim.given[0], 1)

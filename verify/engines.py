@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Annotated, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import sympy as sp
@@ -73,7 +75,12 @@ def _substituted(expr: sp.Expr, numbers: dict[str, sp.Expr]) -> sp.Expr:
     """With numbers for their symbols; a decimal number where no symbol is left."""
     known = [(s, numbers[s.name]) for s in expr.free_symbols if isinstance(s, sp.Symbol) and s.name in numbers]
     expr = cast(sp.Expr, expr.subs(known))
-    return expr if expr.free_symbols else sp.Float(float(expr))
+    if expr.free_symbols:
+        return expr
+    value = complex(expr)
+    if value.imag or not math.isfinite(value.real):
+        raise ValueError(f"the formula is {value} at these numbers: variances must be positive, ratios nonzero")
+    return sp.Float(value.real)
 
 
 def _print(expr: sp.Expr, latex: bool) -> None:
@@ -88,6 +95,8 @@ def _numbers(text: str | None) -> dict[str, sp.Expr]:
             raise ValueError(f"--at {text}: {word!r} is not NAME=NUMBER; write for instance sigma_w2=2,T=50")
         if word:
             numbers[name] = theory.parse.parse_number(value)
+            if numbers[name].is_finite is False:
+                raise ValueError(f"--at {text}: {word!r} is not a finite number; give one")
     return numbers
 
 
@@ -99,6 +108,8 @@ def book(
     """Write the formula book: for every activation the recursion, closed forms, predictions and certificates."""
     if file.suffix not in (".html", ".md"):
         raise ValueError(f"book {file}: only .html and .md are written; choose one of the two")
+    if not file.parent.is_dir():
+        raise ValueError(f"book {file}: the folder {file.parent} does not exist; make it first")
     text = theory.book(activation or tuple(theory.BUILTIN), file.suffix[1:])
     file.write_text(text)
     out.print(f"wrote {file}", highlight=False)
@@ -114,12 +125,12 @@ def measure(
 ) -> None:
     """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
     made = load(module)
-    try:
-        data = np.load(inputs, allow_pickle=False)["inputs"]
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"--inputs {inputs}: {error}; give an .npz file with an array named inputs") from None
     dtype = next((p.dtype for p in made.parameters()), torch.float64)
-    found = numerics.spectrum(made, torch.as_tensor(data, dtype=dtype), loss=loss, method=method, count=count)
+    data = torch.as_tensor(_array(inputs), dtype=dtype)
+    try:
+        found = numerics.spectrum(made, data, loss=loss, method=method, count=count)
+    except RuntimeError as error:  # torch's word for shapes that do not fit
+        raise ValueError(f"--module {module} on inputs of shape {tuple(data.shape)}: {error}") from error
     out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
     out.print(f"m = tr F/P   = {found.m:.6g} +- {found.m_error:.1g}", highlight=False)
     out.print(f"s = tr F^2/P = {found.s:.6g} +- {found.s_error:.1g}", highlight=False)
@@ -127,6 +138,17 @@ def measure(
         out.print(f"lambda_{i}     = {float(value):.6g} +- {float(error):.1g}", highlight=False)
     for note in found.notes:
         out.print(note, highlight=False)
+
+
+def _array(file: Path) -> np.ndarray:
+    """The array named inputs of an .npz file, real and finite."""
+    try:
+        data = np.load(file, allow_pickle=False)["inputs"]
+    except (OSError, EOFError, IndexError, KeyError, ValueError, BadZipFile) as error:
+        raise ValueError(f"--inputs {file}: {error}; give an .npz file with an array named inputs") from None
+    if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
+        raise ValueError(f"--inputs {file}: values of type {data.dtype} must be real and finite; clean them first")
+    return data
 
 
 def load(text: str) -> torch.nn.Module:
@@ -144,7 +166,10 @@ def load(text: str) -> torch.nn.Module:
         raise ValueError(f"--module {text}: running {path} raised {type(error).__name__}: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise ValueError(f"--module {text}: {path} has no function {name!r}; name one that returns the module")
-    made = getattr(loaded, name)()
+    try:
+        made = getattr(loaded, name)()
+    except Exception as error:
+        raise ValueError(f"--module {text}: {name}() raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--module {text}: {name}() returned {type(made).__name__}, not a torch.nn.Module")
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
@@ -21,6 +22,7 @@ from verify.check import Effort, Verdict, ratios
 from verify.claims import SENTENCES
 from verify.controls import Kill
 from verify.draws import Draws
+from verify.suite import Case
 
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
 SCHEMA = 1
@@ -29,7 +31,7 @@ SCHEMA = 1
 def table(verdicts: Sequence[Verdict]) -> Group:
     """One row a verdict, under a line with the setting that it shares with its neighbours; 80 columns wide.
 
-    The limit carries the standard error of its last two digits in parentheses.
+    The limit carries its standard error in units of its last digit, in parentheses.
     """
     parts: list[Text | Table] = [_rows([("claim", "predicted", "limit", "detects", "status")], "bold")]
     for setting, group in groupby(verdicts, key=lambda v: v.setting):
@@ -52,25 +54,38 @@ def _row(v: Verdict) -> tuple[str, ...]:
     return (
         escape(v.claim.id),
         f"{relation}{v.predicted:.4g}",
-        f"{limit.value:.4f}({min(9999, round(limit.error * 1e4)):02d})" if limit else "-",
+        _with_error(limit.value, limit.error) if limit else "-",
         f"{detectable:.1%}" if detectable < 10 else "-",
         f"[{COLOURS[v.status]}]{v.status}[/]",
     )
 
 
-def sentences(verdicts: Sequence[Verdict]) -> str:
-    """The abstract of the paper, each sentence with what became of the claims that it is made of."""
+def _with_error(value: float, error: float) -> str:
+    """0.9977(46) for 0.9977 +- 0.0046; fewer decimals for larger errors."""
+    decimals = 4 if error < 0.1 else 2 if error < 1 else 0
+    return f"{value:.{decimals}f}({max(1, round(error * 10**decimals))})"
+
+
+def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
+    """The abstract of the paper, each sentence with what became of the claims that it is made of.
+
+    todo: everything that was to be tested; a claim agrees if it does so in all its cases.
+    """
+    found: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.claim.id, []).append(verdict.status)
+    expected = Counter(case.claim.id for case in todo)
     lines = []
     for sentence in SENTENCES:
-        found = [v.status for v in verdicts if v.claim.id in sentence.claims]
-        missing = set(sentence.claims) - {v.claim.id for v in verdicts}
-        if any(status in ("DISAGREE", "MISFIT", "INVALID") for status in found):
+        statuses = [status for name in sentence.claims for status in found.get(name, [])]
+        agreed = sum(found.get(n, []) == ["AGREE"] * max(1, expected[n]) for n in sentence.claims)
+        if "DISAGREE" in statuses or "MISFIT" in statuses:
             word = "REFUTED"
-        elif missing or "INCONCLUSIVE" in found:
-            word = f"open ({found.count('AGREE')} of {len(found) + len(missing)} claims agree)"
+        elif "INVALID" in statuses:
+            word = "NOT TESTED, a measurement is invalid"
         else:
-            word = f"verified ({len(found)} of {len(found)} claims)"
-        lines.append(f"{sentence.text}: {word}")
+            word = "verified" if agreed == len(sentence.claims) else "open"
+        lines.append(f"{sentence.text}: {word} ({agreed} of {len(sentence.claims)} claims agree)")
     return "\n".join(lines)
 
 
@@ -114,7 +129,11 @@ def explain(verdict: Verdict, draws: Draws) -> str:
     lines += [
         f"  interval {finding.low:.4f} .. {finding.high:.4f} at error rate {rule.error_rate:.1e}; "
         f"{rule.relation} 1 within {rule.eps:.0%}: band {rule.band[0]:.4f} .. {rule.band[1]:.4f}",
-        f"  a theory wrong by {finding.detectable:.1%} would have been called DISAGREE with probability 0.9",
+        *(
+            [f"  a theory wrong by {finding.detectable:.1%} would have been called DISAGREE with probability 0.9"]
+            if math.isfinite(finding.detectable)
+            else []
+        ),
         f"  {verdict.status} after {verdict.looks} of {rule.looks} looks: {finding.reason}",
     ]
     return "\n".join(lines)
@@ -139,12 +158,15 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
     """The score, and what the numbers and signs of the table mean."""
     kills = [kill for _, found in attacks for kill in found]
     wrong = [kill.verdict.status for kill in kills if kill.verdict is not None]
-    refused = sum(status in ("DISAGREE", "MISFIT", "INVALID") for status in wrong)
+    refused = sum(status in ("DISAGREE", "MISFIT") for status in wrong)
+    broken = [str(right) for right, _ in attacks if right.status not in ("AGREE", "INCONCLUSIVE")]
     return "\n".join(
         [
             f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
-            f"{wrong.count('AGREE')} believed. {len(kills) - len(wrong)} more move the prediction by less than eps.",
+            f"{wrong.count('INVALID')} invalid, {wrong.count('AGREE')} believed. "
+            f"{len(kills) - len(wrong)} more move the prediction by less than eps.",
             "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: within eps of the right theory, B: believed",
+            *(f"the right theory fails, so its row says nothing: {text}" for text in broken),
             *(f"  {i}: {name}, {mistake}" for i, (name, mistake) in enumerate(_mistakes(attacks).items(), 1)),
         ]
     )

@@ -60,6 +60,12 @@ class Setting:
             value = getattr(self, name)
             if value is not None and not isinstance(value, int):
                 _refuse(name, value, "it counts something", "give a whole number")
+        ratios = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
+        object.__setattr__(self, "ratios", tuple(float(a) for a in ratios))
+        for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # equal settings have equal seeds
+        if self.rho is not None:
+            object.__setattr__(self, "rho", float(self.rho))
         if len(self.ratios) == 1:
             object.__setattr__(self, "ratios", self.ratios * self.depth)
         # Each side refuses what it cannot mean: the theory first, whose rules are about the limit, then the network.

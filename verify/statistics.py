@@ -25,6 +25,12 @@ Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
 # A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
 # the verdict MISFIT needs the small error rate of the rule.
 ADD_TERM_BELOW = 0.05
+# No agreement on a curve that fits this badly, although it is not yet a MISFIT.
+POOR_FIT_BELOW = 0.001
+# Relative spread of values that differ by rounding only.
+ROUNDING = 1e-12
+# Fewer draws at a width estimate its error too badly for the tests of the fit.
+MINIMUM_DRAWS = 4
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -36,7 +42,9 @@ class Rule:
     eps: relative error of the theory that we are willing to call agreement; the band for theta is
         1/(1 + eps) .. 1 + eps, so that a theory too large and one too small by eps both sit on its edge.
     error_rate: chance, per verdict over all looks, of AGREE for a theory wrong by eps or more, and of
-        DISAGREE or MISFIT for a theory inside the band whose fit model holds.
+        DISAGREE or MISFIT for a theory inside the band. It holds for means that are close to normal and for
+        corrections of which all but the first are small or large enough to be seen in the fit; `calibration`
+        measures what is left of it for a correction in between.
     looks: how many times, at most, the draws are looked at, doubled each time; it divides the error rate.
     relation: "equals" tests that theta lies in the band; "at least" that it lies above its lower edge,
         "at most" below its upper edge.
@@ -130,7 +138,7 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     freedom = variance**2 / (shares**2 / (counts - 1)).sum()
     n = int(counts.min())
     scale = (n - spare) / ((n - 1) * spare)
-    fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare)) if n > spare else 1.0
+    fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare))
     return Limit(float(solution[0] @ (means / errors)), float(np.sqrt(variance)), float(freedom), fit_p, len(powers))
 
 
@@ -161,11 +169,26 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     shift = max(
         h + float(stats.norm.ppf(POWER_PER_BLOCK)) * fit.error for fit, h in zip((limit, guard), halves, strict=True)
     )
-    # A theory too large by the factor 1 + d moves the limit to 1 / (1 + d), `shift` below the band.
-    moved = rule.band[0] - shift
-    detectable = 1 / moved - 1 if moved > 0 else np.inf
+    detectable = _detectable(limit.value, shift, rule)
     outcome, reason = _decide(limit, low, high, inner_low, inner_high, rule)
+    if outcome == "AGREE" and min(limit.fit_p, guard.fit_p) < POOR_FIT_BELOW:
+        outcome, reason = "INCONCLUSIVE", f"the curve over widths fits poorly (p = {limit.fit_p:.1e})"
     return Finding(outcome, reason, limit, guard, low, high, detectable)
+
+
+def _detectable(value: float, shift: float, rule: Rule) -> float:
+    """Smallest relative error whose effect on the limit, `shift` beyond the band, would have been DISAGREE.
+
+    For "equals" of a right theory. A bound has slack: the error counts from the limit that was measured, and
+    where that is not told from 0 no factor makes an upper bound wrong.
+    """
+    low, high = rule.band
+    if rule.relation == "equals":
+        # A theory too large by the factor 1 + d moves the limit to 1 / (1 + d).
+        return 1 / (low - shift) - 1 if low > shift else np.inf
+    if rule.relation == "at least":
+        return max(0.0, (value + shift) / low - 1)
+    return max(0.0, high / (value - shift) - 1) if value > shift else np.inf
 
 
 def _problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
@@ -173,13 +196,13 @@ def _problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
     if len(widths) < need or list(widths) != sorted(set(widths)):
         return f"widths {tuple(widths)} must be {need} or more increasing values for {len(rule.powers)} corrections"
     for width, d in zip(widths, draws, strict=True):
-        if d.ndim != 1 or d.size < 3:
-            return f"{d.size} draws at width {width}: at least 3 are needed to estimate an error"
+        if d.ndim != 1 or d.size < MINIMUM_DRAWS:
+            return f"{d.size} draws at width {width}: at least {MINIMUM_DRAWS} are needed to estimate an error"
         bad = int(np.count_nonzero(~np.isfinite(d)))
         if bad:
             return f"{bad} of {d.size} values at width {width} are not finite"
-        if not np.ptp(d) > 0:
-            return f"all {d.size} values at width {width} are the same: the draws are not random"
+        if not np.ptp(d) > ROUNDING * np.abs(d).max():
+            return f"all {d.size} values at width {width} are the same up to rounding: the draws are not random"
     return ""
 
 
@@ -225,12 +248,21 @@ def settle(
             return finding, look + 1
         if finding.outcome in ("DISAGREE", "MISFIT"):
             again = judge(widths, sample("confirm", now), rule)
-            if again.outcome in ("DISAGREE", "MISFIT"):
+            if again.outcome == "INVALID":
+                return again, look + 1
+            if _same_failure(finding, again):
                 return replace(finding, reason=f"{finding.reason}; confirmed on fresh draws"), look + 1
             finding = replace(
                 finding, outcome="INCONCLUSIVE", reason=f"{finding.reason}, but fresh draws do not confirm it"
             )
     return finding, rule.looks
+
+
+def _same_failure(first: Finding, second: Finding) -> bool:
+    """Whether two looks fail alike: the same verdict, and for DISAGREE on the same side of 1."""
+    if first.outcome != second.outcome or first.limit is None or second.limit is None:
+        return False
+    return first.outcome == "MISFIT" or (first.limit.value > 1) == (second.limit.value > 1)
 
 
 def plan(

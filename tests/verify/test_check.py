@@ -112,8 +112,32 @@ def test_claims_refuse_settings_they_are_not_about() -> None:
         check(CLAIMS["last_mean.m"], Setting(samples=6))
     with pytest.raises(SettingError, match="rho"):
         check(CLAIMS["growth.plain"], Setting(samples=6))
-    with pytest.raises(SettingError, match="T >= 14"):
+    with pytest.raises(SettingError, match="T >= 32"):
         check(CLAIMS["last_batch.s_averaged"], Setting(samples=6, last="batch"))
+    with pytest.raises(SettingError, match="layer 2"):
+        check(CLAIMS["plain.hq1[2]"], Setting(depth=2, samples=6))
+    with pytest.raises(SettingError, match="last ratio 1"):
+        check(CLAIMS["plain.kappa1"], Setting(ratios=(1, 1, 2), samples=6))
+    with pytest.raises(SettingError, match="C = 1"):
+        check(CLAIMS["growth.last_mean.s"], Setting(classes=2, rho=2.0, last="mean"))
+    with pytest.raises(SettingError, match="smallest width"):
+        check(CLAIMS["growth.hidden_batch"], Setting(rho=8.0, hidden="batch"))
+
+
+def test_draws_of_another_setting_are_refused(drawn: Draws) -> None:
+    with pytest.raises(SettingError, match="needs draws"):
+        check(CLAIMS["last_mean.m"], replace(MEAN, sigma_b2=0.2), EFFORT, drawn)
+    with pytest.raises(SettingError, match="needs draws"):
+        check(CLAIMS["last_mean.s"], MEAN, EFFORT, Draws(MEAN, ["m"]))
+
+
+def test_where_mean_gradients_are_not_on_top_every_eigenvalue_is_a_rival() -> None:
+    """kappa_2 = 0 makes all C T eigenvalues equal in the limit, so the largest exceeds it by M^-1/2."""
+    centered = Setting("tanh", samples=4, sigma_b2=0.0)
+    for name in ("plain.lambda_max", "plain.stable_rate"):
+        assert CLAIMS[name].powers(centered)[0] == 0.5
+        assert CLAIMS[name].powers(replace(centered, sigma_b2=0.1))[0] == 1.0
+        assert CLAIMS[name].powers(Setting(classes=2, samples=4))[0] == 0.5
 
 
 def test_draws_do_not_depend_on_how_they_were_asked_for() -> None:

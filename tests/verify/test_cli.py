@@ -46,7 +46,15 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("verify", "plain.m", "--activation", "rleu"), "rleu"),
         (("verify", "plain.m", "--eps", "nan"), "eps = nan"),
         (("verify", "plain.m", "--json", "no/such/folder/x.json"), "no/such/folder"),
+        (("verify", "--json", "."), "--json ."),
+        (("verify", "plain.m", "--budget", "inf"), "--budget inf"),
+        (("verify", "growth.plain_centered", "--activation", "rleu"), "rleu"),
+        (("verify", "plain.hq1[2]", "--setting", "relu L=2 T=6"), "layer 2"),
+        (("verify", "--setting", "relu T=6"), "--setting"),
+        (("explain", "plain.m", "--setting", "relu T=6", "--activation", "tanh"), "--setting"),
         (("plot", "picture.jpeg"), "picture.jpeg"),
+        (("plot", "no/such/folder/x.svg"), "no/such/folder"),
+        (("book", "no/such/folder/x.md"), "no/such/folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -76,3 +84,22 @@ def test_claims_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert stopped.value.code == 0
     listed = capsys.readouterr().out
     assert all(claim in listed for claim in CLAIMS)
+
+
+def test_explain_shows_derivation_measurements_and_verdict() -> None:
+    done = fimcheck("explain", "last_mean.m", "--setting", "erf C=2 T=5 last=mean")
+    assert done.returncode == 0, done.stderr
+    for part in ("Derivation", "Price", "measured/predicted", "without the smallest", "AGREE after"):
+        assert part in done.stdout
+
+
+def test_controls_refuse_wrong_theories() -> None:
+    done = fimcheck("controls", "plain.m", "--activation", "relu")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 believed" in done.stdout
+
+
+def test_calibrate_prints_a_row_a_theory() -> None:
+    done = fimcheck("calibrate", "--runs", "3")
+    assert done.returncode == 0, done.stderr
+    assert "| the right theory | 3 | 0 | 0 | 0 |" in done.stdout

@@ -107,8 +107,9 @@ def test_noise_gives_inconclusive_not_a_pass() -> None:
     [
         (lambda d: np.append(d, np.nan), "not finite"),
         (lambda d: np.append(d, np.inf), "not finite"),
-        (lambda d: np.ones_like(d), "not random"),
-        (lambda d: d[:2], "at least 3"),
+        (lambda d: np.ones_like(d), "same up to rounding"),
+        (lambda d: d[:3], "at least 4"),
+        (lambda d: 1 + 1e-16 * d, "same up to rounding"),
     ],
 )
 def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
@@ -125,13 +126,63 @@ def test_too_few_widths_are_invalid() -> None:
     assert minimum_widths(RULE.powers) == 5
 
 
-def test_truncation_guard_stops_an_agreement_that_rests_on_the_smallest_width() -> None:
-    """All widths but the smallest say 1.06; the smallest alone pulls the fit into the band."""
+def exact(means, errors, n: int = 400) -> list[np.ndarray]:
+    """Draws whose means and standard errors are exactly these."""
     rng = np.random.default_rng(0)
-    draws = [
-        rng.normal(m, s, 400) for m, s in zip((1.0, 1.06, 1.06, 1.06, 1.06), (0.001, 0.5, 0.5, 0.5, 0.5), strict=True)
-    ]
-    assert judge(WIDTHS, draws, RULE).outcome != "AGREE"
+    draws = []
+    for mean, error in zip(means, errors, strict=True):
+        z = rng.normal(size=n)
+        draws.append(mean + error * np.sqrt(n) * (z - z.mean()) / z.std(ddof=1))
+    return draws
+
+
+def test_truncation_guard_stops_an_agreement_that_rests_on_the_smallest_width() -> None:
+    """The smallest width, off the line of the others but not visibly so, pulls the whole interval into the band."""
+    line = [1.02] + [1.02 + 0.01 * (1 - 4 * WIDTHS[0] / w) for w in WIDTHS[1:]]
+    draws = exact(line, (0.002, 0.004, 0.004, 0.004, 0.004))
+    finding = judge(WIDTHS, draws, RULE)
+    assert finding.limit is not None
+    low, high = RULE.band
+    half = finding.limit.half_width(RULE.tail)
+    assert low < finding.limit.value - half
+    assert finding.limit.value + half < high, "without the guard this would be AGREE"
+    assert finding.outcome == "INCONCLUSIVE"
+
+
+def test_a_poor_fit_is_no_agreement() -> None:
+    """Narrow, inside the band, and on no curve that the claim allows: p is small, not yet small enough for MISFIT."""
+    draws = exact((1.0, 1.0008, 1.0, 1.0007, 1.0), (0.0002,) * 5)
+    finding = judge(WIDTHS, draws, RULE)
+    assert finding.limit is not None
+    assert RULE.tail < finding.limit.fit_p < 0.001
+    assert finding.outcome == "INCONCLUSIVE"
+
+
+def test_invalid_fresh_draws_make_the_verdict_invalid() -> None:
+    right = toy(1, Theory("", scale=1.2))
+
+    def sample(block: str, counts):
+        draws = [d.copy() for d in right(block, counts)]
+        if block == "confirm":
+            draws[0][0] = np.nan
+        return draws
+
+    assert settle(WIDTHS, (200, 150, 100, 70, 50), sample, RULE)[0].outcome == "INVALID"
+
+
+def test_failures_on_opposite_sides_do_not_confirm_each_other() -> None:
+    def sample(block: str, counts):
+        return exact([1.2 if block == "main" else 0.8] * 5, [0.001] * 5, counts[0])
+
+    assert settle(WIDTHS, (50,) * 5, sample, RULE)[0].outcome == "INCONCLUSIVE"
+
+
+def test_the_slack_of_a_bound_counts_in_what_would_be_detected() -> None:
+    at_least = Rule(0.05, 0.001, 4, "at least", (1, 2))
+    at_most = Rule(0.05, 0.001, 4, "at most", (1, 2))
+    assert judge(WIDTHS, exact([2.6] * 5, [0.01] * 5), at_least).detectable > 1.6
+    assert judge(WIDTHS, exact([0.5] * 5, [0.01] * 5), at_most).detectable > 1.0
+    assert judge(WIDTHS, exact([0.001] * 5, [0.01] * 5), at_most).detectable == np.inf
 
 
 def test_extrapolate_equals_an_exact_solution() -> None:

@@ -1,0 +1,51 @@
+"""What the report says of verdicts that are not all AGREE."""
+
+from dataclasses import replace
+
+from verify import CLAIMS, Draws, Effort, Setting, check, report, suite
+from verify.claims import SENTENCES
+from verify.controls import challenge
+
+SETTING = Setting("linear", samples=4)
+VERDICT = check(CLAIMS["plain.lambda_max"], SETTING, Effort(eps=0.2, error_rate=0.05, looks=1, budget=1.0))
+
+
+def with_status(name: str, status):
+    return replace(VERDICT, claim=CLAIMS[name], finding=replace(VERDICT.finding, outcome=status))
+
+
+def line(*statuses: str, todo: int = 1) -> str:
+    """The first sentence, all of whose claims got these statuses in turn, one verdict a case."""
+    names = SENTENCES[0].claims
+    verdicts = [with_status(name, status) for name in names for status in statuses]
+    cases = [suite.Case(CLAIMS[name], SETTING) for name in names for _ in range(todo)]
+    return report.sentences(verdicts, cases).splitlines()[0]
+
+
+def test_a_sentence_is_verified_only_if_every_case_of_every_claim_agrees() -> None:
+    assert "verified (3 of 3" in line("AGREE")
+    assert "verified (3 of 3" in line("AGREE", "AGREE", todo=2)
+    assert "open (0 of 3" in line("AGREE", todo=2), "interrupted: half of the cases are missing"
+    assert "open (0 of 3" in line("AGREE", "INCONCLUSIVE", todo=2)
+
+
+def test_a_refutation_needs_a_measurement() -> None:
+    assert "REFUTED" in line("AGREE", "DISAGREE", todo=2)
+    assert "REFUTED" in line("MISFIT")
+    invalid = line("INVALID")
+    assert "NOT TESTED" in invalid
+    assert "REFUTED" not in invalid
+
+
+def test_a_right_theory_that_fails_spoils_its_controls() -> None:
+    draws = Draws(SETTING, ["lambda_max"])
+    kills = challenge(VERDICT, draws)
+    assert "says nothing" not in report.kill_summary([(VERDICT, kills)])
+    broken = with_status("plain.lambda_max", "INVALID")
+    assert "says nothing" in report.kill_summary([(broken, kills)])
+
+
+def test_errors_are_shown_in_units_of_the_last_digit() -> None:
+    assert report._with_error(0.99771, 0.00461) == "0.9977(46)"
+    assert report._with_error(-0.0593, 0.31) == "-0.06(31)"
+    assert report._with_error(12.3, 4.2) == "12(4)"
