@@ -259,10 +259,11 @@ def settle(
 
 
 def _same_failure(first: Finding, second: Finding) -> bool:
-    """Whether two looks fail alike: the same verdict, and for DISAGREE on the same side of 1."""
-    if first.outcome != second.outcome or first.limit is None or second.limit is None:
+    """Whether the second look fails too; two limits outside of the band must lie on the same side of it."""
+    if second.outcome not in ("DISAGREE", "MISFIT") or first.limit is None or second.limit is None:
         return False
-    return first.outcome == "MISFIT" or (first.limit.value > 1) == (second.limit.value > 1)
+    one_is_misfit = "MISFIT" in (first.outcome, second.outcome)
+    return one_is_misfit or (first.limit.value > 1) == (second.limit.value > 1)
 
 
 def plan(
