@@ -47,6 +47,9 @@ class Certificate:
     digits: float
     points: tuple[Point, ...]
 
+    def _repr_latex_(self) -> str:
+        return rf"$\text{{{self.what} by {self.method}: {self.digits:.1f} digits at {len(self.points)} points}}$"
+
     @property
     def holds(self) -> bool:
         """Whether every point agrees to `DIGITS` digits."""

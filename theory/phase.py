@@ -56,6 +56,9 @@ class FixedPoint:
             return "critical"
         return "ordered" if self.chi1 < 1 else "chaotic"
 
+    def _repr_latex_(self) -> str:
+        return rf"$q^* = {self.variance:.6g},\quad c^* = {self.correlation:.6g},\quad \chi_1 = {self.chi1:.6g}$"
+
     def kappas(self, depth: int) -> tuple[float, float]:
         """kappa_1, kappa_2 of an equally wide network of L = depth layers at its fixed point throughout.
 
@@ -188,6 +191,10 @@ class DepthSolution:
     q1: Expr
     tq1: Expr
     kappa1: Expr
+
+    def _repr_latex_(self) -> str:
+        q1, tq1, kappa1 = (sp.latex(e) for e in (self.q1, self.tq1, self.kappa1))
+        return rf"$q_1^l = {q1},\quad \tilde q_1^l = {tq1},\quad \kappa_1 = {kappa1}$"
 
 
 def solve_in_depth(act: "str | Expr | Activation") -> DepthSolution:

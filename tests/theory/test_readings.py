@@ -3,6 +3,7 @@
 import pytest
 import sympy as sp
 
+import theory
 from theory import WideNetwork, predict
 from theory.symbols import M
 
@@ -20,3 +21,20 @@ def test_mean_gradients_span_the_top_eigenspace_only_where_there_is_an_outlier()
     for centered in (WideNetwork(3, "relu", last="mean"), WideNetwork(3, "tanh", sigma_b2=0)):
         with pytest.raises(ValueError, match="outlier"):
             predict(centered, "alignment")
+
+
+def test_every_public_object_shows_itself_in_a_notebook() -> None:
+    shown = [
+        theory.activation("relu"),
+        WideNetwork(2, "relu"),
+        theory.order_parameters(WideNetwork(2, "relu")),
+        predict(WideNetwork(2, "relu"), "m"),
+        theory.phase.solve_in_depth("relu"),
+        theory.phase.fixed_point("tanh", 2.0, 0.1),
+        *theory.certify(theory.activation("sin"), count=1)[:1],
+    ]
+    for thing in shown:
+        text = thing._repr_latex_()
+        assert text.startswith("$")
+        assert text.endswith("$")
+        assert text.count("{") == text.count("}")
