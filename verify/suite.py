@@ -40,6 +40,10 @@ def default_setting(claim: Claim, activation: str) -> Setting:
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
         return replace(base, classes=1, samples={"none": 4, "mean": 2, "batch": 3}[claim.last])
+    if claim.quantity == "alignment":
+        # Eigenvectors mix by fluctuation over gap. With few samples the gap of tanh is a quarter of the eigenvalue,
+        # and no power of the width describes the mixing at the widths that are sampled.
+        return replace(base, samples=48)
     if claim.last == "batch" and not claim.given:
         # Averages of 1/sd^2 vary from network to network at every width; classes and samples calm them.
         return replace(base, classes=4, samples=32)
