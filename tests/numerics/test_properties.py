@@ -67,15 +67,41 @@ def networks(draw: st.DrawFn) -> RandomNetwork:
 def test_every_fast_route_equals_the_slow_one(network: RandomNetwork, samples: int, memory: int) -> None:
     drawn = draw(network, samples, seeds=(1, 2))
     slow, fast = slow_gram(network, drawn), gram(network, drawn, memory)
-    alive = slow.isfinite().flatten(1).all(1)
-    # Where a unit or a sample is dead the statistics are undefined; both routes must see it.
-    assert torch.equal(fast.isfinite().flatten(1).all(1), alive)
     eye = torch.eye(slow.shape[1], dtype=torch.float64).expand(2, -1, -1)
     product = dual_operator(network, drawn)(eye)
-    for seed in alive.nonzero().flatten().tolist():
-        allowed = 1e-10 * slow[seed].abs().max() + rounding(network, drawn, seed)
+    for seed, amplification in enumerate(amplifications(network, drawn)):
+        if not amplification < ILL_CONDITIONED:
+            continue
+        assert bool(slow[seed].isfinite().all())
+        allowed = 1e-10 * slow[seed].abs().max() + amplification**2 * rounding(network, drawn, seed)
         for route in (fast, product):
             assert (route[seed] - slow[seed]).abs().max() <= allowed
+
+
+# Statistics of a nearly constant signal are rounding, divided by rounding: no two routes need agree on them.
+ILL_CONDITIONED = 100.0
+
+
+def amplifications(network: RandomNetwork, drawn: Draw) -> list[float]:
+    """For every seed, how much its normalizations amplify rounding at most: magnitude over standard deviation."""
+    run = forward(network, drawn)
+    worst = torch.ones(2, dtype=torch.float64)
+    normalized = [(layer.derivative, layer.u) for layer in run.layers[:-1]] + [(run.last, run.layers[-1].u)]
+    for derivative, u in normalized:
+        if derivative is not None and derivative.gain is not None:
+            size = derivative.gain.abs().flatten(1).amax(1) * u.abs().flatten(1).amax(1)
+            worst = torch.maximum(worst, size.nan_to_num(nan=float("inf")))
+    return worst.tolist()
+
+
+def test_the_property_test_tests_most_networks() -> None:
+    """Generic networks are well conditioned, so the exclusion above excludes few."""
+    kept = 0
+    for hidden in HIDDEN_NORMALIZATIONS:
+        for last in LAST_NORMALIZATIONS:
+            network = RandomNetwork((5, 8, 8, 8, 4), "tanh", hidden, last, sigma_b2=0.2)
+            kept += sum(a < ILL_CONDITIONED for a in amplifications(network, draw(network, 7, seeds=(1, 2))))
+    assert kept >= 20
 
 
 def rounding(network: RandomNetwork, drawn: Draw, seed: int) -> float:
