@@ -4,6 +4,8 @@ Labels are the network's own outputs, so the drawn parameters are a minimum of t
 (1/2T) sum_t |f(t) - y(t)|^2 and its Hessian there is the Fisher matrix. Nothing here computes an eigenvalue.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,8 @@ def _stable_rate(network: RandomNetwork, draw: Draw, seed: int) -> Tensor:
         return residual.detach().norm(), dict(zip(leaves, found, strict=True))
 
     # A start in the span of the gradients has a part along every eigenvector that descent can move.
-    generator = torch.Generator().manual_seed(seed)
+    # The same random direction for every network: what a seed gives may not depend on its place in a batch.
+    generator = torch.Generator().manual_seed(0)
     pull = torch.randn(labels.shape, dtype=labels.dtype, generator=generator).to(labels.device)
     leaves = {name: p.clone().requires_grad_() for name, p in minimum.items()}
     found = torch.autograd.grad((outputs(leaves) * pull).sum(), list(leaves.values()))
@@ -86,7 +89,9 @@ def _stable_rate(network: RandomNetwork, draw: Draw, seed: int) -> Tensor:
     return labels.new_tensor((low * high) ** 0.5)
 
 
-def _curvature(slopes, minimum: Parameters, start: Parameters) -> float:
+def _curvature(
+    slopes: Callable[[Parameters], tuple[Tensor, Parameters]], minimum: Parameters, start: Parameters
+) -> float:
     """Rayleigh quotient of the Hessian along the start's displacement, from one gradient."""
     gradient = slopes({name: p.clone() for name, p in start.items()})[1]
     along = {name: start[name].detach() - p for name, p in minimum.items()}

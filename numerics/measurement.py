@@ -165,14 +165,15 @@ def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str
         values |= orders.coupled_orders(drawn, run)
     if wanted & set(OUTPUT_STATISTICS):
         values |= output_statistics(network, run)
-    if wanted & set(MATRIX):
-        matrix = wanted & set(MATRIX)
-        found = _matrix_free(network, drawn, run, matrix)
-        if found is None:
-            found = eigenvalue_quantities(network, gram_of(network, drawn, run, memory), matrix)
+    matrix = wanted & set(MATRIX)
+    found = _matrix_free(network, drawn, run, matrix) if matrix and "alignment" not in wanted else None
+    if found is not None:
         values |= found
-    if "alignment" in wanted:
-        values["alignment"] = alignment(gram_of(network, drawn, run, memory), network.outputs)
+    elif matrix or "alignment" in wanted:
+        g = gram_of(network, drawn, run, memory)
+        values |= eigenvalue_quantities(network, g, matrix)
+        if "alignment" in wanted:
+            values["alignment"] = alignment(g, network.outputs)
     if "stable_rate" in wanted:
         values["stable_rate"] = stable_rates(network, drawn)
     return {name: values[name] for name in quantities}

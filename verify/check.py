@@ -11,7 +11,7 @@ import numpy as np
 from verify.claim import Claim, Predictor
 from verify.draws import Draws
 from verify.setting import Setting, SettingError
-from verify.statistics import Array, Finding, Outcome, Relation, Rule, plan, settle
+from verify.statistics import Array, Finding, Outcome, Relation, Rule, plan, problem, settle
 
 PILOT = 20
 
@@ -62,6 +62,11 @@ class Verdict:
     def status(self) -> Outcome:
         return self.finding.outcome
 
+    @property
+    def final_counts(self) -> tuple[int, ...]:
+        """Draws per width in the deciding look."""
+        return tuple(n * 2 ** (self.looks - 1) for n in self.counts)
+
     def require(self) -> Verdict:
         """Raise NotVerified unless the status is AGREE."""
         if self.status != "AGREE":
@@ -78,7 +83,7 @@ class Verdict:
             "rule": asdict(self.rule),
             "predicted_at_largest_width": self.predicted,
             "widths": self.claim.widths(self.setting),
-            "draws_per_width": [n * 2 ** (self.looks - 1) for n in self.counts],
+            "draws_per_width": self.final_counts,
             "looks": self.looks,
             "finding": asdict(self.finding),
         }
@@ -106,7 +111,7 @@ def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effor
     """Draws per width for the first look, planned from a pilot and the wanted discrepancy."""
     widths = claim.widths(draws.setting)
     pilot = ratios(claim, draws, predicted, "main", [PILOT] * len(widths))
-    if any(not np.isfinite(p).all() or not np.ptp(p) > 0 for p in pilot):
+    if problem(widths, pilot, rule):
         return (PILOT,) * len(widths)  # the rule will call it INVALID and say why
     return plan(widths, pilot, [draws.cost(w) for w in widths], rule, effort.budget)
 

@@ -70,7 +70,8 @@ def _words(hidden: str, last: str) -> str:
     return " and ".join(w for w in (HIDDEN_WORDS[hidden], LAST_WORDS[last]) if w) or "no normalization"
 
 
-def _prefix(hidden: str, last: str) -> str:
+def prefix(hidden: str, last: str) -> str:
+    """First part of the ids of the claims about a case of normalization."""
     parts = [f"{side}_{name}" for side, name in (("hidden", hidden), ("last", last)) if name != "none"]
     return "_".join(parts) or "plain"
 
@@ -83,7 +84,7 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
         kind = LayerOutputClaim if given == ("raw_outputs",) else Claim
         claims.append(
             kind(
-                id=f"{_prefix(hidden, last)}.{quantity}",
+                id=f"{prefix(hidden, last)}.{quantity}",
                 statement=f"{_words(hidden, last)}: {NAMES[quantity]}" + (", given the outputs" if given else ""),
                 formula=FORMULAS[last][quantity],
                 quantity=quantity,
@@ -119,10 +120,10 @@ def order_claims(hidden: str) -> list[Claim]:
     places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
     if hidden != "batch":
         places += [("kappa1", None), ("kappa2", None)]
-    prefix = _prefix(hidden, "none")
+    case = prefix(hidden, "none")
     return [
         OrderClaim(
-            id=f"{prefix}.{name}" + (f"[{layer}]" if layer is not None else ""),
+            id=f"{case}.{name}" + (f"[{layer}]" if layer is not None else ""),
             statement=f"{_words(hidden, 'none')}: order parameter {name}"
             + (f" of layer {layer}" if layer is not None else ""),
             formula=name,

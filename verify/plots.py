@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from verify.claim import Claim
-from verify.claims import CLAIMS
+from verify.claims import CLAIMS, prefix
 from verify.draws import Draws
 from verify.setting import Setting
 
@@ -39,7 +39,7 @@ def sharpness(path: Path, setting: Setting, draws: int = 20, make_draws: MakeDra
         for last, label, colour, marker in CASES:
             style = {"label": label, "color": colour, "marker": marker}
             fixed = replace(setting, last=last)
-            _points(left, fixed, draws, style, make_draws, f"{_prefix(last)}.lambda_max")
+            _points(left, fixed, draws, style, make_draws, f"{prefix('none', last)}.lambda_max")
             grown = replace(fixed, samples=None, rho=2.0)
             _points(right, grown, draws, style, make_draws, *_growth(last))
         for axes, title in ((left, f"$T = {setting.samples}$ fixed"), (right, "$T = M/2$")):
@@ -53,10 +53,6 @@ def sharpness(path: Path, setting: Setting, draws: int = 20, make_draws: MakeDra
             "solid: predicted\ndashed: lower and upper bound", (0.03, 0.97), xycoords="axes fraction", va="top"
         )
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
-
-
-def _prefix(last: str) -> str:
-    return "plain" if last == "none" else f"last_{last}"
 
 
 def _growth(last: str) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def explain(verdict: Verdict, draws: Draws) -> str:
     """What a claim says, how it is derived, what was measured, and how the verdict was reached."""
     claim, rule, finding = verdict.claim, verdict.rule, verdict.finding
     widths = claim.widths(verdict.setting)
-    counts = [n * 2 ** (verdict.looks - 1) for n in verdict.counts]
+    counts = verdict.final_counts
     predicted = claim.predictor(verdict.setting)
     lines = [
         f"{claim.id}: {claim.statement}",

@@ -155,9 +155,9 @@ def minimum_widths(powers: Sequence[float]) -> int:
 
 def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     """One look: fit, guard, and the rule. Comparisons are written so that NaN never passes."""
-    problem = _problem(widths, draws, rule)
-    if problem:
-        return Finding("INVALID", problem, None, None, np.nan, np.nan, np.inf)
+    trouble = problem(widths, draws, rule)
+    if trouble:
+        return Finding("INVALID", trouble, None, None, np.nan, np.nan, np.inf)
     limit = _fit(widths, draws, rule.powers)
     # The guard keeps the terms that the full fit needed, so that it tests truncation and nothing else.
     guard = extrapolate(widths[1:], draws[1:], rule.powers[: limit.terms])
@@ -191,7 +191,8 @@ def _detectable(value: float, shift: float, rule: Rule) -> float:
     return max(0.0, high / (value - shift) - 1) if value > shift else np.inf
 
 
-def _problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
+def problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
+    """Why nothing can be concluded from these draws, or an empty text."""
     need = minimum_widths(rule.powers)
     if len(widths) < need or list(widths) != sorted(set(widths)):
         return f"widths {tuple(widths)} must be {need} or more increasing values for {len(rule.powers)} corrections"

@@ -63,3 +63,10 @@ def test_alignment_is_not_that_of_single_gradients() -> None:
 def test_alignment_does_not_exist_without_mean_gradients() -> None:
     with pytest.raises(ValueError, match="alignment"):
         measure(RandomNetwork((8, 8, 8, 1), last="mean"), 4, [1], ["alignment"])
+
+
+def test_a_stable_rate_does_not_depend_on_the_place_in_the_batch() -> None:
+    network = RandomNetwork((12, 12, 12, 1), "tanh", sigma_b2=0.1)
+    alone = measure(network, 4, [7], ["stable_rate"]).draws["stable_rate"]
+    among = measure(network, 4, [3, 5, 7], ["stable_rate"]).draws["stable_rate"]
+    assert among[2] == alone[0]
