@@ -12,19 +12,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from verify import draws, engines, plots, report, suite
+from verify import cli_engines, cli_pictures, report, suite
 from verify.calibration import calibration_table
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
+from verify.files import check_writable
+from verify.progress import Watch, err
 from verify.setting import Setting
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
-err = Console(stderr=True)
 
 # The first look of --quick may cost this much per claim, and is doubled once; see draws.cost.
 QUICK = Effort(error_rate=0.01, looks=2, budget=6e8)
@@ -45,43 +45,8 @@ SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds 
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-class Watch(Progress):
-    """What is being tested and measured now, on standard error; it makes the draws and so sees them all."""
-
-    def __init__(self, total: int, seed_block: int, device: str) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        super().__init__(*columns, TimeElapsedColumn(), console=err, transient=True)
-        self._total = self.add_task("claims", total=total)
-        self._now = self.add_task("", total=None)
-        self._seed_block, self._device = seed_block, device
-        self._pool = draws.workers() if device == "cpu" else None
-        self.drawn: list[draws.Draws] = []
-
-    def case(self, case: suite.Case) -> None:
-        self.update(self._total, description=case.claim.id, advance=1)
-
-    def say(self, text: str) -> None:
-        self.update(self._now, description=text)
-
-    def stop(self) -> None:
-        super().stop()
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-
-    def draws(self, setting: Setting, quantities: set[str]) -> draws.Draws:
-        made = draws.Draws(
-            setting,
-            quantities,
-            seed_block=self._seed_block,
-            device=self._device,
-            pool=self._pool,
-            progress=self.say,
-        )
-        self.drawn.append(made)
-        return made
-
-
-app.registered_commands += engines.app.registered_commands
+for commands in (cli_engines, cli_pictures):
+    app.registered_commands += commands.app.registered_commands
 
 
 @app.callback()
@@ -114,7 +79,7 @@ def verify(
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
     if json is not None:
-        _writable("--json", json)
+        check_writable("--json", json)
     if budget is not None and not math.isfinite(budget):
         raise ValueError(f"--budget {budget}: it must be a finite number of minutes")
     base = QUICK if quick else FULL
@@ -185,27 +150,6 @@ def calibrate(
 ) -> None:
     """Test the rule itself on synthetic draws with a known limit, and print how often it was right."""
     out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
-
-
-@app.command()
-def plot(
-    file: Annotated[Path, typer.Argument(help="picture to write, .svg or .png")],
-    activation: Annotated[str, typer.Option(help="activation of the networks")] = "relu",
-    networks: Annotated[int, typer.Option(help="networks per point", min=3)] = 20,
-) -> None:
-    """Draw lambda_max against the width: no normalization, mean subtraction, batch normalization at the end."""
-    if file.suffix not in (".svg", ".png"):
-        raise ValueError(f"picture {file}: only .svg and .png are written; choose one of the two")
-    _writable("picture", file)
-    with Watch(0, 0, "cpu") as watch:
-        plots.sharpness(file, Setting(activation, samples=10), networks, watch.draws)
-    out.print(f"wrote {file}", highlight=False)
-
-
-def _writable(what: str, file: Path) -> None:
-    """Refuse a file that could not be written, before the work that would be lost."""
-    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-        raise ValueError(f"{what} {file}: it must be a file in a folder that exists and can be written to; name one")
 
 
 def _todo(

@@ -9,7 +9,7 @@ import torch
 
 import numerics
 from verify import cli
-from verify.engines import load
+from verify.cli_engines import load
 
 MODULE = """
 import torch

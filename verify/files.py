@@ -1,0 +1,12 @@
+"""Files that a user names on the command line: checked before the work that would be lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def check_writable(what: str, file: Path) -> None:
+    """Refuse a file that could not be written, before the work that would be lost."""
+    if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        raise ValueError(f"{what} {file}: it must be a file in a folder that exists and can be written to; name one")

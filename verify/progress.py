@@ -1,0 +1,48 @@
+"""What a long run shows while it runs, on standard error."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from verify import draws
+from verify.setting import Setting
+from verify.suite import Case
+
+err = Console(stderr=True)
+
+
+class Watch(Progress):
+    """What is being tested and measured now, on standard error; it makes the draws and so sees them all."""
+
+    def __init__(self, total: int, seed_block: int, device: str) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        super().__init__(*columns, TimeElapsedColumn(), console=err, transient=True)
+        self._total = self.add_task("claims", total=total)
+        self._now = self.add_task("", total=None)
+        self._seed_block, self._device = seed_block, device
+        self._pool = draws.workers() if device == "cpu" else None
+        self.drawn: list[draws.Draws] = []
+
+    def case(self, case: Case) -> None:
+        self.update(self._total, description=case.claim.id, advance=1)
+
+    def say(self, text: str) -> None:
+        self.update(self._now, description=text)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def draws(self, setting: Setting, quantities: set[str]) -> draws.Draws:
+        made = draws.Draws(
+            setting,
+            quantities,
+            seed_block=self._seed_block,
+            device=self._device,
+            pool=self._pool,
+            progress=self.say,
+        )
+        self.drawn.append(made)
+        return made
