@@ -67,6 +67,7 @@ def free_parameters(network: RandomNetwork, draw: Draw, seed: int) -> Parameters
 
 def network_outputs(network: RandomNetwork, draw: Draw, seed: int, h: Tensor, free: Parameters) -> Tensor:
     """The outputs (T,C) for inputs h (T,M_0); parameters that are not free are the drawn ones."""
+    below = None
     for n in range(1, network.depth + 1):
         last = n == network.depth
         bias = free.get(f"bias{n}", draw.biases[n - 1][seed])
@@ -75,7 +76,11 @@ def network_outputs(network: RandomNetwork, draw: Draw, seed: int, h: Tensor, fr
         gamma = free.get(f"gamma{n}", u.new_full((width,), network.last_gamma if last else network.gamma))
         beta = free.get(f"beta{n}", u.new_full((width,), 0.0 if last else network.beta))
         name = network.last if last else network.hidden
-        if name == "mean":
+        if last and network.output_definition is not None:
+            u = network.output_definition(u, network.last_gamma)
+        elif not last and network.definition is not None:
+            u = below = network.definition(u, network.gamma, network.beta, below)
+        elif name == "mean":
             u = u - u.mean(0)
         elif name == "batch":
             # torch's batch_norm refuses eps = 0.
