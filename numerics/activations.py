@@ -48,7 +48,7 @@ def _elu_slope(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1.0, torch.exp(x.clamp(max=0)))
 
 
-_BUILT_IN: dict[str, tuple[Elementwise, Elementwise]] = {
+FUNCTIONS: dict[str, tuple[Elementwise, Elementwise]] = {
     "linear": (lambda x: x.clone(), torch.ones_like),
     "relu": (torch.relu, lambda x: (x > 0).to(x.dtype)),
     "leaky_relu": (
@@ -83,17 +83,17 @@ _BUILT_IN: dict[str, tuple[Elementwise, Elementwise]] = {
     "cube": (lambda x: x * x * x, lambda x: 3 * x * x),
 }
 
-ACTIVATIONS: tuple[str, ...] = tuple(_BUILT_IN)
+ACTIVATIONS: tuple[str, ...] = tuple(FUNCTIONS)
 
 
 def add_activation(name: str, value: Elementwise, slope: Elementwise | None = None) -> None:
     """Add an elementwise torch function under a new name; its derivative comes from autograd where none is given."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"activation name {name!r}: it must be one word, since settings name it; use letters")
-    if name in _BUILT_IN:
-        raise ValueError(f"activation {name!r} exists already; choose another name than {', '.join(_BUILT_IN)}")
+    if name in FUNCTIONS:
+        raise ValueError(f"activation {name!r} exists already; choose another name than {', '.join(FUNCTIONS)}")
     found = resolve_activation(value)
-    _BUILT_IN[name] = value, slope or found.slope
+    FUNCTIONS[name] = value, slope or found.slope
 
 
 def _slope_by_autograd(value: Elementwise) -> Elementwise:
@@ -112,12 +112,12 @@ def resolve_activation(activation: str | Elementwise) -> Activation:
     ``ValueError`` if it changes the shape, mixes entries or is not differentiable.
     """
     if isinstance(activation, str):
-        if activation not in _BUILT_IN:
+        if activation not in FUNCTIONS:
             raise ValueError(
                 f"activation {activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}, "
                 "or pass an elementwise torch function"
             )
-        value, slope = _BUILT_IN[activation]
+        value, slope = FUNCTIONS[activation]
         return Activation(activation, value, slope)
     if not callable(activation):
         raise ValueError(

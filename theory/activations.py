@@ -104,7 +104,7 @@ def activation(spec: "str | Expr | Activation") -> Activation:
     if isinstance(spec, Activation):
         return spec
     if isinstance(spec, str):
-        return _named(spec)
+        return named(spec)
     if isinstance(spec, bool) or not isinstance(spec, sp.Expr):
         raise ActivationError(
             f"activation = {spec!r}: give a name, a SymPy expression of one real symbol, or an Activation."
@@ -120,7 +120,7 @@ def activation(spec: "str | Expr | Activation") -> Activation:
 
 
 @cache
-def _named(name: str) -> Activation:
+def named(name: str) -> Activation:
     if name not in BUILTIN:
         raise ActivationError(
             f"Unknown activation {name!r}. Known names: {', '.join(BUILTIN)}; or pass a SymPy expression."

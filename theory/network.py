@@ -80,6 +80,11 @@ class WideNetwork:
         """Whether the order parameters depend on T: for T fixed, where the hidden normalization mixes samples."""
         return samples == "fixed" and normalizations.hidden_rule(self.hidden, samples).couples_samples
 
+    @property
+    def fewest_samples(self) -> int:
+        """The smallest T that the rule of the hidden normalization is stated for, T fixed."""
+        return normalizations.hidden_rule(self.hidden, "fixed").fewest_samples
+
     def _repr_latex_(self) -> str:
         phi = symbols.latex(self.activation.expr)
         return (

@@ -35,6 +35,7 @@ class Claim:
     given: measured output statistics that enter the prediction (sharp form), () for the network average.
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
+    activations: the ones it is about, () for all.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Claim:
     given: tuple[str, ...] = ()
     fewest_samples: int = 2
     centered: bool = False
+    activations: tuple[str, ...] = ()
     source: str = "Karakida, Akaho, Amari 2019"
 
     @property
@@ -61,6 +63,7 @@ class Claim:
         words = [f"hidden = {self.hidden}", f"last = {self.last}"]
         words.append("T = M/rho" if self.samples == "proportional" else f"T >= {self.fewest_samples} fixed")
         words += ["sigma_b = 0 and phi odd"] if self.centered else []
+        words += [f"phi = {' or '.join(self.activations)}"] if self.activations else []
         words += [f"given {', '.join(self.given)}"] if self.given else []
         return ", ".join(words)
 
@@ -72,6 +75,10 @@ class Claim:
                 raise SettingError(
                     f"{name} = {theirs!r}: claim {self.id} is about {name} = {mine!r}; choose it in the setting"
                 )
+        if self.activations and setting.activation not in self.activations:
+            raise SettingError(
+                f"activation = {setting.activation}: claim {self.id} is about {', '.join(self.activations)}; take one"
+            )
         if (self.samples == "proportional") != (setting.samples is None):
             want = "rho = M/T" if self.samples == "proportional" else "a fixed number of samples T"
             raise SettingError(f"samples = {setting.samples}: claim {self.id} is about {want}; give it")
@@ -90,7 +97,7 @@ class Claim:
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
         bound = self.quantity.startswith("lambda_max_")
-        largest = self.measured in ("lambda_max", "stable_rate") and self.last != "layer"
+        largest = self.measured in ("lambda_max", "stable_rate") and "raw_outputs" not in self.given
         return LARGEST if bound or (largest and rivals(setting) > 1) else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
@@ -99,7 +106,7 @@ class Claim:
         smooth = self.powers(setting) == SMOOTH
         if self.measured == "stable_rate":  # every draw is some thousand steps of gradient descent
             return tuple(w // 4 for w in (WIDTHS if smooth else (*WIDTHS, 2 * WIDTHS[-1])))
-        if setting.rho and setting.hidden == "batch":
+        if setting.rho and setting.couples_samples:
             # It couples the samples: T in proportion to M costs M^4. Nor may T be too small at the first width.
             return (32, 64, 128, 256, 512) if smooth else (32, 64, 96, 128, 256, 512)
         if smooth:
@@ -139,13 +146,13 @@ def rivals(setting: Setting) -> int:
         return setting.classes * ((setting.samples or 1 + removed) - removed)
     if setting.samples is None:
         return setting.classes
-    shared, perp = (_at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
+    shared, perp = (at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
     # Without an outlier (kappa_2 = 0, or < 0 under batch normalization) the mean gradients are not on top.
     return setting.classes * (1 if shared > perp * (1 + 1e-9) else setting.samples)
 
 
 @cache
-def _at_unit_width(setting: Setting, quantity: str) -> float:
+def at_unit_width(setting: Setting, quantity: str) -> float:
     found = theory.predict(setting.wide(), quantity)
     return found.evaluate(**{name: {"M": 1.0, "T": float(setting.samples or 0)}[name] for name in found.symbols})
 
@@ -177,14 +184,20 @@ class OrderClaim(Claim):
 
     def prediction(self, setting: Setting) -> theory.Prediction:
         """The value from the recursion."""
-        orders = _order_parameters(setting.wide(), self.samples)
-        value = getattr(orders, self.quantity)
-        number = sp.sympify(value if self.layer is None else value[self.layer]).subs(theory.symbols.T, setting.samples)
+        orders, T = order_parameters(setting.wide(), self.samples), theory.symbols.T
+        if self.layer is None:
+            value = getattr(orders, self.quantity)
+        elif self.quantity in ("c_I", "c_1"):  # the measured sums in terms of the overlaps of a coupled network
+            same, pair = orders.tq1[self.layer], orders.tq2[self.layer]
+            value = same * T / (T - 1) + (T * pair if self.quantity == "c_1" else 0)
+        else:
+            value = getattr(orders, self.quantity)[self.layer]
+        number = sp.sympify(value).subs(T, setting.samples)
         formula = sp.Float(float(number), 17)
         return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
 
 
-_order_parameters = cache(theory.order_parameters)
+order_parameters = cache(theory.order_parameters)
 
 
 @dataclass(frozen=True)
@@ -205,7 +218,7 @@ class SecondMomentClaim(Claim):
     def prediction(self, setting: Setting) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
         wide = setting.wide()
-        orders = _order_parameters(wide, self.samples)
+        orders = order_parameters(wide, self.samples)
         gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
         smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
         total = smooth + theory.fluctuation_variance(wide)
@@ -214,8 +227,10 @@ class SecondMomentClaim(Claim):
 
 
 @dataclass(frozen=True)
-class LayerOutputClaim(Claim):
-    """The largest eigenvalue under layer normalization over the outputs: that of a matrix made of the outputs."""
+class OutputClaim(Claim):
+    """m, s or lambda_max of a matrix made of the raw outputs: under layer normalization over the outputs, and under
+    every normalization of the outputs that was added.
+    """
 
     def prediction(self, setting: Setting) -> theory.Prediction:
         """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
@@ -224,16 +239,20 @@ class LayerOutputClaim(Claim):
         return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
 
     def predictor(self, setting: Setting) -> Predictor:
-        """The largest eigenvalue of the matrix, for every draw of the raw outputs."""
+        """The quantity of that matrix, for every draw of the raw outputs."""
         wide = setting.wide()
-        orders = _order_parameters(wide, self.samples)
+        orders = order_parameters(wide, self.samples)
         kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
 
         def predicted(width: int, measured: dict[str, Array]) -> Array:
-            spectra = (
-                theory.layer_output_spectrum(kappa1, kappa2, alpha, width, raw.T, setting.last_gamma)
-                for raw in measured["raw_outputs"]
-            )
-            return np.array([spectrum[0] for spectrum in spectra])
+            spectra = np.array([spectrum(width, raw.T) for raw in measured["raw_outputs"]])
+            if self.quantity == "lambda_max":
+                return spectra[:, 0]
+            return (spectra ** {"m": 1, "s": 2}[self.quantity]).sum(1) / (alpha * width**2)
+
+        def spectrum(width: int, raw: Array) -> Array:
+            if self.last == "layer":
+                return theory.layer_output_spectrum(kappa1, kappa2, alpha, width, raw, setting.last_gamma)
+            return theory.output_spectrum(self.last, kappa1, kappa2, alpha, width, raw, setting.last_gamma)
 
         return predicted

@@ -6,9 +6,10 @@ Alleviating Pathological Sharpness in Wide Neural Networks", NeurIPS 2019.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from verify.claim import Claim, LayerOutputClaim, OrderClaim, SecondMomentClaim
+from verify.claim import Claim, OrderClaim, OutputClaim, SecondMomentClaim
 
 NAMES = {
     "m": "mean of the eigenvalues",
@@ -67,7 +68,8 @@ OURS = "derived here; setting of Karakida, Akaho, Amari 2019"
 
 
 def _words(hidden: str, last: str) -> str:
-    return " and ".join(w for w in (HIDDEN_WORDS[hidden], LAST_WORDS[last]) if w) or "no normalization"
+    words = HIDDEN_WORDS.get(hidden, f"{hidden} in the hidden layers"), LAST_WORDS.get(last, f"{last} of the outputs")
+    return " and ".join(w for w in words if w) or "no normalization"
 
 
 def prefix(hidden: str, last: str) -> str:
@@ -81,7 +83,7 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
     claims = []
     for quantity in quantities.split():
         given = GIVEN.get(last, {}).get(quantity, ())
-        kind = LayerOutputClaim if given == ("raw_outputs",) else Claim
+        kind = OutputClaim if given == ("raw_outputs",) else Claim
         claims.append(
             kind(
                 id=f"{prefix(hidden, last)}.{quantity}",
@@ -120,6 +122,11 @@ def order_claims(hidden: str) -> list[Claim]:
     places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
     if hidden != "batch":
         places += [("kappa1", None), ("kappa2", None)]
+    return claims_about_orders(hidden, places)
+
+
+def claims_about_orders(hidden: str, places: Iterable[tuple[str, int | None]]) -> list[Claim]:
+    """One claim for each (order parameter, layer) under a hidden normalization; no layer for kappa1 and kappa2."""
     case = prefix(hidden, "none")
     return [
         OrderClaim(
@@ -204,6 +211,15 @@ CLAIMS: dict[str, Claim] = {
     for group in (PLAIN, LAST_MEAN, LAST_BATCH, LAST_LAYER, HIDDEN_LAYER, HIDDEN_BATCH, COMBINED, GROWTH, ORDERS)
     for claim in group
 }
+
+
+def add_claim(claim: Claim) -> None:
+    """Add a claim to `CLAIMS` under its id, which must be new."""
+    if not isinstance(claim, Claim):
+        raise ValueError(f"{claim!r} is no claim; give an instance of Claim, or of a class made of it")
+    if claim.id in CLAIMS:
+        raise ValueError(f"claim {claim.id!r} exists already; choose another id")
+    CLAIMS[claim.id] = claim
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _without_hidden(setting: Setting) -> Setting:
 
 def _infinite_samples(claim: Claim, setting: Setting) -> Predictor | None:
     """Hidden batch normalization over T -> infinity samples taken for that over T samples."""
-    if claim.hidden != "batch" or claim.samples != "fixed":
+    if claim.samples != "fixed" or not setting.couples_samples:
         return None
     return replace(claim, samples="infinite").predictor(setting)
 

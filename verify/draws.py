@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from signal import SIG_IGN, SIGINT, signal
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 
 import numerics
+from verify.extension import files_in_use, load_in_worker
 from verify.setting import Setting
 from verify.statistics import Array
 
@@ -37,6 +40,12 @@ def workers() -> ProcessPoolExecutor:
 def _start_worker() -> None:
     signal(SIGINT, SIG_IGN)  # Ctrl-C is the parent's to answer
     torch.set_num_threads(1)
+
+
+def measure_with(files: tuple[tuple[str, str], ...], network: dict[str, Any], *rest: Any) -> numerics.Measurement:
+    """Measure a network of these fields after loading, once per process, the extensions that its names are from."""
+    load_in_worker(files)
+    return numerics.measure(numerics.RandomNetwork(**network), *rest)
 
 
 class Draws:
@@ -83,7 +92,7 @@ class Draws:
     def _measure(self, chunks: list[tuple[str, int, range]]) -> None:
         calls = [
             (
-                self.setting.network(width),
+                asdict(self.setting.network(width)),
                 self.setting.samples_at(width),
                 [self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in replicates],
                 self.quantities,
@@ -93,7 +102,7 @@ class Draws:
             for block, width, replicates in chunks
         ]
         run = map if self._pool is None else self._pool.map
-        done = run(numerics.measure, *zip(*calls, strict=True)) if calls else ()
+        done = run(partial(measure_with, files_in_use()), *zip(*calls, strict=True)) if calls else ()
         for (block, width, replicates), measurement in zip(chunks, done, strict=True):
             self._measured.setdefault((block, width), []).append(measurement)
             self._progress(f"{self.setting}: width {width}, {replicates.stop} draws")
@@ -107,7 +116,7 @@ class Draws:
         rows = setting.samples_at(width) * setting.classes
         # Sampling one weight takes about as long as fifty floating-point operations of a matrix product.
         total = OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
-        if setting.hidden == "batch":
+        if setting.couples_samples:
             total += rows * setting.samples_at(width) * weights / 120
         descends = "stable_rate" in self.quantities
         return total + DESCENT_STEPS * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total

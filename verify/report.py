@@ -187,14 +187,15 @@ def manifest() -> dict[str, Any]:
 
 
 def write_record(path: Path, verdicts: Sequence[Verdict], draws: Sequence[Draws], effort: Effort) -> None:
-    """The complete record: verdicts, raw draws, seeds, versions, device. The file is replaced whole or not at all."""
-    record = {
-        "schema": SCHEMA,
-        "manifest": manifest(),
-        "effort": vars(effort),
-        "verdicts": [v.record() for v in verdicts],
-        "draws": [d.record() for d in draws],
-    }
+    """The complete record: verdicts, raw draws, seeds, versions, device."""
+    record = {"effort": vars(effort)}
+    record |= {"verdicts": [v.record() for v in verdicts], "draws": [d.record() for d in draws]}
+    write_json(path, record)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """A record with the schema, versions and machine, replaced whole or not at all."""
+    record = {"schema": SCHEMA, "manifest": manifest(), **record}
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(_plain(record), allow_nan=False))
     partial.replace(path)

@@ -79,14 +79,21 @@ class Setting:
                     "give samples=T for fixed T, or rho=M/T")  # fmt: skip
         if self.rho is not None and not (math.isfinite(self.rho) and self.rho > 0):
             _refuse("rho", self.rho, "T = M / rho must be positive", "take rho > 0")
-        fewest = 3 if self.last == "batch" else 4 if self.hidden == "batch" else 2
         reasons = {
             2: "two samples are the fewest that can differ",
             3: "batch normalization of two samples is constant",
             4: "the mean of 1/sd^2 of hidden batch normalization is finite only for T > 3",
         }
+        stated = self.wide().fewest_samples
+        fewest = max(stated, 3 if self.last == "batch" else 2)
         if self.samples is not None and self.samples < fewest:
-            _refuse("samples", self.samples, f"T >= {fewest}: {reasons[fewest]}", f"take T = {fewest} or more")
+            reason = reasons.get(fewest, f"the rule of {self.hidden} is stated for no fewer")
+            _refuse("samples", self.samples, f"T >= {fewest}: {reason}", f"take T = {fewest} or more")
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether the hidden normalization mixes samples."""
+        return self.wide().depends_on_samples("fixed")
 
     def samples_at(self, width: int) -> int:
         """Number of samples T at this width."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import theory
+from numerics import definitions
 from verify.check import Effort, Verdict, check
 from verify.claim import Claim
 from verify.claims import CLAIMS
@@ -25,8 +26,9 @@ class Case:
 
 def default_setting(claim: Claim, activation: str) -> Setting:
     """The setting at which a claim is tested when none is named."""
-    classes = 5 if claim.last == "layer" else 2
-    base = Setting(activation, hidden=claim.hidden, last=claim.last, classes=classes, samples=6)
+    classes = 5 if claim.last == "layer" else 6 if claim.last in definitions.OUTPUT else 2
+    samples = max(6, claim.fewest_samples)
+    base = Setting(activation, hidden=claim.hidden, last=claim.last, classes=classes, samples=samples)
     if claim.centered:
         base = replace(base, sigma_b2=0.0)
     elif claim.hidden != "none":
@@ -36,10 +38,11 @@ def default_setting(claim: Claim, activation: str) -> Setting:
     if claim.hidden == "batch":
         # So many samples that the mean gradient has the largest eigenvalue, also of tanh.
         return replace(base, classes=1, samples=24 if claim.last == "none" else 12)
-    if claim.quantity in ("lambda_max", "stable_rate") and claim.last != "layer":
+    if claim.quantity in ("lambda_max", "stable_rate") and claim.last in ("none", "mean", "batch"):
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
-        return replace(base, classes=1, samples={"none": 4, "mean": 2, "batch": 3}[claim.last])
+        samples = {"none": 4, "mean": 2, "batch": 3}[claim.last]
+        return replace(base, classes=1, samples=max(samples, claim.fewest_samples))
     if claim.quantity == "alignment":
         # Eigenvectors mix by fluctuation over gap. With few samples the gap of tanh is a quarter of the eigenvalue,
         # and no power of the width describes the mixing at the widths that are sampled.
@@ -64,6 +67,7 @@ def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), activations: Iterabl
     todo = []
     for claim in claims:
         fitting = [a for a in activations if odd(a)] or ["tanh"] if claim.centered else activations
+        fitting = claim.activations or fitting
         todo += [Case(claim, default_setting(claim, activation)) for activation in fitting]
     first = {case.setting: i for i, case in reversed(list(enumerate(todo)))}
     return sorted(todo, key=lambda case: first[case.setting])

@@ -1,0 +1,274 @@
+"""The stages that a theory extension goes through, from its definitions to wrong theories that must fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sympy as sp
+from hypothesis import HealthCheck, Phase, given, settings
+
+import theory
+from verify import conformance, suite
+from verify.check import Effort, Verdict
+from verify.claim import Claim, OutputClaim, order_parameters
+from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
+from verify.controls import Kill, challenge
+from verify.draws import Draws
+from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
+from verify.setting import Setting, SettingError
+from verify.strategies import SMOOTH_OR_KINKED, settings_for
+from verify.suite import Case
+
+REFUSED = ("DISAGREE", "MISFIT", "INVALID")
+# Generated settings for each case of normalization, beside the default one.
+GENERATED = 3
+# What a new activation is tested with, beside its order parameters.
+WITH_ACTIVATION = ("plain.m", "plain.s", "plain.lambda_perp", "last_mean.m", "hidden_layer.m")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What became of one stage: passed, failed, open (something stayed INCONCLUSIVE) or empty; lines say why."""
+
+    name: str
+    outcome: str
+    lines: tuple[str, ...]
+    seconds: float = 0.0
+    verdicts: tuple[Verdict, ...] = ()
+    attacks: tuple[tuple[Verdict, Sequence[Kill]], ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Plain data, for the JSON record."""
+        wrong = [
+            {"claim": right.claim.id, "wrong": kill.wrong.id, "status": kill.verdict.status if kill.verdict else None}
+            for right, kills in self.attacks
+            for kill in kills
+        ]
+        plain = {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
+        return {**plain, "verdicts": [v.record() for v in self.verdicts], "wrong_theories": wrong}
+
+
+Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
+"""Verdicts on cases, one by one, with their draws."""
+
+
+def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Stage]:
+    """Every stage in order; a stage that fails is the last."""
+    tested: list[tuple[Verdict, Draws]] = []
+    for stage in (
+        lambda: conforms(extension, device),
+        lambda: derives(extension),
+        lambda: orders(extension, run),
+        lambda: claims(extension, run, tested),
+        lambda: controls(tested),
+    ):
+        start = time.monotonic()
+        found = stage()
+        yield replace(found, seconds=time.monotonic() - start)
+        if found.outcome == "failed":
+            return
+
+
+def conforms(extension: Extension, device: str) -> Stage:
+    """Whether what the file defines is a definition at all: `verify.conformance` on every name."""
+    names = dict.fromkeys((*extension.activations, *extension.hidden, *extension.outputs))
+    count, faults = 0, []
+    for name in names:
+        try:
+            for check in conformance.checks(name, device):
+                count += 1
+                if check.fault:
+                    faults.append(f"{extension.line(name)}: {check.subject}: {check.requirement}: {check.fault}")
+        except ExtensionError as error:
+            faults.append(f"{place(error.__cause__ or error, extension.path)}: {error}")
+        except Exception as error:
+            faults.append(f"{place(error, extension.path)}: {name} raised {type(error).__name__}: {error}")
+    lines = [f"{count} requirements tried on {', '.join(names) or 'no definition'}"]
+    lines += [f"torch function of {name} made from its expression" for name in extension.generated]
+    return Stage("conformance", "failed" if faults else "passed" if names else "empty", (*lines, *faults))
+
+
+def derives(extension: Extension) -> Stage:
+    """Closed forms of what is new, with certificates, and the recursion on expressions against that on numbers."""
+    lines: list[str] = []
+    failed = False
+    try:
+        with time_limit(SECONDS, "derivation"):
+            for name in extension.activations:
+                act = theory.activation(name)
+                for what, f in (("phi", act.phi), ("phi'", act.phi.derivative())):
+                    found = theory.gaussian.kernel(f, f).centered
+                    form = "no closed form" if found.expr is None else f"= {found.expr}"
+                    lines.append(f"{name}: E[{what}(u) {what}(v)] by {found.method}: {form}")
+                for certificate in theory.certify(act):
+                    failed |= not certificate.holds
+                    lines.append(f"{name}: certificate {certificate.what}, {certificate.digits:.0f} digits")
+            for name in extension.hidden:
+                far, formula = _two_ways(name)
+                lines.append(f"{name}: with relu, L = 2: kappa_1 = {formula}")
+                if not far < 1e-9:
+                    failed = True
+                    lines.append(f"{extension.line(name)}: {name}: the rule gives other values on expressions than on "
+                                 f"numbers, by {far:.2g}; use operations that mean the same on both")  # fmt: skip
+            for id in extension.claims:
+                claim = CLAIMS[id]
+                case = suite.cases([claim])[0]
+                prediction = claim.prediction(case.setting)
+                lines.append(f"{id}: {prediction.quantity} {prediction.relation} {prediction.formula}")
+    except ExtensionError as error:
+        return Stage("derivation", "failed", (*lines, f"{place(error.__cause__ or error, extension.path)}: {error}"))
+    except Exception as error:
+        text = f"{place(error, extension.path)}: {type(error).__name__}: {error}"
+        return Stage("derivation", "failed", (*lines, text))
+    return Stage("derivation", "failed" if failed else "passed" if lines else "empty", tuple(lines))
+
+
+def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
+    """How far the recursion on expressions and that on numbers are apart, at numbers; and a formula to look at."""
+    setting = replace(suite.default_setting(Claim("", "", "", "m", "m", hidden=hidden), "relu"), depth=3)
+    T = setting.samples
+    one = order_parameters(setting.wide(), "fixed")
+    two = theory.numeric_order_parameters(setting.wide(), T=T)
+    far = 0.0
+    for name in ("kappa1", "kappa2"):
+        exact = float(sp.N(sp.sympify(getattr(one, name)).subs(theory.symbols.T, T)))
+        far = max(far, abs(float(getattr(two, name)) - exact) / max(abs(exact), 1e-300))
+    return far, theory.order_parameters(theory.WideNetwork(2, "relu", hidden, beta=0)).kappa1
+
+
+def orders(extension: Extension, run: Run) -> Stage:
+    """Order parameters against measured ones in the order of their computation; the first that departs ends it."""
+    verdicts: list[Verdict] = []
+    lines: list[str] = []
+    for case in order_cases(extension):
+        if case.claim.prediction(case.setting).formula == 0:
+            lines.append(f"{case.claim.id} is predicted to vanish [{case.setting}]: no ratio to test")
+    cases = [c for c in order_cases(extension) if c.claim.prediction(c.setting).formula != 0]
+    for verdict, _ in run(cases):
+        verdicts.append(verdict)
+        if verdict.status in REFUSED:
+            return Stage("order parameters", "failed", (*lines, *departure(verdict, verdicts)), verdicts=tuple(verdicts))
+    lines.append(f"{len(verdicts)} order parameters measured, layer by layer")
+    return Stage("order parameters", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
+
+
+def order_cases(extension: Extension) -> list[Case]:
+    """The order parameters that what is new enters, each after all that it depends on."""
+    found = []
+    for hidden, activation in (
+        *((name, "relu") for name in extension.hidden),
+        *(("none", name) for name in extension.activations),
+    ):
+        coupled = Setting(hidden=hidden, samples=64).couples_samples
+        places: list[tuple[str, int | None]] = [("q1", 1), ("hq1", 1), ("hq2", 1)]
+        places += [("q1", 2), ("q2", 2), ("hq1", 2), ("hq2", 2)]
+        places += [(name, layer) for layer in (2, 1) for name in (("c_I", "c_1") if coupled else ("tq1", "tq2"))]
+        places += [] if coupled else [("kappa1", None), ("kappa2", None)]
+        for claim in claims_about_orders(hidden, places):
+            claim = replace(claim, source=str(extension.path), fewest_samples=fewest_samples(hidden))
+            found.append(Case(claim, suite.default_setting(claim, activation)))
+    return found
+
+
+def departure(verdict: Verdict, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Which order parameter departs, by how much, and what came before it."""
+    limit = verdict.finding.limit
+    ratio = f"measured/predicted {limit.value:.4f} +- {limit.error:.4f}" if limit else verdict.finding.reason
+    yield f"{verdict.claim.quantity} at layer {getattr(verdict.claim, 'layer', None)} departs first: {ratio}"
+
+
+def fewest_samples(hidden: str) -> int:
+    """T from which the draws of a hidden normalization are calm; 8 where samples are mixed, as for batch."""
+    wide = theory.WideNetwork(2, hidden=hidden)
+    return max(wide.fewest_samples, 8 if wide.depends_on_samples("fixed") else 2)
+
+
+def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) -> Stage:
+    """What is claimed about what is new, at default settings (which go to ``tested``) and at generated ones."""
+    default, generated = claim_cases(extension)
+    verdicts = []
+    for verdict, drawn in run([*default, *generated]):
+        verdicts.append(verdict)
+        if Case(verdict.claim, verdict.setting) in default:
+            tested.append((verdict, drawn))
+    if not verdicts:
+        return Stage("claims", "empty", ())
+    lines = [f"{len(default)} at default settings, {len(generated)} at generated ones"]
+    return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
+
+
+def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
+    """Claims about what is new at their default settings, and at generated ones."""
+    default, generated = [], []
+
+    def add(claims: Sequence[Claim], activations: tuple[str, ...], choice: tuple[str, ...]) -> None:
+        default.extend(suite.cases(claims, activations))
+        for setting in generate(claims[0], choice):
+            generated.extend(Case(claim, setting) for claim in claims)
+
+    for hidden in extension.hidden:
+        coupled = Setting(hidden=hidden, samples=64).couples_samples
+        for last, quantities in (("none", f"m s lambda_perp{' lambda_1' if coupled else ''}"), ("mean", "m")):
+            found = spectrum_claims(hidden, last, quantities)
+            own = [replace(c, source=str(extension.path), fewest_samples=fewest_samples(hidden)) for c in found]
+            add(own, suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+    for last in extension.outputs:
+        own = [
+            OutputClaim(f"last_{last}.{q}", f"{last} of the outputs: {q}, given the outputs", q, q, q, last=last,
+                        given=("raw_outputs",), source=str(extension.path))
+            for q in ("m", "s")
+        ]  # fmt: skip
+        add(own, suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+    for activation in extension.activations:
+        for id in WITH_ACTIVATION:
+            add([CLAIMS[id]], (activation,), (activation,))
+    for id in extension.claims:
+        add([CLAIMS[id]], suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+    return default, generated
+
+
+def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED) -> list[Setting]:
+    """Settings that a claim is about, always the same ones; fewer where it is about few."""
+    found: list[Setting] = []
+
+    @settings(derandomize=True, database=None, deadline=None, max_examples=20 * count, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(settings_for(claim, max_depth=4, activations=activations))
+    def collect(setting: Setting) -> None:
+        try:
+            claim.admit(setting)
+        except SettingError:
+            return
+        if len(found) < count and setting not in found:
+            found.append(setting)
+
+    collect()
+    return found
+
+
+def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
+    """Wrong theories of every claim at its default settings, on the draws that the right one passed."""
+    attacks = [(verdict, challenge(verdict, drawn)) for verdict, drawn in tested]
+    kills = [kill for _, found in attacks for kill in found]
+    believed = [(v, k) for v, found in attacks for k in found if k.survived]
+    judged = [k.verdict.status for k in kills if k.verdict]
+    refused = sum(status in ("DISAGREE", "MISFIT") for status in judged)
+    lines = [f"{len(judged)} wrong theories: {refused} refused, {judged.count('INCONCLUSIVE')} inconclusive, "
+             f"{len(believed)} believed"]  # fmt: skip
+    lines += [f"{v.claim.id} [{v.setting}] believed {k.wrong.id}: {k.wrong.mistake}" for v, k in believed]
+    outcome = "failed" if believed else "passed" if judged else "empty"
+    return Stage("wrong theories", outcome, tuple(lines), attacks=tuple(attacks))
+
+
+def _outcome(verdicts: Sequence[Verdict]) -> str:
+    statuses = {v.status for v in verdicts}
+    return "failed" if statuses & set(REFUSED) else "passed" if statuses == {"AGREE"} else "open"
+
+
+def split(effort: Effort, make_draws: suite.MakeDraws, started: Callable[[Case], None]) -> Run:
+    """`suite.run` for the two stages that measure, which share the error rate."""
+    half = replace(effort, error_rate=effort.error_rate / 2)
+    return lambda todo: suite.run(todo, half, make_draws, started)
