@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from verify import cli_engines, cli_pictures, report, suite
-from verify.calibration import calibration_table
+from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
+from verify.draws import Draws
 from verify.files import check_writable
 from verify.progress import Watch, err
 from verify.setting import Setting
@@ -148,10 +150,27 @@ def explain(
 
 @app.command()
 def calibrate(
-    runs: Annotated[int, typer.Option(help="synthetic experiments per theory", min=1)] = 400,
+    claim: Annotated[
+        str | None, typer.Argument(help="judge this claim on real networks; synthetic draws if none")
+    ] = None,
+    setting: AtSetting = None,
+    runs: Annotated[int, typer.Option(help="experiments per theory", min=1)] = 400,
+    eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
 ) -> None:
-    """Test the rule itself on synthetic draws with a known limit, and print how often it was right."""
-    out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+    """Test the rule itself, and print how often it was right: the error rates that a verdict promises, counted."""
+    if claim is None:
+        out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+        return
+    (case,) = _todo([claim], None, setting)
+    with Watch(runs, 0, "cpu") as watch:
+
+        def fresh(run: int) -> Draws:
+            watch.case(case)
+            return watch.draws(case.setting, set(case.claim.quantities), seed_block=run)
+
+        found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
+    out.print(f"{claim} at {case.setting}, {runs} runs", highlight=False, markup=False, soft_wrap=True)
+    out.print(str(found), highlight=False, markup=False, soft_wrap=True)
 
 
 def _seconds(text: str) -> float:
