@@ -181,7 +181,9 @@ def propose(observed: Sequence[Observation]) -> Diagnosis:
         Proposal(_text(names, exponents[i]), int(complexity[i]), float(chi2[i]), float(p[i])) for i in fitting
     )
     if not found:
-        reason = f"none of {count} candidate factors explains the ratio at all {len(observed)} settings"
+        reason = f"none of {count} candidate factors explains the ratio at all {len(observed)} settings tried"
+        if limit < MOST_COMPLEX:
+            reason += f"; more complex ones than {limit} are not told apart at these errors"
         return Diagnosis((), len(observed), count, chance, still, reason)
     return Diagnosis(found, len(observed), count, chance, still)
 
