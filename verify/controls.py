@@ -82,11 +82,24 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
 
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if claim.last != "batch" or not claim.given or setting.samples is None:
+    if claim.last != "batch" or setting.samples is None:
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
+    if not claim.given:
+        power = {"m": 1, "s": 2}[claim.quantity]  # the averages of 1/sd^2 and of 1/sd^4
+        return lambda width, measured: right(width, measured) * factor**power
     power = {"Q2": 2}.get(claim.given[0], 1)
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
+
+
+def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
+    """The outputs taken for unnormalized ones, so the derivative through their statistics is forgotten as well."""
+    if claim.last == "none" or claim.measured != claim.quantity:
+        return None
+    try:
+        return evaluator(theory.predict(replace(setting, last="none").wide(), claim.quantity, claim.samples), setting)
+    except ValueError:  # the theory has no such statement about unnormalized outputs
+        return None
 
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
@@ -124,6 +137,7 @@ WRONG_THEORIES = (
         _altered_formula(lambda f: f.subs({kappa1: kappa2, kappa2: kappa1}, simultaneous=True)),
     ),
     WrongTheory("no norm", "the hidden normalization is forgotten", _altered_setting(_without_hidden)),
+    WrongTheory("no last", "the last normalization is forgotten", _without_last),
     WrongTheory("gamma=1", "the scale gamma is forgotten", _altered_setting(lambda s: replace(s, gamma=1.0))),
     WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
     WrongTheory("T=oo", "infinitely many samples in hidden batch normalization", _infinite_samples),
