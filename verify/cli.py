@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from verify import cli_engines, cli_pictures, report, suite
+from verify import cli_check, cli_engines, cli_pictures, report, suite
 from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
@@ -50,7 +50,7 @@ SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds 
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-for commands in (cli_engines, cli_pictures):
+for commands in (cli_check, cli_engines, cli_pictures):
     app.registered_commands += commands.app.registered_commands
 
 

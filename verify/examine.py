@@ -25,6 +25,7 @@ from verify.suite import Case
 REFUSED = ("DISAGREE", "MISFIT", "INVALID")
 # Generated settings for each case of normalization, beside the default one.
 GENERATED = 3
+BASES = (Setting("relu", samples=6), Setting("tanh", samples=6))
 # What a new activation is tested with, beside its order parameters.
 WITH_ACTIVATION = ("plain.m", "plain.s", "plain.lambda_perp", "last_mean.m", "hidden_layer.m")
 
@@ -115,7 +116,7 @@ def derives(extension: Extension) -> Stage:
                                  f"numbers, by {far:.2g}; use operations that mean the same on both")  # fmt: skip
             for id in extension.claims:
                 claim = CLAIMS[id]
-                case = suite.cases([claim])[0]
+                case = suite.cases([claim], BASES)[0]
                 prediction = claim.prediction(case.setting)
                 lines.append(f"{id}: {prediction.quantity} {prediction.relation} {prediction.formula}")
     except ExtensionError as error:
@@ -128,7 +129,7 @@ def derives(extension: Extension) -> Stage:
 
 def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
     """How far the recursion on expressions and that on numbers are apart, at numbers; and a formula to look at."""
-    setting = replace(suite.default_setting(Claim("", "", "", "m", "m", hidden=hidden), "relu"), depth=3)
+    setting = suite.default_setting(claims_about_orders(hidden, [("kappa1", None)])[0], BASES[0])
     T = setting.samples
     one = order_parameters(setting.wide(), "fixed")
     two = theory.numeric_order_parameters(setting.wide(), T=T)
@@ -169,7 +170,7 @@ def order_cases(extension: Extension) -> list[Case]:
         places += [] if coupled else [("kappa1", None), ("kappa2", None)]
         for claim in claims_about_orders(hidden, places):
             claim = replace(claim, source=str(extension.path), fewest_samples=fewest_samples(hidden))
-            found.append(Case(claim, suite.default_setting(claim, activation)))
+            found.append(Case(claim, suite.default_setting(claim, replace(BASES[0], activation=activation))))
     return found
 
 
@@ -204,9 +205,10 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
     """Claims about what is new at their default settings, and at generated ones."""
     default, generated = [], []
 
-    def add(claims: Sequence[Claim], activations: tuple[str, ...], choice: tuple[str, ...]) -> None:
-        default.extend(suite.cases(claims, activations))
-        for setting in generate(claims[0], choice):
+    def add(claims: Sequence[Claim], activations: tuple[str, ...] = ()) -> None:
+        bases = [replace(BASES[0], activation=a) for a in activations] or BASES
+        default.extend(suite.cases(claims, bases))
+        for setting in generate(claims[0], activations or SMOOTH_OR_KINKED):
             generated.extend(Case(claim, setting) for claim in claims)
 
     for hidden in extension.hidden:
@@ -214,25 +216,26 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
         for last, quantities in (("none", f"m s lambda_perp{' lambda_1' if coupled else ''}"), ("mean", "m")):
             found = spectrum_claims(hidden, last, quantities)
             own = [replace(c, source=str(extension.path), fewest_samples=fewest_samples(hidden)) for c in found]
-            add(own, suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+            add(own)
     for last in extension.outputs:
         own = [
             OutputClaim(f"last_{last}.{q}", f"{last} of the outputs: {q}, given the outputs", q, q, q, last=last,
                         given=("raw_outputs",), source=str(extension.path))
             for q in ("m", "s")
         ]  # fmt: skip
-        add(own, suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+        add(own)
     for activation in extension.activations:
         for id in WITH_ACTIVATION:
-            add([CLAIMS[id]], (activation,), (activation,))
+            add([CLAIMS[id]], (activation,))
     for id in extension.claims:
-        add([CLAIMS[id]], suite.ACTIVATIONS, SMOOTH_OR_KINKED)
+        add([CLAIMS[id]])
     return default, generated
 
 
 def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED) -> list[Setting]:
-    """Settings that a claim is about, always the same ones; fewer where it is about few."""
+    """Settings that a claim is about, always the same ones, of different activations where there is a choice."""
     found: list[Setting] = []
+    different = len(claim.activations or activations) >= count
 
     @settings(derandomize=True, database=None, deadline=None, max_examples=20 * count, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
@@ -242,7 +245,8 @@ def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED)
             claim.admit(setting)
         except SettingError:
             return
-        if len(found) < count and setting not in found:
+        new = all(s.activation != setting.activation for s in found) if different else setting not in found
+        if len(found) < count and new:
             found.append(setting)
 
     collect()
@@ -268,7 +272,3 @@ def _outcome(verdicts: Sequence[Verdict]) -> str:
     return "failed" if statuses & set(REFUSED) else "passed" if statuses == {"AGREE"} else "open"
 
 
-def split(effort: Effort, make_draws: suite.MakeDraws, started: Callable[[Case], None]) -> Run:
-    """`suite.run` for the two stages that measure, which share the error rate."""
-    half = replace(effort, error_rate=effort.error_rate / 2)
-    return lambda todo: suite.run(todo, half, make_draws, started)

@@ -1,0 +1,71 @@
+"""The command that examines a theory extension: check."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from verify import report, suite
+from verify.check import Effort
+from verify.claims import CLAIMS
+from verify.examine import Stage, claim_cases, examine, order_cases
+from verify.extension import load
+from verify.files import check_writable
+from verify.progress import Watch, err
+from verify.setting import Setting
+
+app = typer.Typer()
+out = Console()
+
+EFFORT = Effort(error_rate=0.01, looks=3, budget=6e8)
+COLOURS = {"passed": "green", "failed": "red", "open": "yellow", "empty": "dim"}
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="the extension; its code is run")],
+    json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
+    seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+) -> None:
+    """Examine a theory extension, stage by stage, and say where it breaks. Exit code 0 only if every stage passes."""
+    if json is not None:
+        check_writable("--json", json)
+    out.print(f"Running the code of {file}.", highlight=False, markup=False, soft_wrap=True)
+    extension = load(file)
+    # The two stages that measure share the error rate.
+    effort = replace(EFFORT, error_rate=EFFORT.error_rate / 2)
+    total = len(order_cases(extension)) + sum(map(len, claim_cases(extension)))
+    stages: list[Stage] = []
+    interrupted = False
+    with Watch(total, seed_block, device) as watch:
+        try:
+            for stage in examine(extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device):
+                stages.append(stage)  # one by one: what is done before Ctrl-C is shown and recorded
+        except KeyboardInterrupt:
+            interrupted = True
+    for stage in stages:
+        _show(stage)
+    if json is not None:
+        facts = {"file": str(extension.path), "sha256": extension.sha256, "effort": vars(effort)}
+        record = {**facts, "stages": [s.record() for s in stages], "draws": [d.record() for d in watch.drawn]}
+        report.write_json(json, record)
+        out.print(f"complete record: {json}", highlight=False)
+    if interrupted:
+        err.print("interrupted: not every stage was done")
+        raise typer.Exit(130)
+    raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
+
+
+def _show(stage: Stage) -> None:
+    colour = COLOURS[stage.outcome]
+    out.print(f"[bold]{stage.name}[/]: [{colour}]{stage.outcome}[/], {stage.seconds:.0f} s", highlight=False)
+    for line in stage.lines:
+        out.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if stage.verdicts:
+        out.print(report.table(stage.verdicts))
