@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +11,12 @@ from rich.console import Console
 
 from verify import report, suite
 from verify.check import Effort
-from verify.claims import CLAIMS
 from verify.examine import Stage, claim_cases, examine, order_cases
-from verify.extension import load
+from verify.extension import Extension, load
 from verify.files import check_writable
 from verify.progress import Watch, err
 from verify.setting import Setting
+from verify.suite import Case
 
 app = typer.Typer()
 out = Console()
@@ -29,6 +28,8 @@ COLOURS = {"passed": "green", "failed": "red", "open": "yellow", "empty": "dim"}
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="the extension; its code is run")],
+    claim: Annotated[str | None, typer.Option(help="test this claim alone, as a failure's replay does")] = None,
+    setting: Annotated[str | None, typer.Option(help="at this setting, as the table names it")] = None,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
     seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
@@ -38,6 +39,10 @@ def check(
         check_writable("--json", json)
     out.print(f"Running the code of {file}.", highlight=False, markup=False, soft_wrap=True)
     extension = load(file)
+    if claim is not None:
+        _replay(extension, claim, setting, seed_block, device)
+    if setting is not None:
+        raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")
     # The two stages that measure share the error rate.
     effort = replace(EFFORT, error_rate=EFFORT.error_rate / 2)
     total = len(order_cases(extension)) + sum(map(len, claim_cases(extension)))
@@ -60,6 +65,22 @@ def check(
         err.print("interrupted: not every stage was done")
         raise typer.Exit(130)
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
+
+
+def _replay(extension: Extension, id: str, setting: str | None, seed_block: int, device: str) -> None:
+    """One claim at one setting, or at its default ones; ends the command."""
+    known = [*order_cases(extension), *claim_cases(extension)[0]]
+    cases = [case for case in known if case.claim.id == id]
+    if not cases:
+        names = ", ".join(dict.fromkeys(case.claim.id for case in known))
+        raise ValueError(f"--claim {id}: {extension.path} claims {names}; name one of them")
+    if setting is not None:
+        cases = [Case(cases[0].claim, Setting.parse(setting))]
+    with Watch(len(cases), seed_block, device) as watch:
+        verdicts = [verdict for verdict, _ in suite.run(cases, EFFORT, watch.draws, watch.case)]
+    out.print(report.table(verdicts))
+    out.print(report.summary(verdicts), highlight=False, markup=False)
+    raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 
 def _show(stage: Stage) -> None:

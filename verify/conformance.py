@@ -187,16 +187,14 @@ def _derivative(subject: Subject, device: str) -> str:
         size = float((weight.abs() * subject.call(*at).abs()).sum())
         far = abs((4 * fine - coarse) / 3 - stated)
         if not far <= abs(fine - coarse) + size * ROUNDING / STEP:
-            return f"autograd gives {stated:.8g} along a direction, differences give {fine:.8g}: is part of it detached?"
+            return f"autograd gives {stated:.8g} along a direction, differences {fine:.8g}: is part of it detached?"
     return ""
 
 
 def _difference(
     subject: Subject, at: tuple[Tensor, ...], along: tuple[Tensor, ...], weight: Tensor, step: float
 ) -> float:
-    high, low = (
-        subject.call(*(s + move * d for s, d in zip(at, along, strict=True))) for move in (step, -step)
-    )
+    high, low = (subject.call(*(s + move * d for s, d in zip(at, along, strict=True))) for move in (step, -step))
     return float(((high - low) * weight).sum()) / (2 * step)
 
 

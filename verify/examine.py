@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ import sympy as sp
 from hypothesis import HealthCheck, Phase, given, settings
 
 import theory
+from theory.gaussian import kernel
 from verify import conformance, suite
-from verify.check import Effort, Verdict
+from verify.blame import Run, blame
+from verify.check import Verdict
 from verify.claim import Claim, OutputClaim, order_parameters
 from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
 from verify.controls import Kill, challenge
@@ -50,10 +52,6 @@ class Stage:
         ]
         plain = {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
         return {**plain, "verdicts": [v.record() for v in self.verdicts], "wrong_theories": wrong}
-
-
-Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
-"""Verdicts on cases, one by one, with their draws."""
 
 
 def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Stage]:
@@ -101,7 +99,7 @@ def derives(extension: Extension) -> Stage:
             for name in extension.activations:
                 act = theory.activation(name)
                 for what, f in (("phi", act.phi), ("phi'", act.phi.derivative())):
-                    found = theory.gaussian.kernel(f, f).centered
+                    found = kernel(f, f).centered
                     form = "no closed form" if found.expr is None else f"= {found.expr}"
                     lines.append(f"{name}: E[{what}(u) {what}(v)] by {found.method}: {form}")
                 for certificate in theory.certify(act):
@@ -151,7 +149,9 @@ def orders(extension: Extension, run: Run) -> Stage:
     for verdict, _ in run(cases):
         verdicts.append(verdict)
         if verdict.status in REFUSED:
-            return Stage("order parameters", "failed", (*lines, *departure(verdict, verdicts)), verdicts=tuple(verdicts))
+            lines += departure(verdict, len(cases))
+            lines += blame(verdict, (), run, extension.path)
+            return Stage("order parameters", "failed", tuple(lines), verdicts=tuple(verdicts))
     lines.append(f"{len(verdicts)} order parameters measured, layer by layer")
     return Stage("order parameters", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 
@@ -174,11 +174,13 @@ def order_cases(extension: Extension) -> list[Case]:
     return found
 
 
-def departure(verdict: Verdict, verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Which order parameter departs, by how much, and what came before it."""
-    limit = verdict.finding.limit
+def departure(verdict: Verdict, count: int) -> Iterator[str]:
+    """Which order parameter departs, and by how much."""
+    claim, limit = verdict.claim, verdict.finding.limit
+    layer = getattr(claim, "layer", None)
+    where = claim.quantity if layer is None else f"{claim.quantity} at layer {layer}"
     ratio = f"measured/predicted {limit.value:.4f} +- {limit.error:.4f}" if limit else verdict.finding.reason
-    yield f"{verdict.claim.quantity} at layer {getattr(verdict.claim, 'layer', None)} departs first: {ratio}"
+    yield f"{where} is the first of {count}, in the order of computation, to depart: {ratio}"
 
 
 def fewest_samples(hidden: str) -> int:
@@ -198,6 +200,10 @@ def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) 
     if not verdicts:
         return Stage("claims", "empty", ())
     lines = [f"{len(default)} at default settings, {len(generated)} at generated ones"]
+    failed = {verdict.claim.id: verdict for verdict in reversed(verdicts) if verdict.status in REFUSED}
+    lines += [f"{id} fails: {verdict.finding.reason} [{verdict.setting}]" for id, verdict in failed.items()]
+    for verdict in list(failed.values())[:1]:  # one cause is likely to be the cause of all
+        lines += blame(verdict, verdicts, run, extension.path)
     return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 
 
@@ -238,7 +244,7 @@ def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED)
     different = len(claim.activations or activations) >= count
 
     @settings(derandomize=True, database=None, deadline=None, max_examples=20 * count, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+              suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])  # fmt: skip
     @given(settings_for(claim, max_depth=4, activations=activations))
     def collect(setting: Setting) -> None:
         try:
@@ -270,5 +276,3 @@ def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
 def _outcome(verdicts: Sequence[Verdict]) -> str:
     statuses = {v.status for v in verdicts}
     return "failed" if statuses & set(REFUSED) else "passed" if statuses == {"AGREE"} else "open"
-
-

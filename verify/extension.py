@@ -173,7 +173,10 @@ def _run(path: Path, source: bytes, seconds: float) -> None:
 def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
     """Refuse a name that one side lacks; make the torch function of activations that have none, and name these."""
     active, torch_active, hidden, torch_hidden, outputs, torch_outputs, claim_ids = added
-    for what, ours, theirs in (("normalization", hidden, torch_hidden), ("output_normalization", outputs, torch_outputs)):
+    for what, ours, theirs in (
+        ("normalization", hidden, torch_hidden),
+        ("output_normalization", outputs, torch_outputs),
+    ):
         for one, other, names in (("theory", "numerics", ours - theirs), ("numerics", "theory", theirs - ours)):
             for name in sorted(names):
                 raise ExtensionError(

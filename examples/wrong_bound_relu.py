@@ -1,0 +1,28 @@
+"""Deliberately wrong: a bound on the sharpness of networks without biases that forgets to ask for an odd activation."""
+
+import theory
+import verify
+from theory.symbols import M, T, alpha_total, kappa1
+
+
+class Bound(verify.Claim):
+    """Without biases and with odd phi kappa_2 = 0, so every eigenvalue tends to alpha kappa_1 M/T."""
+
+    def prediction(self, setting):
+        formula = 2 * alpha_total * kappa1 * M / T
+        return theory.Prediction("lambda_max", setting.wide(), "fixed", formula, "at most", (), self.source)
+
+
+verify.add_claim(
+    Bound(
+        id="sharpness_without_biases",
+        statement="sigma_b = 0: the largest eigenvalue is at most twice the mean of the nonzero ones",
+        formula=r"\lambda_{\max} \le 2 \alpha \kappa_1 M / T",
+        quantity="lambda_max",
+        measured="lambda_max",
+        fewest_samples=16,
+        centered=True,
+        activations=("relu", "tanh", "erf", "sin"),  # the mistake: relu is not odd
+        source="an example",
+    )
+)

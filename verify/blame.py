@@ -1,0 +1,78 @@
+"""What a failure is put down to: the missing factor, the activation, the simplest setting that still fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from shlex import join
+
+from verify.check import Verdict
+from verify.claim import Claim
+from verify.diagnosis import observe, propose
+from verify.draws import Draws
+from verify.setting import Setting
+from verify.suite import Case
+from verify.variation import FAILURES, shrink, varied_settings
+
+Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
+"""Verdicts on cases, one by one, with their draws."""
+
+
+def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> Iterator[str]:
+    """Causes of a failing verdict, the likeliest first, then the command that replays it at the simplest setting.
+
+    others: verdicts on the same claim, among which the activations are compared.
+    """
+    if verdict.status not in FAILURES:
+        yield str(verdict)  # INVALID: nothing was measured that a cause could be read off
+        return
+    by_activation = _activations(verdict, others)
+    if by_activation:
+        yield by_activation
+    if verdict.rule.relation == "equals":
+        yield factor(verdict, run)
+    simplest = shrink(verdict.setting, lambda setting: _fails(verdict.claim, setting, run))
+    yield f"the simplest setting found that still fails: {simplest}"
+    yield f"replay: {replay(file, verdict.claim, simplest)}"
+
+
+def factor(verdict: Verdict, run: Run) -> str:
+    """The factor that is missing, sought at settings that vary one symbol each."""
+    cases = [Case(verdict.claim, setting) for setting in varied_settings(verdict.setting, verdict.claim)]
+    observed, left_out = [], []
+    for found, _ in run(cases):
+        try:
+            observed.append(observe(found))
+        except ValueError as error:
+            left_out.append(str(error))
+    return "; ".join([str(propose(observed)), *left_out])
+
+
+def replay(file: Path, claim: Claim, setting: Setting) -> str:
+    """The command that tests one claim of an extension at one setting."""
+    return join(["fimcheck", "check", str(file), "--claim", claim.id, "--setting", str(setting)])
+
+
+def _activations(verdict: Verdict, others: Sequence[Verdict]) -> str:
+    """Whether the failure goes with the activation: verdicts at settings that differ in nothing else."""
+    status = {verdict.setting.activation: verdict.status}
+    for other in others:
+        if other.claim == verdict.claim and _same_but_activation(other.setting, verdict.setting):
+            status[other.setting.activation] = other.status
+    failing = [a for a, s in status.items() if s in FAILURES]
+    holding = [a for a, s in status.items() if s == "AGREE"]
+    if not holding:
+        return ""
+    return (
+        f"it goes with the activation: fails with {', '.join(failing)} only, holds with {', '.join(holding)}; "
+        "an assumption on the activation is missing"
+    )
+
+
+def _same_but_activation(one: Setting, two: Setting) -> bool:
+    return one.record() | {"activation": ""} == two.record() | {"activation": ""}
+
+
+def _fails(claim: Claim, setting: Setting, run: Run) -> bool:
+    claim.admit(setting)
+    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)]))
