@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -29,7 +30,7 @@ REFUSED = ("DISAGREE", "MISFIT", "INVALID")
 GENERATED = 3
 BASES = (Setting("relu", samples=6), Setting("tanh", samples=6))
 # What a new activation is tested with, beside its order parameters.
-WITH_ACTIVATION = ("plain.m", "plain.s", "plain.lambda_perp", "last_mean.m", "hidden_layer.m")
+WITH_ACTIVATION = (("plain.m", "plain.s", "plain.lambda_perp"), ("last_mean.m",), ("hidden_layer.m",))
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) 
     return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 
 
+@cache
 def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
     """Claims about what is new at their default settings, and at generated ones."""
     default, generated = [], []
@@ -231,19 +233,19 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
         ]  # fmt: skip
         add(own)
     for activation in extension.activations:
-        for id in WITH_ACTIVATION:
-            add([CLAIMS[id]], (activation,))
+        for ids in WITH_ACTIVATION:
+            add([CLAIMS[id] for id in ids], (activation,))
     for id in extension.claims:
         add([CLAIMS[id]])
     return default, generated
 
 
 def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED) -> list[Setting]:
-    """Settings that a claim is about, always the same ones, of different activations where there is a choice."""
+    """Settings that a claim is about, always the same ones; they differ in activation, or in depth if it has one."""
     found: list[Setting] = []
-    different = len(claim.activations or activations) >= count
+    one = len(claim.activations or activations) == 1
 
-    @settings(derandomize=True, database=None, deadline=None, max_examples=20 * count, phases=[Phase.generate],
+    @settings(derandomize=True, database=None, deadline=None, max_examples=8 * count, phases=[Phase.generate],
               suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])  # fmt: skip
     @given(settings_for(claim, max_depth=4, activations=activations))
     def collect(setting: Setting) -> None:
@@ -251,12 +253,11 @@ def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED)
             claim.admit(setting)
         except SettingError:
             return
-        new = all(s.activation != setting.activation for s in found) if different else setting not in found
-        if len(found) < count and new:
+        if all((s.depth if one else s.activation) != (setting.depth if one else setting.activation) for s in found):
             found.append(setting)
 
     collect()
-    return found
+    return found[-count:]  # the first ones are the simplest
 
 
 def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
