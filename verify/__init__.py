@@ -4,6 +4,7 @@ from verify.check import Effort, NotVerified, Verdict, check
 from verify.claim import Claim, OrderClaim, OutputClaim
 from verify.claims import CLAIMS, add_claim
 from verify.draws import Draws
+from verify.kit import conformance
 from verify.setting import Setting, SettingError
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Verdict",
     "add_claim",
     "check",
+    "conformance",
 ]

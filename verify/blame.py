@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import join
 
 from verify.check import Verdict
-from verify.claim import Claim
+from verify.claim import Claim, OrderClaim
 from verify.diagnosis import observe, propose
 from verify.draws import Draws
 from verify.setting import Setting
@@ -19,9 +19,10 @@ Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
 
 
 def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> Iterator[str]:
-    """Causes of a failing verdict, the likeliest first, then the command that replays it at the simplest setting.
+    """Causes of a failing verdict, the likeliest first, then the command that replays it.
 
-    others: verdicts on the same claim, among which the activations are compared.
+    others: verdicts on the same claim at other settings, among which the activations are compared. An order
+    parameter has the factor for its cause; a claim about the whole is shrunk to the simplest setting that fails.
     """
     if verdict.status not in FAILURES:
         yield str(verdict)  # INVALID: nothing was measured that a cause could be read off
@@ -31,8 +32,10 @@ def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> 
         yield by_activation
     if verdict.rule.relation == "equals":
         yield factor(verdict, run)
-    simplest = shrink(verdict.setting, lambda setting: _fails(verdict.claim, setting, run))
-    yield f"the simplest setting found that still fails: {simplest}"
+    simplest = verdict.setting
+    if not isinstance(verdict.claim, OrderClaim):
+        simplest = shrink(verdict.setting, lambda setting: _fails(verdict.claim, setting, run))
+        yield f"the simplest setting found that still fails: {simplest}"
     yield f"replay: {replay(file, verdict.claim, simplest)}"
 
 

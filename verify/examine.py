@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import theory
 from theory.gaussian import kernel
-from verify import conformance, suite
+from verify import suite
 from verify.blame import Run, blame
 from verify.check import Verdict
 from verify.claim import Claim, OutputClaim, order_parameters
@@ -21,6 +21,7 @@ from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
+from verify.kit import checks
 from verify.setting import Setting, SettingError
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case
@@ -73,12 +74,12 @@ def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Sta
 
 
 def conforms(extension: Extension, device: str) -> Stage:
-    """Whether what the file defines is a definition at all: `verify.conformance` on every name."""
+    """Whether what the file defines is a definition at all: `verify.kit` on every name."""
     names = dict.fromkeys((*extension.activations, *extension.hidden, *extension.outputs))
     count, faults = 0, []
     for name in names:
         try:
-            for check in conformance.checks(name, device):
+            for check in checks(name, device):
                 count += 1
                 if check.fault:
                     faults.append(f"{extension.line(name)}: {check.subject}: {check.requirement}: {check.fault}")

@@ -58,7 +58,11 @@ class Extension:
         IN_USE.pop(str(self.path), None)
 
     def line(self, name: str) -> str:
-        """FILE:LINE where a name is first written, FILE alone where it is put together."""
+        """FILE:LINE of the definition of a name, or where the name is first written; FILE where neither is found."""
+        for registry in (definitions.HIDDEN, definitions.OUTPUT):
+            code = getattr(registry[name].function, "__code__", None) if name in registry else None
+            if code is not None and code.co_filename == str(self.path):
+                return f"{self.path}:{code.co_firstlineno}"
         return _line(self.path, name)
 
 

@@ -1,0 +1,155 @@
+"""Rules, Jacobians and activations that are added by name."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import integrate
+
+import theory
+from theory import normalizations, spectrum, symbols
+from theory.normalizations import HiddenRule, LayerNorm
+
+
+class Residual(HiddenRule):
+    def skip(self, at):
+        return at.gamma
+
+
+class MeanOnly(HiddenRule):
+    couples_samples = True
+    fewest_samples = 5
+
+    def pair(self, q, at):
+        spread = at.gamma**2 * (q[0] - q[1])
+        return spread * (1 - 1 / at.samples), -spread / at.samples, at.beta
+
+
+def layer_jacobian(outputs: np.ndarray, last_gamma: float) -> np.ndarray:
+    classes, samples = outputs.shape
+    full = np.zeros((classes, samples, classes, samples))
+    for t, f in enumerate(outputs.T):
+        z = (f - f.mean()) / f.std()
+        full[:, t, :, t] = last_gamma / f.std() * (np.eye(classes) - 1 / classes - np.outer(z, z) / classes)
+    return full.reshape(outputs.size, outputs.size)
+
+
+@pytest.fixture(autouse=True)
+def added() -> Iterator[None]:
+    theory.add_normalization("my_layer", LayerNorm())
+    theory.add_normalization("my_residual", Residual())
+    theory.add_normalization("my_mean_only", MeanOnly())
+    theory.add_output_normalization("my_layer", layer_jacobian)
+    yield
+    for name in ("my_layer", "my_residual", "my_mean_only"):
+        del normalizations.ADDED[name]
+    del spectrum.ADDED["my_layer"]
+
+
+def numbers(hidden: str, activation: str = "relu", **values: float) -> theory.OrderParameters:
+    given = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0.4} | values
+    return theory.numeric_order_parameters(theory.WideNetwork(4, activation, hidden, ratios=[1, 2, 1, 1], **given), T=6)
+
+
+def test_a_built_in_rule_added_again_gives_the_same() -> None:
+    one, two = numbers("layer"), numbers("my_layer")
+    for name in ("hq1", "hq2", "q1", "q2", "tq1", "tq2", "kappa1", "kappa2"):
+        assert getattr(one, name) == getattr(two, name)
+    net = theory.WideNetwork(3, hidden="my_layer")
+    assert theory.predict(net, "m").expr == theory.predict(theory.WideNetwork(3, hidden="layer"), "m").expr
+    assert "my_layer" in theory.predict(net, "m").source
+
+
+def test_the_residual_recursion_against_its_formulas() -> None:
+    """u^l = z^l + a u^(l-1): variances add forward, and signals backward, written out for tanh by quadrature."""
+    a, w2, b2 = 0.8, 1.7, 0.3
+
+    def mean(f, variance: float) -> float:
+        def density(z: float) -> float:
+            return f(np.sqrt(variance) * z) * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+
+        return integrate.quad(density, -12, 12, epsabs=1e-13)[0]
+
+    p, hq, q = {}, {0: 1.0}, {}
+    for layer in (1, 2, 3):
+        q[layer] = w2 * hq[layer - 1] + b2
+        p[layer] = q[layer] + a**2 * p.get(layer - 1, 0.0)
+        hq[layer] = mean(lambda u: np.tanh(u) ** 2, p[layer])
+    slope = {layer: mean(lambda u: (1 - np.tanh(u) ** 2) ** 2, p[layer]) for layer in p}
+    tq = {4: 1.0, 3: w2 * slope[3]}
+    for layer in (2, 1):
+        tq[layer] = w2 * tq[layer + 1] * slope[layer] + a**2 * tq[layer + 1]
+    found = numbers("my_residual", "tanh")
+    assert found.hq1 == pytest.approx(hq, rel=1e-10)
+    assert found.tq1 == pytest.approx(tq, rel=1e-10)
+    assert numbers("none", "tanh").tq1 != pytest.approx(tq, rel=0.05)
+
+
+def test_expressions_and_numbers_agree_for_added_rules() -> None:
+    for hidden in ("my_residual", "my_mean_only"):
+        values = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0}
+        exact = theory.order_parameters(theory.WideNetwork(4, "relu", hidden, ratios=[1, 2, 1, 1], **values))
+        for name in ("kappa1", "kappa2"):
+            stated = float(sp.N(getattr(exact, name).subs(symbols.T, 6)))
+            assert float(getattr(numbers(hidden, beta=0), name)) == pytest.approx(stated, rel=1e-12)
+
+
+def test_a_rule_that_mixes_samples_depends_on_their_number() -> None:
+    net = theory.WideNetwork(3, hidden="my_mean_only", beta=0)
+    prediction = theory.predict(net, "lambda_1")
+    assert "T" in prediction.symbols
+    at = {"M": 100, "sigma_w2": 2, "sigma_b2": 0.1, "gamma": 1.1, "alpha_0": 1, "alpha_1": 1, "alpha_2": 1}
+    prediction.evaluate(T=5, **at)
+    with pytest.raises(ValueError, match="T > 4"):
+        prediction.evaluate(T=4, **at)
+    # T -> infinity takes 1/T to 0 in the rule: phi sees the variance gamma^2 (q_1 - q_2) = gamma^2 sigma_w2.
+    limit = theory.order_parameters(net, "infinite")
+    assert sp.simplify(limit.hq1[1] - symbols.gamma**2 * symbols.sigma_w2 / 2) == 0
+
+
+def test_an_added_jacobian_gives_the_spectrum_of_layer_normalization() -> None:
+    outputs = np.random.default_rng(3).normal(size=(5, 4))
+    known = theory.layer_output_spectrum(1.6, 0.4, 2.0, 100, outputs, 0.7)
+    found = theory.output_spectrum("my_layer", 1.6, 0.4, 2.0, 100, outputs, 0.7)
+    assert found[: len(known)] == pytest.approx(known, rel=1e-12)
+    assert found[len(known) :] == pytest.approx(0, abs=1e-10 * known[0])
+    with pytest.raises(ValueError, match="output_spectrum"):
+        theory.predict(theory.WideNetwork(3, last="my_layer"), "m")
+
+
+def test_a_jacobian_of_the_wrong_shape_is_refused() -> None:
+    theory.add_output_normalization("flat", lambda outputs, last_gamma: np.eye(3))
+    try:
+        with pytest.raises(ValueError, match="'flat' has shape"):
+            theory.output_spectrum("flat", 1, 0.5, 1, 10, np.ones((5, 4)))
+    finally:
+        del spectrum.ADDED["flat"]
+
+
+def test_an_added_activation_is_derived() -> None:
+    theory.add_activation("my_erf", sp.erf(sp.Symbol("u", real=True)))
+    try:
+        one, two = (theory.order_parameters(theory.WideNetwork(2, name)).kappa1 for name in ("erf", "my_erf"))
+        assert one == two
+    finally:
+        del theory.BUILTIN["my_erf"]
+        theory.activations.named.cache_clear()
+
+
+def test_bad_names_and_rules_are_refused() -> None:
+    for add, value in (
+        (theory.add_normalization, LayerNorm()),
+        (theory.add_output_normalization, layer_jacobian),
+        (theory.add_activation, symbols.x),
+    ):
+        for name, named in (("two words", "one word"), ("relu" if value is symbols.x else "layer", "exists already")):
+            with pytest.raises(ValueError, match=named):
+                add(name, value)
+    with pytest.raises(ValueError, match="HiddenRule"):
+        theory.add_normalization("new", LayerNorm)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no function"):
+        theory.add_output_normalization("new", 3)  # type: ignore[arg-type]
+    with pytest.raises(theory.ActivationError, match="faster than exponentials"):
+        theory.add_activation("new", sp.exp(symbols.x**2))
+    assert "new" not in theory.BUILTIN

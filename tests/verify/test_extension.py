@@ -1,0 +1,175 @@
+"""Loading an extension: what is malformed is refused with file and line, and leaves nothing behind."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from verify import CLAIMS, Draws, Setting
+from verify.draws import workers
+from verify.examine import conforms
+from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
+
+RIGHT = """
+import theory, numerics
+
+def scaled(z, gamma, beta):
+    return gamma * z + beta
+
+class Scaled(theory.HiddenRule):
+    def pair(self, q, at):
+        return at.gamma**2 * q[0], at.gamma**2 * q[1], at.beta
+    def gain(self, q, at):
+        return at.gamma**2, at.gamma**2
+
+theory.add_normalization("scaled", Scaled())
+numerics.add_normalization("scaled", scaled)
+theory.add_activation("soft_abs", theory.symbols.x * theory.BUILTIN["tanh"])
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before = [set(registry) for registry in REGISTRIES]
+    yield
+    for extension in list(IN_USE.values()):
+        extension.forget()
+    assert [set(registry) for registry in REGISTRIES] == before
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "mine.py"
+    file.write_text(text)
+    return file
+
+
+def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None:
+    extension = load(written(tmp_path, RIGHT))
+    assert (extension.hidden, extension.activations, extension.generated) == (("scaled",), ("soft_abs",), ("soft_abs",))
+    assert len(extension.sha256) == 64
+    Setting("soft_abs", hidden="scaled", samples=4).network(16)
+    with pytest.raises(ExtensionError, match="in use already"):
+        load(extension.path)
+    extension.forget()
+    with pytest.raises(ValueError, match="scaled"):
+        Setting(hidden="scaled", samples=4)
+    load(extension.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ("x = (1,\n", 1, "not valid Python"),
+        ("import theory\n1 / 0\n", 2, "ZeroDivisionError"),
+        ("import theory\nraise SystemExit(3)\n", 2, "SystemExit"),
+        ("def f():\n    import nothing_of_this_name\nf()\n", 2, "nothing_of_this_name"),
+        ("x = 1\n", None, "adds nothing"),
+        (RIGHT.replace('numerics.add_normalization("scaled", scaled)', ""), 13, "not to numerics"),
+        (RIGHT.replace('theory.add_normalization("scaled", Scaled())', ""), 14, "not to theory"),
+        (RIGHT.replace('"scaled"', '"layer"'), 13, "'layer' exists already"),
+        (RIGHT.replace('"soft_abs"', '"relu"'), 15, "'relu' exists already"),
+        ("import numerics, torch\nnumerics.add_activation('mine', torch.tanh)\n", 2, "not to theory"),
+        (RIGHT.replace("return gamma * z + beta", "raise KeyError(gamma)"), 5, "KeyError"),
+        (
+            "import verify\nverify.add_claim(verify.Claim('mine', 's', 'f', 'm', 'm', hidden='unknown'))\n",
+            2,
+            "'unknown', which nothing adds",
+        ),
+        ("import verify\nverify.add_claim(verify.CLAIMS['plain.m'])\n", 2, "'plain.m' exists already"),
+    ],
+)
+def test_what_is_malformed_is_refused_with_its_line(tmp_path: Path, text: str, line: int | None, named: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(ExtensionError) as refusal:
+        load(file)
+    assert named in str(refusal.value)
+    assert str(refusal.value).startswith(f"{file}:{line}:" if line else f"{file}:")
+
+
+@pytest.mark.parametrize("name", ["missing.py", "folder", "text.txt"])
+def test_what_is_no_python_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.txt").write_text("")
+    with pytest.raises(ExtensionError, match=name):
+        load(tmp_path / name)
+
+
+def test_an_infinite_loop_is_stopped_at_its_line(tmp_path: Path) -> None:
+    file = written(tmp_path, "import theory\n\nwhile True:\n    pass\n")
+    start = time.monotonic()
+    with pytest.raises(ExtensionError, match=r"mine\.py:[34]: .*no result after 0\.2 seconds"):
+        load(file, seconds=0.2)
+    assert time.monotonic() - start < 20
+
+
+def test_an_infinite_loop_in_a_definition_is_stopped_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = "    while z.shape[-1] == 48:\n        pass\n    return gamma * z"
+    text = RIGHT.replace("    return gamma * z + beta", loop)
+    extension = load(written(tmp_path, text))
+    monkeypatch.setattr("verify.kit.SECONDS", 0.2)
+    stage = conforms(extension, "cpu")
+    assert stage.outcome == "failed"
+    assert "no result after 0.2 seconds" in stage.lines[-1]
+    assert stage.lines[-1].startswith((f"{extension.path}:5:", f"{extension.path}:6:"))
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "named"),
+    [
+        ("z = z + 0; return gamma * z * float('nan')", 4, "not finite"),
+        ("return gamma * z.sqrt()", 4, "not finite"),
+        ("import torch; return gamma * z + torch.rand_like(z)", 4, "two calls"),
+        ("z += 1; return gamma * z", 4, "changes its argument"),
+        ("assert z.shape[-1] != 48; return gamma * z", 5, "AssertionError"),
+    ],
+)
+def test_what_is_no_definition_fails_with_its_line(tmp_path: Path, body: str, line: int, named: str) -> None:
+    extension = load(written(tmp_path, RIGHT.replace("return gamma * z + beta", body)))
+    stage = conforms(extension, "cpu")
+    assert stage.outcome == "failed"
+    (fault,) = [text for text in stage.lines if named in text]
+    assert fault.startswith(f"{extension.path}:{line}: ")
+
+
+def test_workers_load_the_extension_and_measure_the_same(tmp_path: Path) -> None:
+    load(written(tmp_path, RIGHT))
+    setting = Setting("soft_abs", hidden="scaled", samples=4, gamma=0.8)
+    with workers() as pool:
+        abroad = Draws(setting, ["m"], pool=pool).take("main", {32: 5})[32]["m"]
+    assert abroad == pytest.approx(Draws(setting, ["m"]).take("main", {32: 5})[32]["m"], rel=1e-12)
+
+
+def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
+    extension = load(written(tmp_path, RIGHT))
+    extension.path.write_text(RIGHT + "\n# changed\n")
+    files = ((str(extension.path), extension.sha256),)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        refusal = pool.submit(load_in_worker, files).exception()
+    assert isinstance(refusal, ExtensionError)
+    assert "changed" in str(refusal)
+    with pytest.raises(ExtensionError, match="changed"):
+        load_in_worker(((str(extension.path), "another hash"),))
+    load_in_worker(files)  # this process has what it had
+
+
+def test_the_time_limit_leaves_other_code_alone() -> None:
+    with time_limit(10, "nothing"):
+        pass
+    with pytest.raises(ZeroDivisionError), time_limit(10, "nothing"):
+        _ = 1 / 0
+    with pytest.raises(ExtensionError, match="slow"), time_limit(0.05, "slow"):
+        time.sleep(5)
+
+
+def test_a_claim_may_name_its_activations() -> None:
+    claim = replace(CLAIMS["plain.m"], id="mine", activations=("relu", "erf"))
+    claim.admit(Setting("erf", samples=4))
+    with pytest.raises(ValueError, match="relu, erf"):
+        claim.admit(Setting("tanh", samples=4))
+    assert "relu or erf" in claim.assumptions

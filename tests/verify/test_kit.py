@@ -1,0 +1,135 @@
+"""The conformance kit: what is ours passes it, and each requirement refuses the definition that breaks it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+
+import numerics
+import theory
+import verify
+from numerics import definitions
+from numerics.activations import ACTIVATIONS, FUNCTIONS
+from theory import spectrum
+from verify.kit import checks
+
+test_layer = verify.conformance("layer")
+test_batch = verify.conformance("batch")
+test_mean = verify.conformance("mean")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_our_activations_conform(name: str) -> None:
+    verify.conformance(name)()
+
+
+def rms(z, gamma, beta):
+    return gamma * z / z.square().mean(-1, keepdim=True).sqrt() + beta
+
+
+class FreeScale(torch.autograd.Function):
+    """A definition whose own backward pass forgets the scale."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z):
+        return 2 * z
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, v):
+        return v
+
+
+def in_place(z, gamma, beta):
+    z *= gamma
+    return z + beta
+
+
+MUTANTS = {
+    "deterministic": lambda z, gamma, beta: rms(z, gamma, beta) * (1 + 1e-9 * torch.rand((), dtype=z.dtype)),
+    "pure": in_place,
+    "keeps dtype and device": lambda z, gamma, beta: rms(z.double(), gamma, beta),
+    "each network on its own": lambda z, gamma, beta: rms(z, gamma, beta) * z.square().mean().sqrt(),
+    "derivative": lambda z, gamma, beta: gamma * z / z.detach().square().mean(-1, keepdim=True).sqrt() + beta,
+    "finite": lambda z, gamma, beta: gamma * z.sqrt() + beta,
+    "keeps nan": lambda z, gamma, beta: rms(z.nan_to_num(), gamma, beta),
+    "keeps the shape": lambda z, gamma, beta: z[..., :16],
+}
+
+
+@pytest.fixture
+def added(request: pytest.FixtureRequest) -> Iterator[str]:
+    numerics.add_normalization("mine", request.param)
+    yield "mine"
+    del definitions.HIDDEN["mine"]
+
+
+def residual(z, gamma, beta, before=None):
+    return z if before is None else z + gamma * before
+
+
+@pytest.mark.parametrize("added", [rms, residual], indirect=True)
+def test_right_definitions_conform(added: str) -> None:
+    verify.conformance(added)()
+
+
+@pytest.mark.parametrize(("added", "requirement"), [(f, name) for name, f in MUTANTS.items()], indirect=["added"])
+def test_every_requirement_refuses_its_mutant(added: str, requirement: str) -> None:
+    faults = {check.requirement for check in checks(added) if check.fault}
+    assert requirement in faults
+    with pytest.raises(AssertionError, match=f"mine: {requirement}"):
+        verify.conformance(added)()
+
+
+@pytest.mark.parametrize("added", [lambda z, gamma, beta: FreeScale.apply(z)], indirect=True)
+def test_a_wrong_custom_backward_pass_is_seen(added: str) -> None:
+    assert [check.requirement for check in checks(added) if check.fault] == ["derivative"]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "function"),
+    [
+        ("agrees with its expression", lambda x: torch.tanh(1.0000001 * x)),
+        ("agrees with its expression", lambda x: x + (torch.tanh(x) - x).detach()),  # right values, wrong slope
+        ("keeps nan", lambda x: torch.tanh(x).nan_to_num()),
+    ],
+)
+def test_a_torch_function_other_than_its_expression_is_refused(requirement: str, function) -> None:
+    theory.add_activation("mine", sp.tanh(theory.symbols.x))
+    numerics.add_activation("mine", function)
+    try:
+        assert requirement in {check.requirement for check in checks("mine") if check.fault}
+    finally:
+        del FUNCTIONS["mine"], theory.BUILTIN["mine"]
+        theory.activations.named.cache_clear()
+
+
+def test_a_jacobian_other_than_the_derivative_is_refused() -> None:
+    def jacobian(outputs, last_gamma):
+        samples, classes = outputs.shape[1], outputs.shape[0]
+        return last_gamma * np.kron(np.eye(classes), np.eye(samples) - 1 / samples)
+
+    requirement = "Jacobian of theory equals that of the definition"
+    try:
+        for factor, wrong in ((1.0, False), (1.0001, True)):
+            theory.add_output_normalization("mine", jacobian)
+            definitions.OUTPUT["mine"] = definitions.OutputDefinition(
+                "mine", lambda f, gamma, c=factor: c * gamma * (f - f.mean(-2, keepdim=True))
+            )
+            assert (requirement in {c.requirement for c in checks("mine") if c.fault}) == wrong
+            del spectrum.ADDED["mine"]
+    finally:
+        definitions.OUTPUT.pop("mine", None)
+        spectrum.ADDED.pop("mine", None)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nothing' is the name of no"):
+        verify.conformance("nothing")()
