@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import join
 
@@ -40,15 +41,25 @@ def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> 
 
 
 def factor(verdict: Verdict, run: Run) -> str:
-    """The factor that is missing, sought at settings that vary one symbol each."""
-    cases = [Case(verdict.claim, setting) for setting in varied_settings(verdict.setting, verdict.claim)]
+    """The factor that is missing, sought at settings that vary one symbol each.
+
+    They have beta = 0: a shift enters no formula as a factor, and hides those that do.
+    """
+    start = replace(verdict.setting, beta=0.0)
+    cases = [Case(verdict.claim, setting) for setting in varied_settings(start, verdict.claim)]
     observed, left_out = [], []
     for found, _ in run(cases):
         try:
             observed.append(observe(found))
         except ValueError as error:
             left_out.append(str(error))
-    return "; ".join([str(propose(observed)), *left_out])
+    found = propose(observed)
+    words = [str(found), *left_out]
+    if start != verdict.setting:
+        words[0] = f"at beta = 0 {words[0]}"
+        if found.proposals and found.proposals[0].factor == "1":
+            words.append(f"it departs at beta = {verdict.setting.beta:g} and not at beta = 0: look at how beta enters")
+    return "; ".join(words)
 
 
 def replay(file: Path, claim: Claim, setting: Setting) -> str:

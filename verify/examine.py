@@ -154,6 +154,8 @@ def orders(extension: Extension, run: Run) -> Stage:
             lines += departure(verdict, len(cases))
             lines += blame(verdict, (), run, extension.path)
             return Stage("order parameters", "failed", tuple(lines), verdicts=tuple(verdicts))
+    if not verdicts:
+        return Stage("order parameters", "empty", tuple(lines))
     lines.append(f"{len(verdicts)} order parameters measured, layer by layer")
     return Stage("order parameters", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 

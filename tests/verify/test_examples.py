@@ -1,0 +1,118 @@
+"""The worked examples: right ones hold at every stage, wrong ones are refused with the true cause named.
+
+Draws are fewer than those of `fimcheck check`, which means wider intervals: eps is 10% here, and the rule is the rule.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from verify import examine, suite
+from verify.check import Effort
+from verify.draws import Draws, workers
+from verify.extension import Extension, load
+from verify.setting import Setting
+from verify.suite import Case
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+EFFORT = Effort(eps=0.1, error_rate=1e-3, looks=3, budget=1e8)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator:
+    with workers() as found:
+        yield found
+
+
+@pytest.fixture
+def extension(request: pytest.FixtureRequest) -> Iterator[Extension]:
+    loaded = load(EXAMPLES / f"{request.param}.py")
+    yield loaded
+    loaded.forget()
+
+
+def stages(extension: Extension, pool, effort: Effort = EFFORT) -> dict[str, examine.Stage]:
+    def draws(setting: Setting, quantities: set[str]) -> Draws:
+        return Draws(setting, quantities, pool=pool)
+
+    def run(todo: list[Case]) -> Iterator:
+        return suite.run(todo, effort, draws)
+
+    return {stage.name: stage for stage in examine.examine(extension, run)}
+
+
+@pytest.fixture
+def first_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first default setting of every claim about the mean eigenvalue, and no generated ones."""
+    every = examine.claim_cases
+
+    def first(extension: Extension) -> tuple[list[Case], list[Case]]:
+        default = {case.claim.id: case for case in reversed(every(extension)[0]) if case.claim.quantity == "m"}
+        return list(default.values()), []
+
+    monkeypatch.setattr(examine, "claim_cases", first)
+
+
+RIGHT = ("rms", "mean_only_batch", "residual", "new_activation", "group_outputs")
+
+
+@pytest.mark.usefixtures("first_case_only")
+@pytest.mark.parametrize("extension", RIGHT, indirect=True)
+def test_right_examples_hold(extension: Extension, pool) -> None:
+    found = stages(extension, pool)
+    assert [s.name for s in found.values() if s.outcome not in ("passed", "empty")] == []
+    verdicts = [v for stage in found.values() for v in stage.verdicts]
+    assert {v.status for v in verdicts} == {"AGREE"}
+    assert len(verdicts) >= 1
+    kills = [kill for _, attack in found["wrong theories"].attacks for kill in attack]
+    assert sum(kill.verdict is not None and kill.verdict.status in ("DISAGREE", "MISFIT") for kill in kills) >= 4
+
+
+# The order parameter that departs first, and the factor that is the true cause.
+WRONG = {
+    "wrong_forgotten_gamma": ("tq1 at layer 2", "gamma^2"),
+    "wrong_limit_order": ("hq1 at layer 1", "(T-1)/T"),
+}
+
+
+@pytest.mark.parametrize("extension", WRONG, indirect=True)
+def test_wrong_rules_are_refused_with_the_cause_first(
+    extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, cause = WRONG[extension.path.stem]
+    only = where.split()[0]
+    every = examine.order_cases
+    monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.quantity in ("q1", only)])
+    found = stages(extension, pool, replace(EFFORT, eps=0.05, budget=3e8))
+    assert list(found) == ["conformance", "derivation", "order parameters"]
+    stage = found["order parameters"]
+    assert stage.outcome == "failed"
+    assert [v.status for v in stage.verdicts[:-1]] == ["AGREE"] * (len(stage.verdicts) - 1)
+    departs, factor, replay = stage.lines
+    assert departs.startswith(f"{where} is the first")
+    assert cause in factor.split(" (p =")[0]  # the first of the proposals
+    assert f"check {extension.path} --claim" in replay
+
+
+@pytest.mark.parametrize("extension", ["wrong_bound_relu"], indirect=True)
+def test_a_bound_that_fails_for_relu_is_put_down_to_it(
+    extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = examine.claim_cases
+    monkeypatch.setattr(examine, "claim_cases", lambda e: (every(e)[0], []))
+    stage = list(stages(extension, pool).values())[-1]
+    assert stage.name == "claims"
+    assert {v.setting.activation: v.status for v in stage.verdicts}["relu"] in ("DISAGREE", "MISFIT")
+    cause = next(line for line in stage.lines if "activation" in line)
+    assert "fails with relu only" in cause
+    assert "tanh" in cause
+    assert stage.lines[-1].startswith("replay: fimcheck check ")
+    assert "relu L=2" in stage.lines[-1]
+
+
+@pytest.mark.parametrize("name", ["rms", "new_activation"])
+def test_short_examples_are_short(name: str) -> None:
+    lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
+    assert len(lines) < 30
