@@ -50,11 +50,12 @@ def chart(verdict: dict[str, Any]) -> Markup:
         if all(map(math.isfinite, ends)):
             parts.append(f'<path class="interval" d="M{LIMIT} {y(ends[0]):.1f}V{y(ends[1]):.1f}"/>')
         parts.append(f'<path class="theta" d="M{LIMIT} {y(limit["value"]):.1f}h0"/>')
-    spans = (
-        f"M{x(p['width']):.1f} {y(p['mean'] - 2 * p['error']):.1f}V{y(p['mean'] + 2 * p['error']):.1f}" for p in points
-    )
-    dots = (f"M{x(p['width']):.1f} {y(p['mean']):.1f}h0" for p in points)
-    parts += [f'<path class="bars" d="{"".join(spans)}"/>', f'<path class="dots" d="{"".join(dots)}"/>']
+    bars, dots = "", ""
+    for p in points:
+        place, half = f"M{x(p['width']):.1f} ", 2 * p["error"]
+        bars += f"{place}{y(p['mean'] - half):.1f}V{y(p['mean'] + half):.1f}"
+        dots += f"{place}{y(p['mean']):.1f}h0"
+    parts += [f'<path class="bars" d="{bars}"/>', f'<path class="dots" d="{dots}"/>']
     body = Markup("").join(Markup(part) for part in parts)
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="t{n} d{n}"><title id="t{n}">{}</title>'

@@ -58,7 +58,9 @@ class Reader(HTMLParser):
                 self.links.append(str(value))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
@@ -182,10 +184,12 @@ def test_the_recorded_coefficients_are_those_of_the_curve() -> None:
 def test_a_browser_shows_it(made: dict[str, Any], tmp_path: Path, width: int, height: int) -> None:
     """No sideways scrolling, plots and formulas have a size, and a link into a closed claim opens it."""
     look = """<script>addEventListener('load', () => {
-      const box = q => { const b = document.querySelector(q).getBoundingClientRect(); return b.width > 5 && b.height > 5 }
+      const all = q => document.querySelectorAll(q)
+      const shown = q => { const box = all(q)[0].getBoundingClientRect(); return box.width > 5 && box.height > 5 }
       document.body.dataset.seen = JSON.stringify({
-        wide: document.documentElement.scrollWidth - innerWidth, open: document.querySelectorAll('details[open]').length,
-        svg: box('details[open] svg'), math: box('details[open] math'), table: box('table.claims') }) })</script></body>"""
+        wide: document.documentElement.scrollWidth - innerWidth, open: all('details[open]').length,
+        svg: shown('details[open] svg'), math: shown('details[open] math'), table: shown('table.claims') })
+    })</script></body>"""
     text = re.sub(r"<meta http-equiv[^>]*>", "", page.render(made)).replace("</body>", look)
     (tmp_path / "index.html").write_text(text)
     done = subprocess.run(
