@@ -25,63 +25,61 @@ def slow_jacobian(network: RandomNetwork, draw: Draw) -> Tensor:
     """The Jacobian d f_k(t) / d theta by ``torch.func.jacrev``, shape (S, C*T, P); its column order is
     unspecified.
     """
+    every, free = parameters(network, draw), free_names(network)
     jacobians = []
     for seed in range(draw.inputs.shape[0]):
-        inputs = draw.inputs[seed]
+        one = {name: p[seed : seed + 1] for name, p in every.items()}
+        inputs = draw.inputs[seed : seed + 1]
 
-        def outputs(free: Parameters, seed: int = seed, inputs: Tensor = inputs) -> Tensor:
-            return network_outputs(network, draw, seed, inputs, free).T.flatten()
+        def outputs(moved: Parameters, one: Parameters = one, inputs: Tensor = inputs) -> Tensor:
+            return network_outputs(network, inputs, one | moved)[0].T.flatten()
 
-        blocks = torch.func.jacrev(outputs)(free_parameters(network, draw, seed))
+        blocks = torch.func.jacrev(outputs)({name: one[name] for name in free})
         jacobians.append(torch.cat([block.flatten(1) for block in blocks.values()], 1))
     return torch.stack(jacobians)
 
 
 def slow_outputs(network: RandomNetwork, draw: Draw) -> Tensor:
     """The outputs (S,T,C) from torch's own layers."""
-    runs = [
-        network_outputs(network, draw, seed, draw.inputs[seed], free_parameters(network, draw, seed))
-        for seed in range(draw.inputs.shape[0])
-    ]
-    return torch.stack(runs)
+    return network_outputs(network, draw.inputs, parameters(network, draw))
 
 
-def free_parameters(network: RandomNetwork, draw: Draw, seed: int) -> Parameters:
-    """The parameters that are in the Fisher matrix, by name."""
-    free = {f"weight{n}": weight[seed] for n, weight in enumerate(draw.weights, 1)}
-    if network.biases:
-        free |= {f"bias{n}": bias[seed] for n, bias in enumerate(draw.biases, 1)}
+def parameters(network: RandomNetwork, draw: Draw) -> Parameters:
+    """Every parameter of the networks by name, the seeds along the first axis."""
+    named = {f"weight{n}": weight for n, weight in enumerate(draw.weights, 1)}
+    named |= {f"bias{n}": bias for n, bias in enumerate(draw.biases, 1)}
+    for n, bias in enumerate(draw.biases, 1):
+        last = n == network.depth
+        named[f"gamma{n}"] = torch.full_like(bias, network.last_gamma if last else network.gamma)
+        named[f"beta{n}"] = torch.full_like(bias, 0.0 if last else network.beta)
+    return named
+
+
+def free_names(network: RandomNetwork) -> list[str]:
+    """Names of the parameters that are in the Fisher matrix."""
+    layers = range(1, network.depth + 1)
+    names = [f"weight{n}" for n in layers] + ([f"bias{n}" for n in layers] if network.biases else [])
     if network.affine:
-        like = draw.inputs[seed].new_ones
-        if network.hidden != "none":
-            for n, width in enumerate(network.widths[1:-1], 1):
-                free |= {f"gamma{n}": network.gamma * like(width), f"beta{n}": network.beta * like(width)}
-        if network.last in ("batch", "layer"):
-            width = network.outputs
-            free |= {
-                f"gamma{network.depth}": network.last_gamma * like(width),
-                f"beta{network.depth}": 0 * like(width),
-            }
-    return free
+        top = network.last in ("batch", "layer")
+        scaled = [n for n in layers if (top if n == network.depth else network.hidden != "none")]
+        names += [f"{name}{n}" for n in scaled for name in ("gamma", "beta")]
+    return names
 
 
-def network_outputs(network: RandomNetwork, draw: Draw, seed: int, h: Tensor, free: Parameters) -> Tensor:
-    """The outputs (T,C) for inputs h (T,M_0); parameters that are not free are the drawn ones."""
+def network_outputs(network: RandomNetwork, h: Tensor, named: Parameters) -> Tensor:
+    """The outputs (S,T,C) for inputs h (S,T,M_0) and all parameters."""
     for n in range(1, network.depth + 1):
         last = n == network.depth
-        bias = free.get(f"bias{n}", draw.biases[n - 1][seed])
-        u = functional.linear(h, free[f"weight{n}"], bias)
-        width = u.shape[1]
-        gamma = free.get(f"gamma{n}", u.new_full((width,), network.last_gamma if last else network.gamma))
-        beta = free.get(f"beta{n}", u.new_full((width,), 0.0 if last else network.beta))
+        u = h @ named[f"weight{n}"].mT + named[f"bias{n}"].unsqueeze(1)
+        gamma, beta = (named[f"{name}{n}"].unsqueeze(1) for name in ("gamma", "beta"))
         name = network.last if last else network.hidden
         if name == "mean":
-            u = u - u.mean(0)
+            u = u - u.mean(1, keepdim=True)
         elif name == "batch":
             # torch's batch_norm refuses eps = 0.
-            variance, mean = torch.var_mean(u, 0, correction=0)
+            variance, mean = torch.var_mean(u, 1, correction=0, keepdim=True)
             u = gamma * (u - mean) / variance.sqrt() + beta
         elif name == "layer":
-            u = functional.layer_norm(u, (width,), gamma, beta, eps=0.0)
+            u = gamma * functional.layer_norm(u, u.shape[2:], eps=0.0) + beta
         h = u if last else network.phi.value(u)
     return h

@@ -4,12 +4,12 @@ Labels are the network's own outputs, so the drawn parameters are a minimum of t
 (1/2T) sum_t |f(t) - y(t)|^2 and its Hessian there is the Fisher matrix. Nothing here computes an eigenvalue.
 """
 
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor
 
-from numerics.autograd import Parameters, free_parameters, network_outputs
+from numerics.autograd import Parameters, free_names, network_outputs, parameters
 from numerics.network import RandomNetwork
 from numerics.sampling import Draw
 
@@ -20,80 +20,115 @@ OFFSET = 1e-6
 FAR = 100.0
 ROUNDING = 1e-3
 STEPS = 80
+# Rates tried are powers of 1 + 2 PRECISION, the same for every network: a result is the middle of two of them and
+# so does not hang on the rounding of what it is computed beside.
 PRECISION = 0.005
+# Numbers of one block of networks: their weights, gradients and two copies stay in the processor's cache.
+BLOCK = 2**18
 
 
 def stable_rates(network: RandomNetwork, draw: Draw) -> Tensor:
     """The largest stable learning rate of every drawn network, (S,), to a relative ``PRECISION``; nan where the
-    outputs are not finite. Refuses float32, whose rounding hides the start's distance from the minimum.
+    outputs are not finite or do not move. Refuses float32, whose rounding hides the start's distance from the minimum.
     """
     if draw.inputs.dtype != torch.float64:
         raise ValueError("dtype = 'float32': the largest stable learning rate needs dtype = 'float64'")
-    return torch.stack([_stable_rate(network, draw, seed) for seed in range(draw.inputs.shape[0])])
+    size = max(1, BLOCK // network.parameters)
+    every = {name: p.split(size) for name, p in parameters(network, draw).items()}
+    blocks = enumerate(draw.inputs.split(size))
+    return torch.cat([_Descent(network, h, {name: p[i] for name, p in every.items()}).rates() for i, h in blocks])
 
 
-def _stable_rate(network: RandomNetwork, draw: Draw, seed: int) -> Tensor:
-    minimum = {name: p.detach().clone() for name, p in free_parameters(network, draw, seed).items()}
+class _Descent:
+    """Descent of several networks side by side, each at a learning rate of its own."""
 
-    def outputs(free: Parameters) -> Tensor:
-        return network_outputs(network, draw, seed, draw.inputs[seed], free)
+    def __init__(self, network: RandomNetwork, inputs: Tensor, minimum: Parameters) -> None:
+        self.network, self.inputs, self.minimum = network, inputs, minimum
+        self.labels = network_outputs(network, inputs, minimum)
+        # A start in the span of the gradients has a part along every eigenvector that descent can move.
+        # The same random direction for every network: what a seed gives may not depend on its place in a batch.
+        generator = torch.Generator().manual_seed(0)
+        pull = torch.randn(self.labels.shape[1:], dtype=inputs.dtype, generator=generator).to(inputs.device)
+        free = {name: minimum[name].clone().requires_grad_() for name in free_names(network)}
+        outputs = network_outputs(network, inputs, minimum | free)
+        away = dict(zip(free, torch.autograd.grad((outputs * pull).sum(), list(free.values())), strict=True))
+        shift = OFFSET * self.labels.flatten(1).norm(dim=1) * pull.norm() / _dot(away, away)
+        self.offset = {name: _column(shift, d) * d for name, d in away.items()}
 
-    with torch.no_grad():
-        labels = outputs(minimum)
-    if not bool(labels.isfinite().all()):
-        return labels.new_tensor(float("nan"))
+    def rates(self) -> Tensor:
+        """The middle of two neighbouring rates of the grid, the lower stable and the upper not, per network."""
+        found = torch.full_like(self.labels[:, 0, 0], float("nan"))
+        which = self.labels.isfinite().flatten(1).all(1).nonzero().flatten()
+        step = math.log1p(2 * PRECISION)
+        power = (self._guess(which).log() / step).ceil()
+        moves = power.isfinite()  # a dead network has no gradient and no threshold
+        which, power = which[moves], power[moves]
+        above = self._diverges(which, (power * step).exp())
+        towards = torch.where(above, -1.0, 1.0)  # walk along the grid until the other side of the threshold
+        while len(which):
+            power = power + towards
+            crossed = self._diverges(which, (power * step).exp()) != above
+            found[which[crossed]] = ((power - towards / 2)[crossed] * step).exp()
+            which, power, above, towards = (v[~crossed] for v in (which, power, above, towards))
+        return found
 
-    def slopes(free: Parameters) -> tuple[Tensor, Parameters]:
-        """Norm of the residual, and the gradient of the loss."""
-        leaves = {name: p.requires_grad_() for name, p in free.items()}
-        residual = outputs(leaves) - labels
-        loss = residual.square().sum() / (2 * len(labels))
-        found = torch.autograd.grad(loss, list(leaves.values()))
-        return residual.detach().norm(), dict(zip(leaves, found, strict=True))
+    def _guess(self, which: Tensor) -> Tensor:
+        """Where the threshold should lie: at a rate beyond it the top mode grows by 2 rate/threshold - 1 a step."""
+        # Curvature along the start bounds the largest from below, so this rate lies beyond the threshold.
+        free = self._start(which)
+        _, gradient = self._slopes(which, self._minimum(which), free)
+        offset = {name: d[which] for name, d in self.offset.items()}
+        rate = 2.4 * _dot(offset, offset) / _dot(dict(zip(free, gradient, strict=True)), offset)
+        sizes = self._sizes(which, rate)
+        settled = _far(sizes).to(torch.int).argmax(0).clamp(min=1).unsqueeze(0)
+        growth = sizes.gather(0, settled) / sizes.gather(0, settled - 1)
+        return 2 * rate / (1 + growth[0])
 
-    # A start in the span of the gradients has a part along every eigenvector that descent can move.
-    # The same random direction for every network: what a seed gives may not depend on its place in a batch.
-    generator = torch.Generator().manual_seed(0)
-    pull = torch.randn(labels.shape, dtype=labels.dtype, generator=generator).to(labels.device)
-    leaves = {name: p.clone().requires_grad_() for name, p in minimum.items()}
-    found = torch.autograd.grad((outputs(leaves) * pull).sum(), list(leaves.values()))
-    length = torch.stack([d.square().sum() for d in found]).sum()
-    shift = OFFSET * float(labels.norm() * pull.norm() / length)
-    start = {name: p + shift * d for (name, p), d in zip(minimum.items(), found, strict=True)}
-
-    def diverges(rate: float) -> bool:
+    def _diverges(self, which: Tensor, rate: Tensor) -> Tensor:
         """Only a mode beyond the threshold can grow, so the residual grows in the second half or never."""
-        free, first, halfway = {name: p.clone() for name, p in start.items()}, None, 0.0
-        for step in range(STEPS):
-            size, gradient = slopes(free)
-            first = size if first is None else first
-            if not float(size) < FAR * float(first):
-                return True  # before it leaves the neighbourhood of the minimum, where another regime may catch it
-            if step == STEPS // 2:
-                halfway = float(size)
-            free = {name: (p - rate * gradient[name]).detach() for name, p in free.items()}
-        last = float(slopes(free)[0])
-        # Far below the start only rounding is left, and rounding may grow.
-        return not last <= max(halfway, ROUNDING * float(first or 0.0))
+        sizes = self._sizes(which, rate)
+        # Far below the start only rounding is left, and rounding may grow. Once far from the minimum another
+        # regime may catch a descent that has diverged.
+        grows = ~(sizes[-1] <= torch.maximum(sizes[len(sizes) // 2], ROUNDING * sizes[0]))
+        return _far(sizes).any(0) | grows
 
-    # Curvature along the start bounds the largest from below, so this rate is at or above the threshold's scale.
-    high = 2 / _curvature(slopes, minimum, start)
-    while not diverges(high):
-        high *= 1.5
-    low = high / 1.5
-    while diverges(low):
-        low /= 1.5
-    while high / low > 1 + 2 * PRECISION:
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if diverges(middle) else (middle, high)
-    return labels.new_tensor((low * high) ** 0.5)
+    def _sizes(self, which: Tensor, rate: Tensor) -> Tensor:
+        """Norm of the residual at every step, (steps + 1, networks); ends when all are far from the minimum."""
+        minimum, free = self._minimum(which), self._start(which)
+        sizes: list[Tensor] = []
+        for _ in range(STEPS + 1):
+            size, gradient = self._slopes(which, minimum, free)
+            sizes.append(size)
+            if bool((~(size < FAR * sizes[0])).all()):
+                break
+            with torch.no_grad():
+                for leaf, slope in zip(free.values(), gradient, strict=True):
+                    leaf.sub_(slope.mul_(_column(rate, leaf)))
+        return torch.stack(sizes)
+
+    def _minimum(self, which: Tensor) -> Parameters:
+        return {name: p[which] for name, p in self.minimum.items()}
+
+    def _start(self, which: Tensor) -> Parameters:
+        """The free parameters where descent starts."""
+        return {name: (self.minimum[name][which] + d[which]).requires_grad_() for name, d in self.offset.items()}
+
+    def _slopes(self, which: Tensor, minimum: Parameters, free: Parameters) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Norm of the residual, and the gradient of the loss, at these free parameters."""
+        residual = network_outputs(self.network, self.inputs[which], minimum | free) - self.labels[which]
+        loss = residual.square().sum() / (2 * residual.shape[1])
+        return residual.detach().flatten(1).norm(dim=1), torch.autograd.grad(loss, list(free.values()))
 
 
-def _curvature(
-    slopes: Callable[[Parameters], tuple[Tensor, Parameters]], minimum: Parameters, start: Parameters
-) -> float:
-    """Rayleigh quotient of the Hessian along the start's displacement, from one gradient."""
-    gradient = slopes({name: p.clone() for name, p in start.items()})[1]
-    along = {name: start[name].detach() - p for name, p in minimum.items()}
-    dot = sum(float((gradient[name] * along[name]).sum()) for name in along)
-    return dot / sum(float(a.square().sum()) for a in along.values())
+def _far(sizes: Tensor) -> Tensor:
+    return ~(sizes < FAR * sizes[0])
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One value per network, shaped to multiply a parameter."""
+    return values.view(-1, *(1,) * (like.dim() - 1))
+
+
+def _dot(a: Parameters, b: Parameters) -> Tensor:
+    """Inner product over all parameters, per network."""
+    return torch.stack([(a[name] * b[name]).flatten(1).sum(1) for name in a]).sum(0)

@@ -18,8 +18,9 @@ from verify.statistics import Array
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
 OVERHEAD = 100_000
-# Gradient steps to find one largest stable learning rate, about.
-DESCENT_STEPS = 800
+# Gradient steps to find one largest stable learning rate, about, each as dear as sampling every weight once; and
+# what they cost beside, in fixed costs of a draw.
+DESCENT_STEPS, DESCENT_OVERHEAD = 180, 10
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
 CHUNK_COST = 6e7
@@ -108,7 +109,8 @@ class Draws:
         total = OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
         if setting.hidden == "batch":
             total += rows * setting.samples_at(width) * weights / 120
-        return total + DESCENT_STEPS * (OVERHEAD / 5 + weights) if "stable_rate" in self.quantities else total
+        descends = "stable_rate" in self.quantities
+        return total + DESCENT_STEPS * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
 
     def record(self) -> dict[str, Any]:
         """Everything measured, as plain data: setting, seeds, raw draws, device, dtype, versions."""

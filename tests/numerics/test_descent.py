@@ -1,12 +1,14 @@
 """The learning-rate reading and the top eigenspace, against the matrix and against the whole Jacobian."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from numerics import RandomNetwork, draw, gram, measure
 from numerics.autograd import slow_jacobian
-from numerics.descent import PRECISION
+from numerics.descent import PRECISION, stable_rates
 from numerics.eigenspace import alignment
 
 
@@ -70,3 +72,16 @@ def test_a_stable_rate_does_not_depend_on_the_place_in_the_batch() -> None:
     alone = measure(network, 4, [7], ["stable_rate"]).draws["stable_rate"]
     among = measure(network, 4, [3, 5, 7], ["stable_rate"]).draws["stable_rate"]
     assert among[2] == alone[0]
+
+
+def test_a_dead_network_has_no_threshold_and_does_not_disturb_its_neighbours() -> None:
+    network = RandomNetwork((6, 6, 6, 1), "relu", sigma_b2=0.1)
+    drawn = draw(network, 4, range(3))
+    drawn.weights[0][1] = 0.0
+    drawn.biases[0][1] = -1.0
+    drawn.biases[1][1] = -1.0
+    drawn.biases[2][1] = 0.0
+    network = replace(network, biases=False)
+    rates = stable_rates(network, drawn)
+    assert bool(rates[1].isnan())
+    assert bool(rates[[0, 2]].isfinite().all())
