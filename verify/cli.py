@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,12 +50,21 @@ ReportTo = Annotated[
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-for commands in (cli_engines, cli_pictures):
+for commands in (cli_engines,):
     app.registered_commands += commands.app.registered_commands
+app.add_typer(cli_pictures.app, name="plot")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"fimcheck {version('fimcheck')}", highlight=False)
+        raise typer.Exit
 
 
 @app.callback()
-def describe() -> None:
+def describe(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
     """Does a formula about wide random networks hold? Derive it, measure it, judge it."""
 
 

@@ -53,8 +53,9 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("verify", "plain.hq1[2]", "--setting", "relu L=2 T=6"), "layer 2"),
         (("verify", "--setting", "relu T=6"), "--setting"),
         (("explain", "plain.m", "--setting", "relu T=6", "--activation", "tanh"), "--setting"),
-        (("plot", "picture.jpeg"), "picture.jpeg"),
-        (("plot", "no/such/folder/x.svg"), "no/such/folder"),
+        (("plot", "phase", "picture.jpeg"), "picture.jpeg"),
+        (("plot", "sharpness", "no/such/folder/x.svg"), "no/such/folder"),
+        (("plot", "depth", "x.svg", "--activation", "rleu"), "rleu"),
         (("book", "no/such/folder/x.md"), "no/such/folder"),
     ],
 )
