@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from importlib.metadata import version
+from logging import ERROR
 from typing import Any
 
 import torch
@@ -88,8 +89,9 @@ def _cluster(workers: int, gpu: bool) -> Any:
         )
     # allowed_failures: a worker that dies costs its tasks one retry. No memory limit: dask would pause a worker for
     # good that torch's memory fills to 80 %.
-    common = {"host": LOCALHOST, "dashboard": False}
-    options = {**common, "nthreads": 1, "memory_limit": 0, "silence_logs": True}
+    common = {"host": LOCALHOST, "dashboard": False, "dashboard_address": f"{LOCALHOST}:0"}
+    quiet: Any = ERROR  # annotated as a bool, meant as a level
+    options = {**common, "nthreads": 1, "memory_limit": 0, "silence_logs": quiet}
     return distributed.SpecCluster(
         scheduler={"cls": distributed.Scheduler, "options": {**common, "port": 0, "allowed_failures": 1}},
         workers={
@@ -101,7 +103,7 @@ def _cluster(workers: int, gpu: bool) -> Any:
             }
             for i in range(workers)
         },
-        silence_logs=True,
+        silence_logs=quiet,
     )
 
 

@@ -104,16 +104,17 @@ def completed(pool: Pool | None, tasks: Iterable[tuple[Key, Task]]) -> Iterator[
                 done = wait(running).done  # the others end too, well or with the broken pool
             finished = [(*running.pop(future), _outcome(future.result)) for future in done]
             yield from ((key, outcome) for key, _, outcome in finished if not isinstance(outcome, pool.died))
-            for key, task, outcome in finished:
-                if isinstance(outcome, pool.died):
-                    yield key, _alone(pool, task)
+            suspects = [(key, task) for key, task, outcome in finished if isinstance(outcome, pool.died)]
+            if suspects:
+                pool.renew()
+            for key, task in suspects:
+                yield key, _alone(pool, task)
     finally:
         for future in running:
             future.cancel()
 
 
 def _alone(pool: Pool, task: Task) -> Any:
-    pool.renew()
     outcome = _outcome(pool.submit(task).result)
     if not isinstance(outcome, pool.died):
         return outcome

@@ -31,9 +31,12 @@ def prediction(setting: Setting, width: int, quantity: str) -> dict[str, Any]:
             found = theory.predict(setting.wide(), quantity, samples)
             return {"relation": found.relation, "value": float(evaluator(found, setting)(width, {}))}
         if quantity in ORDERS and quantity not in ("c_I", "c_1"):
-            orders = theory.numeric_order_parameters(setting.wide(), samples, setting.samples)
+            with np.errstate(all="ignore"):  # the check below tells
+                orders = theory.numeric_order_parameters(setting.wide(), samples, setting.samples)
             value = getattr(orders, quantity)
             values = [float(value[i]) for i in sorted(value)] if isinstance(value, dict) else float(value)
+            if not np.all(np.isfinite(values)):
+                raise OverflowError(f"{quantity} exceeds float64 at these numbers")
             return {"relation": "equals", "value": values}
     except (ValueError, OverflowError) as refusal:
         return {"reason": str(refusal)}
@@ -145,15 +148,16 @@ def _rows(quantity: str, draws: Array, said: dict[str, Any]) -> list[dict[str, A
             (f"{quantity}[{layer}]", column, v)
             for layer, (column, v) in enumerate(zip(draws.T, values, strict=True), first)
         ]
-    return [
-        {
-            "quantity": name,
-            "mean": float(column.mean()),
-            "standard_error": float(column.std(ddof=1) / np.sqrt(column.size)),
-            "finite": int(np.isfinite(column).sum()),
-            "predicted": v,
-            "relation": said.get("relation"),
-            "no_prediction": said.get("reason"),
-        }
-        for name, column, v in columns
-    ]
+    with np.errstate(all="ignore"):  # draws that are not finite are counted
+        return [
+            {
+                "quantity": name,
+                "mean": float(column.mean()),
+                "standard_error": float(column.std(ddof=1) / np.sqrt(column.size)),
+                "finite": int(np.isfinite(column).sum()),
+                "predicted": v,
+                "relation": said.get("relation"),
+                "no_prediction": said.get("reason"),
+            }
+            for name, column, v in columns
+        ]

@@ -130,7 +130,9 @@ def shown(table: list[Row]) -> Group:
     common = {name: table[0][name] for name in COLUMNS if name in shared and name not in (*always, *hidden)}
     out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
-        out.add_column(name, justify="left" if COLUMNS[name] is str else "right", overflow="fold")
+        out.add_column(
+            name, justify="left" if COLUMNS[name] is str else "right", overflow="fold", no_wrap=name == "mean"
+        )
     for row in table:
         out.add_row(*(_cell(row, name) for name in names))
     errors = Counter(row["error"] for row in table if row["error"])
