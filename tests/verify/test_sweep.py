@@ -2,6 +2,11 @@
 
 import csv
 import math
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,3 +209,52 @@ def test_tables_read_back(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra table")
     tidy.write_parquet(tmp_path / "t.parquet", rows)
     assert parquet.read_table(tmp_path / "t.parquet").to_pylist() == rows
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from verify import sweep
+from verify.grid import load
+from verify.store import Store
+sweep.run(load(Path(sys.argv[1])), Store(sys.argv[2]), None)
+"""
+MANY = GRID.replace("[1.5, 2]", "[0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5]")
+
+
+def test_a_sweep_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    points, whole, killed = grid(tmp_path, MANY), Store(tmp_path / "whole"), Store(tmp_path / "killed")
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path / "grid.toml"), str(killed.folder)]
+    process = subprocess.Popen(words)
+    deadline = time.time() + 120
+    while len(list(killed.folder.glob("*.json"))) < 17 and time.time() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL, "it was killed before its end"
+    missing = sweep.missing(points, killed)
+    assert 0 < len(missing) < len(points)
+    sweep.run(missing, killed, None)
+    sweep.run(points, whole, None)
+    assert tidy.rows(killed) == tidy.rows(whole)
+    assert {name for name in contents(killed.folder) if name.endswith(".json")} == set(contents(whole.folder))
+
+
+def test_a_sweep_on_dask_survives_a_worker_and_ends_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    from verify.dask_pool import DaskPool
+
+    points, here, abroad = grid(tmp_path, MANY), Store(tmp_path / "here"), Store(tmp_path / "abroad")
+    sweep.run(points, here, None)
+    victims = []
+
+    def strike(_: Point, well: bool) -> None:
+        assert well
+        if not victims:
+            victims.extend(multiprocessing.active_children())
+            victims[0].kill()
+
+    with DaskPool(None, 2, "cpu") as pool:
+        sweep.run(points, abroad, pool, finished=strike)
+    assert len(victims) == 2
+    assert victims[0].exitcode == -signal.SIGKILL
+    assert contents(abroad.folder) == contents(here.folder)
