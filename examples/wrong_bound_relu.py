@@ -8,9 +8,9 @@ from theory.symbols import M, T, alpha_total, kappa1
 class Bound(verify.Claim):
     """Without biases and with odd phi kappa_2 = 0, so every eigenvalue tends to alpha kappa_1 M/T."""
 
-    def prediction(self, setting):
+    def prediction(self, setting, wide=None):
         formula = 2 * alpha_total * kappa1 * M / T
-        return theory.Prediction("lambda_max", setting.wide(), "fixed", formula, "at most", (), self.source)
+        return theory.Prediction("lambda_max", wide or setting.wide(), "fixed", formula, "at most", (), self.source)
 
 
 verify.add_claim(

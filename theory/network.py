@@ -8,6 +8,7 @@ import sympy as sp
 
 from theory import normalizations, spectrum, symbols
 from theory.activations import Activation, activation
+from theory.normalizations import HiddenRule
 from theory.symbols import Expr
 
 Value = Expr | int | float
@@ -18,8 +19,8 @@ class WideNetwork:
     """A fully connected network of large width M.
 
     depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: normalization of the
-    pre-activations of layers 1..L-1, "none", "layer", "batch" or an added one. last: normalization of the outputs,
-    "none", "mean", "batch", "layer" or an added one. sigma_w2 > 0 and sigma_b2 >= 0: variances of weights
+    pre-activations of layers 1..L-1, "none", "layer", "batch", an added one or a rule. last: normalization of the
+    outputs, "none", "mean", "batch", "layer" or an added one. sigma_w2 > 0 and sigma_b2 >= 0: variances of weights
     (times fan-in) and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the hidden
     normalization. last_gamma: scale of the last one. Every value is a number or a SymPy expression; the
     defaults are the symbols of `theory.symbols`.
@@ -27,7 +28,7 @@ class WideNetwork:
 
     depth: int
     activation: Activation
-    hidden: str
+    hidden: str | HiddenRule
     last: str
     sigma_w2: Expr
     sigma_b2: Expr
@@ -40,7 +41,7 @@ class WideNetwork:
         self,
         depth: int,
         activation: "str | Expr | Activation" = "relu",
-        hidden: str = "none",
+        hidden: str | HiddenRule = "none",
         last: str = "none",
         sigma_w2: Value = symbols.sigma_w2,
         sigma_b2: Value = symbols.sigma_b2,
@@ -51,7 +52,8 @@ class WideNetwork:
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
             raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
-        _one_of("hidden", hidden, normalizations.hidden_names())
+        if not isinstance(hidden, HiddenRule):
+            _one_of("hidden", hidden, normalizations.hidden_names())
         _one_of("last", last, spectrum.output_names())
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
         if len(values) != depth:

@@ -202,8 +202,10 @@ def hidden_names() -> tuple[str, ...]:
     return (*BUILT_IN, *ADDED)
 
 
-def hidden_rule(name: str, samples: str) -> HiddenRule:
+def hidden_rule(name: str | HiddenRule, samples: str) -> HiddenRule:
     """The rule of a hidden normalization for T fixed or for T large."""
+    if isinstance(name, HiddenRule):
+        return name
     if name == "batch" and samples != "fixed":
         return BatchNormLimit()
     return {**BUILT_IN, **ADDED}[name]

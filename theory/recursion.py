@@ -28,6 +28,9 @@ from theory.symbols import Expr
 
 Value = Any
 
+ROUNDING = 1e-9
+"""How far, relative to the variance, a covariance may exceed it before it is an error and not rounding."""
+
 
 @dataclass(frozen=True)
 class OrderParameters:
@@ -78,7 +81,9 @@ class Numbers:
 
     def pair(self, f: Function, p: Value, c: Value, mean: Value) -> np.ndarray:
         """E f(u) f(v)."""
-        return kernel(f, f)(p, c, mean)
+        # Two samples that depth has aligned differ by less than the rounding of the expectations before.
+        aligned = np.abs(c) <= p * (1 + ROUNDING)
+        return kernel(f, f)(p, np.where(aligned, np.clip(c, -p, p), c), mean)
 
     def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> np.ndarray:
         """E h(z_1) h(z_2) or E h(z_1)^2."""

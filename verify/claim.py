@@ -117,13 +117,13 @@ class Claim:
         """The measured quantity, one value per draw."""
         return draws[self.measured]
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
-        """What the theory says for this setting."""
-        return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+        """What the theory says for this setting, or for another wide network in its place."""
+        return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
 
-    def predictor(self, setting: Setting) -> Predictor:
+    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
-        return evaluator(self.prediction(setting), setting)
+        return evaluator(self.prediction(setting, wide), setting)
 
 
 def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
@@ -182,9 +182,10 @@ class OrderClaim(Claim):
             return draws[self.measured]
         return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """The value from the recursion."""
-        orders, T = order_parameters(setting.wide(), self.samples), theory.symbols.T
+        wide, T = wide or setting.wide(), theory.symbols.T
+        orders = order_parameters(wide, self.samples)
         if self.layer is None:
             value = getattr(orders, self.quantity)
         elif self.quantity in ("c_I", "c_1"):  # the measured sums in terms of the overlaps of a coupled network
@@ -194,7 +195,7 @@ class OrderClaim(Claim):
             value = getattr(orders, self.quantity)[self.layer]
         number = sp.sympify(value).subs(T, setting.samples)
         formula = sp.Float(float(number), 17)
-        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
 
 
 order_parameters = cache(theory.order_parameters)
@@ -215,9 +216,9 @@ class SecondMomentClaim(Claim):
         if setting.classes != 1:
             raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
-        wide = setting.wide()
+        wide = wide or setting.wide()
         orders = order_parameters(wide, self.samples)
         gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
         smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
@@ -232,15 +233,17 @@ class OutputClaim(Claim):
     every normalization of the outputs that was added.
     """
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
         M, T = theory.symbols.M, theory.symbols.T
         formula = theory.symbols.alpha_total * M / T
-        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+        return theory.Prediction(
+            self.quantity, wide or setting.wide(), self.samples, formula, "equals", (), self.source
+        )
 
-    def predictor(self, setting: Setting) -> Predictor:
+    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
         """The quantity of that matrix, for every draw of the raw outputs."""
-        wide = setting.wide()
+        wide = wide or setting.wide()
         orders = order_parameters(wide, self.samples)
         kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
 

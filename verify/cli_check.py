@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import join
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from verify import report, suite
+from verify import record, report, suite
 from verify.check import Effort
 from verify.examine import Stage, claim_cases, examine, order_cases
 from verify.extension import Extension, load
 from verify.files import check_writable
+from verify.options import Device, SeedBlock
 from verify.progress import Watch, err
 from verify.setting import Setting
 from verify.suite import Case
@@ -31,8 +34,8 @@ def check(
     claim: Annotated[str | None, typer.Option(help="test this claim alone, as a failure's replay does")] = None,
     setting: Annotated[str | None, typer.Option(help="at this setting, as the table names it")] = None,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
-    seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    seed_block: SeedBlock = 0,
+    device: Device = "cpu",
 ) -> None:
     """Examine a theory extension, stage by stage, and say where it breaks. Exit code 0 only if every stage passes."""
     if json is not None:
@@ -45,10 +48,10 @@ def check(
         raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")
     # The two stages that measure share the error rate.
     effort = replace(EFFORT, error_rate=EFFORT.error_rate / 2)
-    total = len(order_cases(extension)) + sum(map(len, claim_cases(extension)))
+    todo = [*order_cases(extension), *(case for cases in claim_cases(extension) for case in cases)]
     stages: list[Stage] = []
     interrupted = False
-    with Watch(total, seed_block, device) as watch:
+    with Watch(len(todo), seed_block, device) as watch:
         try:
             for stage in examine(extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device):
                 stages.append(stage)  # one by one: what is done before Ctrl-C is shown and recorded
@@ -57,9 +60,11 @@ def check(
     for stage in stages:
         _show(stage)
     if json is not None:
-        facts = {"file": str(extension.path), "sha256": extension.sha256, "effort": vars(effort)}
-        record = {**facts, "stages": [s.record() for s in stages], "draws": [d.record() for d in watch.drawn]}
-        report.write_json(json, record)
+        verdicts = [verdict for stage in stages for verdict in stage.verdicts]
+        attacks = [attack for stage in stages for attack in stage.attacks]
+        made = record.build(verdicts, watch.drawn, effort, todo, join(["fimcheck", *sys.argv[1:]]), attacks)
+        facts = {"file": str(extension.path), "sha256": extension.sha256, "stages": [s.record() for s in stages]}
+        record.write(json, made | {"extension": facts})
         out.print(f"complete record: {json}", highlight=False)
     if interrupted:
         err.print("interrupted: not every stage was done")

@@ -46,14 +46,8 @@ class Stage:
     attacks: tuple[tuple[Verdict, Sequence[Kill]], ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Plain data, for the JSON record."""
-        wrong = [
-            {"claim": right.claim.id, "wrong": kill.wrong.id, "status": kill.verdict.status if kill.verdict else None}
-            for right, kills in self.attacks
-            for kill in kills
-        ]
-        plain = {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
-        return {**plain, "verdicts": [v.record() for v in self.verdicts], "wrong_theories": wrong}
+        """Plain data, for the JSON record, which holds the verdicts and attacks of all stages elsewhere."""
+        return {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
 
 
 def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Stage]:

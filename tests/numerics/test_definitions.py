@@ -10,6 +10,7 @@ from torch import Tensor
 
 import numerics
 from numerics import definitions
+from numerics.activations import FUNCTIONS
 from numerics.autograd import slow_gram, slow_outputs
 
 
@@ -153,4 +154,4 @@ def test_an_added_activation_is_measured_like_the_built_in_one() -> None:
         with pytest.raises(ValueError, match="not elementwise"):
             numerics.add_activation("my_sum", lambda x: x.cumsum(0) if x.ndim else x)
     finally:
-        del numerics.activations.FUNCTIONS["my_tanh"]
+        del FUNCTIONS["my_tanh"]

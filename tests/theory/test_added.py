@@ -1,6 +1,7 @@
 """Rules, Jacobians and activations that are added by name."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import integrate
 
 import theory
 from theory import normalizations, spectrum, symbols
+from theory.activations import named
 from theory.normalizations import HiddenRule, LayerNorm
 
 
@@ -48,7 +50,7 @@ def added() -> Iterator[None]:
 
 
 def numbers(hidden: str, activation: str = "relu", **values: float) -> theory.OrderParameters:
-    given = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0.4} | values
+    given: dict[str, Any] = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0.4} | values
     return theory.numeric_order_parameters(theory.WideNetwork(4, activation, hidden, ratios=[1, 2, 1, 1], **given), T=6)
 
 
@@ -88,7 +90,7 @@ def test_the_residual_recursion_against_its_formulas() -> None:
 
 def test_expressions_and_numbers_agree_for_added_rules() -> None:
     for hidden in ("my_residual", "my_mean_only"):
-        values = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0}
+        values: dict[str, Any] = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0}
         exact = theory.order_parameters(theory.WideNetwork(4, "relu", hidden, ratios=[1, 2, 1, 1], **values))
         for name in ("kappa1", "kappa2"):
             stated = float(sp.N(getattr(exact, name).subs(symbols.T, 6)))
@@ -134,18 +136,17 @@ def test_an_added_activation_is_derived() -> None:
         assert one == two
     finally:
         del theory.BUILTIN["my_erf"]
-        theory.activations.named.cache_clear()
+        named.cache_clear()
 
 
 def test_bad_names_and_rules_are_refused() -> None:
-    for add, value in (
-        (theory.add_normalization, LayerNorm()),
-        (theory.add_output_normalization, layer_jacobian),
-        (theory.add_activation, symbols.x),
-    ):
-        for name, named in (("two words", "one word"), ("relu" if value is symbols.x else "layer", "exists already")):
-            with pytest.raises(ValueError, match=named):
-                add(name, value)
+    for name, rule in (("two words", "one word"), ("layer", "exists already")):
+        with pytest.raises(ValueError, match=rule):
+            theory.add_normalization(name, LayerNorm())
+        with pytest.raises(ValueError, match=rule):
+            theory.add_output_normalization(name, layer_jacobian)
+    with pytest.raises(ValueError, match="exists already"):
+        theory.add_activation("relu", symbols.x)
     with pytest.raises(ValueError, match="HiddenRule"):
         theory.add_normalization("new", LayerNorm)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no function"):

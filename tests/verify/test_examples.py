@@ -11,8 +11,9 @@ import pytest
 
 from verify import examine, suite
 from verify.check import Effort
-from verify.draws import Draws, workers
+from verify.draws import Draws
 from verify.extension import Extension, load
+from verify.pool import Processes
 from verify.setting import Setting
 from verify.suite import Case
 
@@ -22,7 +23,7 @@ EFFORT = Effort(eps=0.1, error_rate=1e-3, looks=3, budget=1e8)
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator:
-    with workers() as found:
+    with Processes() as found:
         yield found
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from verify import CLAIMS, Draws, Setting
-from verify.draws import workers
 from verify.examine import conforms
 from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
+from verify.pool import Processes
 
 RIGHT = """
 import theory, numerics
@@ -140,7 +140,7 @@ def test_what_is_no_definition_fails_with_its_line(tmp_path: Path, body: str, li
 def test_workers_load_the_extension_and_measure_the_same(tmp_path: Path) -> None:
     load(written(tmp_path, RIGHT))
     setting = Setting("soft_abs", hidden="scaled", samples=4, gamma=0.8)
-    with workers() as pool:
+    with Processes() as pool:
         abroad = Draws(setting, ["m"], pool=pool).take("main", {32: 5})[32]["m"]
     assert abroad == pytest.approx(Draws(setting, ["m"]).take("main", {32: 5})[32]["m"], rel=1e-12)
 

@@ -13,6 +13,7 @@ import verify
 from numerics import definitions
 from numerics.activations import ACTIVATIONS, FUNCTIONS
 from theory import spectrum
+from theory.activations import named
 from verify.kit import checks
 
 test_layer = verify.conformance("layer")
@@ -108,7 +109,7 @@ def test_a_torch_function_other_than_its_expression_is_refused(requirement: str,
         assert requirement in {check.requirement for check in checks("mine") if check.fault}
     finally:
         del FUNCTIONS["mine"], theory.BUILTIN["mine"]
-        theory.activations.named.cache_clear()
+        named.cache_clear()
 
 
 def test_a_jacobian_other_than_the_derivative_is_refused() -> None:
