@@ -56,7 +56,7 @@ FORMULAS = {
 }
 ORDER_FORMULAS = {
     "hq1": r"\hat q_1", "hq2": r"\hat q_2", "q1": "q_1", "q2": "q_2", "tq1": r"\tilde q_1", "tq2": r"\tilde q_2",
-    "kappa1": r"\kappa_1", "kappa2": r"\kappa_2",
+    "kappa1": r"\kappa_1", "kappa2": r"\kappa_2", "c_I": "c_I", "c_1": "c_1",
 }  # fmt: skip
 GIVEN = {
     "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",), "stable_rate": ("Qmax",)},

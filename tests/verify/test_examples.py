@@ -86,7 +86,7 @@ def test_wrong_rules_are_refused_with_the_cause_first(
     only = where.split()[0]
     every = examine.order_cases
     monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.quantity in ("q1", only)])
-    found = stages(extension, pool, replace(EFFORT, eps=0.05, budget=3e8))
+    found = stages(extension, pool, replace(EFFORT, looks=2))
     assert list(found) == ["conformance", "derivation", "order parameters"]
     stage = found["order parameters"]
     assert stage.outcome == "failed"

@@ -1,0 +1,81 @@
+"""The command check, run in this process as a user runs it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from verify import cli, cli_check
+from verify.check import Effort
+from verify.extension import IN_USE
+
+ROOT = Path(__file__).parent.parent.parent
+NOT_A_DEFINITION = """
+import numerics, theory
+
+def noisy(z, gamma, beta):
+    return z + z.new_empty(z.shape).normal_()
+
+theory.add_normalization("noisy", theory.HiddenRule())
+numerics.add_normalization("noisy", noisy)
+"""
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    yield
+    for extension in list(IN_USE.values()):
+        extension.forget()
+
+
+def fimcheck(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_a_failing_stage_ends_with_1_and_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, record = tmp_path / "noisy.py", tmp_path / "record.json"
+    file.write_text(NOT_A_DEFINITION)
+    assert fimcheck(monkeypatch, "check", str(file), "--json", str(record)) == 1
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert "Running the code of" in shown
+    assert "conformance: failed" in shown
+    assert f"{file}:4: hidden normalization noisy: deterministic" in shown
+    assert "order parameters" not in shown
+    kept = json.loads(record.read_text())
+    assert [stage["stage"] for stage in kept["extension"]["stages"]] == ["conformance"]
+    assert len(kept["extension"]["sha256"]) == 64
+    assert kept["command"].startswith("fimcheck check ")
+
+
+def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli_check, "EFFORT", Effort(eps=0.1, looks=3, budget=1e7))
+    words = ("--claim", "hidden_rms.kappa1", "--setting", "linear L=2 T=2 hidden=rms")
+    assert fimcheck(monkeypatch, "check", str(ROOT / "examples" / "rms.py"), *words) == 0
+    assert "1 AGREE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("missing.py",), "missing.py"),
+        (("rms.py", "--claim", "plain.m"), "hidden_rms.m"),
+        (("rms.py", "--setting", "relu T=4"), "--claim"),
+        (("rms.py", "--json", "no/such/folder/x.json"), "no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT / "examples")
+    assert fimcheck(monkeypatch, "check", *words) == 2
+    text = capsys.readouterr().err.replace("\n", "")
+    assert named in text
+    assert "Traceback" not in text
