@@ -31,6 +31,9 @@ POOR_FIT_BELOW = 0.001
 ROUNDING = 1e-12
 # Fewer draws at a width estimate its error too badly for the tests of the fit.
 MINIMUM_DRAWS = 4
+# A bound usually has slack: its first look is planned for an interval this much wider than that of an equality, and
+# the later looks narrow it where the slack is small.
+SLACK = 4.0
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -81,13 +84,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Limit:
-    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit."""
+    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit.
+
+    coefficients: a_1, a_2, ... of the corrections that were fitted, so that the curve can be drawn.
+    """
 
     value: float
     error: float
     freedom: float
     fit_p: float
-    terms: int
+    coefficients: tuple[float, ...]
 
     def half_width(self, tail: float) -> float:
         """Half-width of the interval that misses the limit with probability `tail` on either side."""
@@ -102,6 +108,7 @@ class Finding:
     low, high: the hull of both intervals at the rule's error rate.
     detectable: smallest relative error of the theory that this amount of data would have called DISAGREE
         with probability 0.9 (infinite where nothing could be estimated).
+    confirmation: for DISAGREE and MISFIT, what the same look at fresh draws says; None where none was taken.
     """
 
     outcome: Outcome
@@ -111,6 +118,7 @@ class Finding:
     low: float
     high: float
     detectable: float
+    confirmation: Finding | None = None
 
 
 def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -139,7 +147,9 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     n = int(counts.min())
     scale = (n - spare) / ((n - 1) * spare)
     fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare))
-    return Limit(float(solution[0] @ (means / errors)), float(np.sqrt(variance)), float(freedom), fit_p, len(powers))
+    theta, *fitted = (float(a) for a in solution @ (means / errors))
+    coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
+    return Limit(theta, float(np.sqrt(variance)), float(freedom), fit_p, coefficients)
 
 
 def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -160,7 +170,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
         return Finding("INVALID", trouble, None, None, np.nan, np.nan, np.inf)
     limit = _fit(widths, draws, rule.powers)
     # The guard keeps the terms that the full fit needed, so that it tests truncation and nothing else.
-    guard = extrapolate(widths[1:], draws[1:], rule.powers[: limit.terms])
+    guard = extrapolate(widths[1:], draws[1:], rule.powers[: len(limit.coefficients)])
     halves = [fit.half_width(rule.tail) for fit in (limit, guard)]
     low = min(fit.value - h for fit, h in zip((limit, guard), halves, strict=True))
     high = max(fit.value + h for fit, h in zip((limit, guard), halves, strict=True))
@@ -210,7 +220,7 @@ def problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
 def _decide(
     limit: Limit, low: float, high: float, inner_low: float, inner_high: float, rule: Rule
 ) -> tuple[Outcome, str]:
-    if limit.terms == len(rule.powers) and limit.fit_p < rule.tail:
+    if len(limit.coefficients) == len(rule.powers) and limit.fit_p < rule.tail:
         return (
             "MISFIT",
             f"no limit: the curve over widths does not fit any allowed law (p = {limit.fit_p:.1e})",
@@ -252,10 +262,10 @@ def settle(
             if again.outcome == "INVALID":
                 return again, look + 1
             if _same_failure(finding, again):
-                return replace(finding, reason=f"{finding.reason}; confirmed on fresh draws"), look + 1
-            finding = replace(
-                finding, outcome="INCONCLUSIVE", reason=f"{finding.reason}, but fresh draws do not confirm it"
-            )
+                reason = f"{finding.reason}; confirmed on fresh draws"
+                return replace(finding, reason=reason, confirmation=again), look + 1
+            reason = f"{finding.reason}, but fresh draws do not confirm it"
+            finding = replace(finding, outcome="INCONCLUSIVE", reason=reason, confirmation=again)
     return finding, rule.looks
 
 
@@ -270,7 +280,8 @@ def _same_failure(first: Finding, second: Finding) -> bool:
 def plan(
     widths: Sequence[int], pilot: Sequence[Array], costs: Sequence[float], rule: Rule, budget: float
 ) -> tuple[int, ...]:
-    """Draws per width for the first look, from a pilot, so that the interval's half-width is eps / 2.
+    """Draws per width for the first look, from a pilot, so that the interval's half-width is eps / 2 (a bound: SLACK
+    times that).
 
     costs: cost of one draw at each width, any unit; budget: most cost that the first look may take. Draws go
     as spread / sqrt(cost), the cheapest way to a given error of a sum. The pilot's mean is not looked at.
@@ -283,6 +294,7 @@ def plan(
     design = np.stack([scaled**-r for r in (0.0, *rule.powers[:-1])], axis=1)
     errors = spreads[1:] / np.sqrt(shape[1:])
     variance = float((np.linalg.pinv(design / errors[:, None])[0] ** 2).sum())
-    wanted = rule.eps / 2 / float(stats.norm.isf(rule.tail))
+    coarse = 1.0 if rule.relation == "equals" else SLACK
+    wanted = coarse * rule.eps / 2 / float(stats.norm.isf(rule.tail))
     scale = min(variance / wanted**2, budget / float(shape @ np.asarray(costs)))
     return tuple(max(d.size, int(np.ceil(scale * share))) for d, share in zip(pilot, shape, strict=True))
