@@ -12,6 +12,7 @@ import torch
 from verify.pool import Pool, Task
 
 try:
+    import dask
     import distributed
 except ModuleNotFoundError:
     raise ValueError("dask.distributed is not installed: pip install 'fimcheck[dask]'") from None
@@ -87,6 +88,8 @@ def _cluster(workers: int, gpu: bool) -> Any:
         raise ValueError(
             f"--workers {workers}: one worker per GPU, and this machine has {torch.cuda.device_count()}; take so many"
         )
+    # A worker that is gone for this long is given up; on a busy machine the one in its place starts slowly.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"})
     # allowed_failures: a worker that dies costs its tasks one retry. No memory limit: dask would pause a worker for
     # good that torch's memory fills to 80 %.
     common = {"host": LOCALHOST, "dashboard": False, "dashboard_address": f"{LOCALHOST}:0"}
