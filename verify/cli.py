@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from verify import cli_engines, cli_pictures, report, suite
+from verify import cli_engines, cli_pictures, cli_scaling, report, suite
 from verify.calibration import calibration_table
 from verify.check import Effort, Verdict
 from verify.claim import Claim
@@ -48,7 +48,7 @@ SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds 
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-for commands in (cli_engines, cli_pictures):
+for commands in (cli_engines, cli_pictures, cli_scaling):
     app.registered_commands += commands.app.registered_commands
 
 
