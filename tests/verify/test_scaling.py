@@ -1,19 +1,24 @@
 """Exponents: covered at the stated rate on data whose exponent is known, and right on networks."""
 
+import re
+import shlex
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from verify import Setting
+from verify import Setting, cli, cli_scaling
 from verify.regression import regress
 from verify.scaling import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
 
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WIDTHS = tuple(32 << k for k in range(6))
 RUNS = 100
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 
 
 def synthetic(seed: int, law: Law, error: float, fixed_width: bool, draws: int = 60) -> Cells:
@@ -81,8 +86,8 @@ def test_intervals_are_narrow_where_the_means_are_precise() -> None:
 
 @pytest.mark.parametrize(("spare", "freedom"), [(1, 10), (3, 20), (23, 59), (40, 30)])
 def test_the_p_value_of_a_fit_is_right(spare: int, freedom: int) -> None:
-    """Against sums of squares of Student variables, at the two probabilities that decide: four standard errors and a fifth of
-    the probability, which no interval feels."""
+    """Against sums of squares of Student variables, at the two probabilities that decide, up to four standard errors
+    and a fifth of the probability."""
     n = 100_000
     sums = (np.random.default_rng(spare).standard_t(freedom, size=(n, spare)) ** 2).sum(axis=1)
     for level in (0.05, 0.001):
@@ -119,7 +124,7 @@ def test_a_quantity_that_is_not_random_is_inconclusive() -> None:
         ("relu L=2 M/T=2 last=mean", "lambda_max", "M", 0, 3e8),
         ("relu L=2 C=2 T=6", "m", "M", -1, 2e8),
         ("relu L=2 C=2 T=6", "s", "M", 0, 4e8),
-        ("relu T=6 last=mean", "lambda_max", "T", -1, 1e9),
+        ("relu L=2 T=6 last=mean", "lambda_max", "T", -1, 1.3e9),
     ],
 )
 def test_exponents_of_networks(setting: str, quantity: str, variable: Variable, expected: int, budget: float) -> None:
@@ -148,3 +153,49 @@ def test_layers_of_order_parameters_are_columns() -> None:
 def test_samples_in_proportion_to_the_width_leave_one_variable() -> None:
     with pytest.raises(ValueError, match="T goes with M"):
         exponent(Setting("relu", rho=2.0), "m", "T")
+
+
+def test_the_page_about_scaling_says_what_runs() -> None:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(), flags=re.M | re.S)
+    code = [text for language, text in blocks if language == "python"]
+    assert len(code) == 1
+    exec(compile(code[0], PAGE.name, "exec"), {"__name__": "page"})
+    commands = [line for language, text in blocks if language == "sh" for line in text.splitlines()]
+    assert len(commands) == 3
+    for command in commands:  # read, not run: each takes a minute
+        _, name, setting, quantity, *_ = shlex.split(command)
+        assert name == "scaling"
+        Setting.parse(setting)
+        name_of(quantity)
+
+
+def test_the_command_prints_the_exponent_and_its_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_scaling, "BUDGET", 1e8)
+    monkeypatch.setattr(sys, "argv", ["fimcheck", "scaling", "relu L=2 C=2 T=6", "m", "--in", "M"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    text = " ".join(capsys.readouterr().out.split())
+    assert stopped.value.code == 0, text
+    assert "grows like M^-" in text
+    assert "local exponents" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("relu T=6", "lambda"), "lambda"),
+        (("relu T=6", "m", "--in", "Z"), "--in Z"),
+        (("relu M/T=2", "m", "--in", "T"), "--in T"),
+        (("rleu T=6", "m"), "rleu"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fimcheck", "scaling", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert named in capsys.readouterr().err.replace("\n", "")
