@@ -40,12 +40,27 @@ class NotVerified(AssertionError):
 
 
 @dataclass(frozen=True)
+class Point:
+    """Measured and predicted at one width.
+
+    draws: how many; predicted: what the theory states, the median where it depends on the draw; mean, error: of
+    measured / predicted, and its standard error.
+    """
+
+    width: int
+    draws: int
+    predicted: float
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was claimed, predicted and measured, and whether they agree.
 
-    predicted: the predicted number at the largest width (median over draws where it depends on them).
     finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
     counts: draws per width in the first look; look number i uses 2^(i-1) times as many.
+    points: the means that the deciding look judged, one per width.
     effort: what the verdict was allowed to cost and how often it may be wrong.
     """
 
@@ -53,19 +68,19 @@ class Verdict:
     setting: Setting
     effort: Effort
     rule: Rule
-    predicted: float
     finding: Finding
     looks: int
     counts: tuple[int, ...]
+    points: tuple[Point, ...]
 
     @property
     def status(self) -> Outcome:
         return self.finding.outcome
 
     @property
-    def final_counts(self) -> tuple[int, ...]:
-        """Draws per width in the deciding look."""
-        return tuple(n * 2 ** (self.looks - 1) for n in self.counts)
+    def predicted(self) -> float:
+        """The predicted number at the largest width."""
+        return self.points[-1].predicted
 
     def require(self) -> Verdict:
         """Raise NotVerified unless the status is AGREE."""
@@ -78,12 +93,12 @@ class Verdict:
         return {
             "claim": self.claim.id,
             "statement": self.claim.statement,
+            "formula": self.claim.formula,
+            "assumptions": self.claim.assumptions,
             "source": self.claim.source,
-            "setting": self.setting.record(),
-            "rule": asdict(self.rule),
-            "predicted_at_largest_width": self.predicted,
-            "widths": self.claim.widths(self.setting),
-            "draws_per_width": self.final_counts,
+            "setting": {"text": str(self.setting), **self.setting.record()},
+            "rule": {**asdict(self.rule), "band": self.rule.band},
+            "points": [asdict(point) for point in self.points],
             "looks": self.looks,
             "finding": asdict(self.finding),
         }
@@ -142,6 +157,14 @@ def decide(
     finding, looks = settle(
         claim.widths(draws.setting), counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
     )
-    last = claim.widths(draws.setting)[-1]
-    at_end = predicted(last, draws.take("main", {last: counts[-1]})[last])
-    return Verdict(claim, draws.setting, effort, rule, float(np.median(at_end)), finding, looks, counts)
+    final = dict(zip(claim.widths(draws.setting), (n * 2 ** (looks - 1) for n in counts), strict=True))
+    points = tuple(_point(claim, predicted, width, m) for width, m in draws.take("main", final).items())
+    return Verdict(claim, draws.setting, effort, rule, finding, looks, counts, points)
+
+
+def _point(claim: Claim, predicted: Predictor, width: int, measured: dict[str, Array]) -> Point:
+    with np.errstate(all="ignore"):  # as in `ratios`
+        stated = predicted(width, measured)
+        ratio = np.asarray(claim.values(measured) / stated, dtype=float)
+        error = ratio.std(ddof=1) / np.sqrt(ratio.size)
+    return Point(width, ratio.size, float(np.median(stated)), float(ratio.mean()), float(error))

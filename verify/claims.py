@@ -53,6 +53,10 @@ FORMULAS = {
         r" \mathrm{blockdiag}_t (P_t / \mathrm{sd}(t)^2) \right]",
     },
 }
+ORDER_FORMULAS = {
+    "hq1": r"\hat q_1", "hq2": r"\hat q_2", "q1": "q_1", "q2": "q_2", "tq1": r"\tilde q_1", "tq2": r"\tilde q_2",
+    "kappa1": r"\kappa_1", "kappa2": r"\kappa_2",
+}  # fmt: skip
 GIVEN = {
     "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",), "stable_rate": ("Qmax",)},
     "layer": {"m": ("R1",), "lambda_max": ("raw_outputs",)},
@@ -126,7 +130,7 @@ def order_claims(hidden: str) -> list[Claim]:
             id=f"{case}.{name}" + (f"[{layer}]" if layer is not None else ""),
             statement=f"{_words(hidden, 'none')}: order parameter {name}"
             + (f" of layer {layer}" if layer is not None else ""),
-            formula=name,
+            formula=ORDER_FORMULAS[name] + (f"^{{{layer}}}" if layer is not None else ""),
             quantity=name,
             measured=name,
             hidden=hidden,

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from verify import cli_engines, cli_pictures, cli_scaling, report, suite
-from verify.calibration import calibration_table
+from verify import cli_engines, cli_pictures, cli_scaling, page, record, report, suite
+from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
-from verify.files import check_writable
+from verify.draws import Draws
+from verify.files import check_folder, check_writable
 from verify.progress import Watch, err
 from verify.setting import Setting
 
@@ -45,15 +49,27 @@ AtSetting = Annotated[
     str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
 ]
 SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
+ReportTo = Annotated[
+    Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
+]
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-for commands in (cli_engines, cli_pictures, cli_scaling):
+for commands in (cli_engines, cli_scaling):
     app.registered_commands += commands.app.registered_commands
+app.add_typer(cli_pictures.app, name="plot")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"fimcheck {version('fimcheck')}", highlight=False)
+        raise typer.Exit
 
 
 @app.callback()
-def describe() -> None:
+def describe(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
     """Does a formula about wide random networks hold? Derive it, measure it, judge it."""
 
 
@@ -78,12 +94,15 @@ def verify(
     ] = None,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
+    report_to: ReportTo = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
     if json is not None:
         check_writable("--json", json)
+    if report_to is not None:
+        check_folder("--report", report_to)
     base = QUICK if quick else FULL
     todo = _todo(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
     first_look = base.budget if budget is None else _seconds(budget) * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
@@ -101,9 +120,12 @@ def verify(
     out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
-    if json is not None:
-        report.write_record(json, verdicts, watch.drawn, effort)
-        out.print(f"complete record: {json}", highlight=False)
+    if json is not None or report_to is not None:
+        made = record.build(verdicts, watch.drawn, effort, todo, _command())
+        if json is not None:
+            record.write(json, made)
+            out.print(f"complete record: {json}", highlight=False)
+        _report(report_to, made)
     if interrupted:
         err.print(f"interrupted: {len(todo) - len(verdicts)} of {len(todo)} cases not tested")
         raise typer.Exit(130)
@@ -115,18 +137,24 @@ def controls(
     claim: Claims = None,
     activation: Activations = None,
     setting: AtSetting = None,
+    report_to: ReportTo = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
     """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed
     and no right theory fails."""
     todo = _todo(claim, activation, setting)
+    if report_to is not None:
+        check_folder("--report", report_to)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     with Watch(len(todo), seed_block, device) as watch:
         for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
             attacks.append((verdict, challenge(verdict, drawn)))
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
+    if report_to is not None:
+        right = [verdict for verdict, _ in attacks]
+        _report(report_to, record.build(right, watch.drawn, QUICK, todo, _command(), attacks))
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
     raise typer.Exit(1 if believed or broken else 0)
@@ -142,16 +170,33 @@ def explain(
     """Statement, derivation, measurements and verdict of one claim, at the budget of --quick."""
     (case,) = _todo([claim], [activation] if activation else None, setting)
     with Watch(1, seed_block, "cpu") as watch:
-        ((verdict, drawn),) = suite.run([case], QUICK, watch.draws, watch.case)
-    out.print(report.explain(verdict, drawn), highlight=False, markup=False, soft_wrap=True)
+        ((verdict, _),) = suite.run([case], QUICK, watch.draws, watch.case)
+    out.print(report.explain(verdict), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def calibrate(
-    runs: Annotated[int, typer.Option(help="synthetic experiments per theory", min=1)] = 400,
+    claim: Annotated[
+        str | None, typer.Argument(help="judge this claim on real networks; synthetic draws if none")
+    ] = None,
+    setting: AtSetting = None,
+    runs: Annotated[int, typer.Option(help="experiments per theory", min=1)] = 400,
+    eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
 ) -> None:
-    """Test the rule itself on synthetic draws with a known limit, and print how often it was right."""
-    out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+    """Test the rule itself, and print how often it was right: the error rates that a verdict promises, counted."""
+    if claim is None:
+        out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+        return
+    (case,) = _todo([claim], None, setting)
+    with Watch(runs, 0, "cpu") as watch:
+
+        def fresh(run: int) -> Draws:
+            watch.case(case)
+            return watch.draws(case.setting, set(case.claim.quantities), seed_block=run)
+
+        found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
+    out.print(f"{claim} at {case.setting}, {runs} runs", highlight=False, markup=False, soft_wrap=True)
+    out.print(str(found), highlight=False, markup=False, soft_wrap=True)
 
 
 def _seconds(text: str) -> float:
@@ -160,6 +205,16 @@ def _seconds(text: str) -> float:
     if not found:
         raise ValueError(f"--budget {text}: it must be a time such as 90s, 10m or 1.5h; give one")
     return float(found[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[found[2]]
+
+
+def _command() -> str:
+    return shlex.join(["fimcheck", *sys.argv[1:]])
+
+
+def _report(folder: Path | None, made: dict[str, Any]) -> None:
+    if folder is not None:
+        page.write_report(folder, made)
+        out.print(f"report: {folder / 'index.html'}", highlight=False)
 
 
 def _todo(

@@ -1,32 +1,76 @@
-"""The commands that draw pictures."""
+"""The commands that draw pictures: `fimcheck plot KIND FILE`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from verify import plots
+from verify import plots_learning, plots_spectrum
 from verify.files import check_writable
+from verify.plots import MakeDraws
 from verify.progress import Watch
-from verify.setting import Setting
 
-app = typer.Typer()
+app = typer.Typer(no_args_is_help=True, help="Draw a picture of the field, as .svg or .png.")
 out = Console()
+
+File = Annotated[Path, typer.Argument(help="picture to write, .svg or .png")]
+Activation = Annotated[str, typer.Option(help="activation of the networks")]
+Networks = Annotated[int, typer.Option(help="networks per point", min=2)]
 
 
 @app.command()
-def plot(
-    file: Annotated[Path, typer.Argument(help="picture to write, .svg or .png")],
-    activation: Annotated[str, typer.Option(help="activation of the networks")] = "relu",
-    networks: Annotated[int, typer.Option(help="networks per point", min=3)] = 20,
-) -> None:
-    """Draw lambda_max against the width: no normalization, mean subtraction, batch normalization at the end."""
+def sharpness(file: File, activation: Activation = "relu", networks: Networks = 10) -> None:
+    """lambda_max against the width for every normalization, T fixed and T in proportion to the width."""
+    with _drawing(file) as draws:
+        plots_spectrum.sharpness(file, activation, networks, draws)
+
+
+@app.command()
+def histogram(file: File, activation: Activation = "relu", networks: Networks = 5) -> None:
+    """All eigenvalues of some networks, with the outliers marked."""
+    with _drawing(file):
+        plots_spectrum.histogram(file, activation, networks)
+
+
+@app.command()
+def phase(file: File, activation: Activation = "tanh") -> None:
+    """kappa_2 over sigma_w and sigma_b, with the critical line between order and chaos; theory alone."""
+    with _drawing(file):
+        plots_learning.phase(file, activation)
+
+
+@app.command("map")
+def samples_map(file: File, activation: Activation = "relu", networks: Networks = 4) -> None:
+    """lambda_max over the width M and the number of samples T, with the line T = M / 2."""
+    with _drawing(file) as draws:
+        plots_spectrum.samples_map(file, activation, networks, draws)
+
+
+@app.command("learning-rate")
+def learning_rate(file: File, activation: Activation = "relu", networks: Networks = 6) -> None:
+    """The largest stable learning rate of gradient descent against the width, and 2 / lambda_max."""
+    with _drawing(file) as draws:
+        plots_learning.learning_rate(file, activation, networks, draws)
+
+
+@app.command()
+def depth(file: File, activation: Activation = "tanh", networks: Networks = 20) -> None:
+    """Order parameters layer by layer, measured and predicted."""
+    with _drawing(file) as draws:
+        plots_learning.depth(file, activation, networks, make_draws=draws)
+
+
+@contextmanager
+def _drawing(file: Path) -> Iterator[MakeDraws]:
+    """Refuses a bad file before the work; gives what makes draws while progress is shown."""
     if file.suffix not in (".svg", ".png"):
         raise ValueError(f"picture {file}: only .svg and .png are written; choose one of the two")
     check_writable("picture", file)
     with Watch(0, 0, "cpu") as watch:
-        plots.sharpness(file, Setting(activation, samples=10), networks, watch.draws)
+        yield watch.draws
     out.print(f"wrote {file}", highlight=False)

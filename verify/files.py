@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 
+def check_folder(what: str, folder: Path) -> None:
+    """Refuse a folder that neither exists nor could be made, before the work that would be lost."""
+    place = folder if folder.exists() else folder.absolute().parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ValueError(f"{what} {folder}: it must be a folder that can be written to, or made; name one")
+
+
 def check_writable(what: str, file: Path) -> None:
     """Refuse a file that could not be written, before the work that would be lost."""
     if file.is_dir() or not file.parent.is_dir() or not os.access(file.parent, os.W_OK):

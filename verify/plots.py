@@ -1,9 +1,9 @@
-"""Pictures. Measured points carry error bars of two standard errors; lines are predictions, never fits."""
+"""What all pictures share: style, points with errors, saving. Lines are predictions, never fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +11,53 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from verify.claim import Claim
-from verify.claims import CLAIMS, prefix
 from verify.draws import Draws
 from verify.setting import Setting
+from verify.statistics import Array
 
 MakeDraws = Callable[[Setting, set[str]], Draws]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well.
-CASES = (
-    ("none", "no normalization", "#D55E00", "o"),
-    ("mean", "mean subtraction, last layer", "#0072B2", "s"),
-    ("batch", "batch normalization, last layer", "#009E73", "^"),
-)
-WIDTHS = (64, 128, 256, 512, 1024)
+BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+# Normalizations of the last layer.
+LAST: dict[str, dict[str, Any]] = {
+    "none": {"label": "last layer: none", "color": RED, "marker": "o"},
+    "mean": {"label": "last layer: mean subtraction", "color": BLUE, "marker": "s"},
+    "batch": {"label": "last layer: batch", "color": GREEN, "marker": "^"},
+    "layer": {"label": "last layer: layer", "color": PURPLE, "marker": "D"},
+}
+HIDDEN = {"none": "hidden layers: none", "layer": "hidden layers: layer norm.", "batch": "hidden layers: batch norm."}
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 5,
+    "svg.hashsalt": "0",  # the same picture gives the same file
+}
 
 
-def sharpness(path: Path, setting: Setting, draws: int = 20, make_draws: MakeDraws = Draws) -> None:
-    """lambda_max against the width M: left with T fixed, right with T = M / rho.
-
-    setting: a fixed-T setting; its `last` is varied, and rho = M/T is 2 on the right. Written as SVG or PNG by
-    the suffix of `path`.
-    """
-    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"}):
-        figure = Figure(figsize=(9.5, 4.2), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for last, label, colour, marker in CASES:
-            style = {"label": label, "color": colour, "marker": marker}
-            fixed = replace(setting, last=last)
-            _points(left, fixed, draws, style, make_draws, f"{prefix('none', last)}.lambda_max")
-            grown = replace(fixed, samples=None, rho=2.0)
-            _points(right, grown, draws, style, make_draws, *_growth(last))
-        for axes, title in ((left, f"$T = {setting.samples}$ fixed"), (right, "$T = M/2$")):
-            axes.set(xscale="log", yscale="log", xlabel="width $M$", title=title)
-            axes.set_xticks(WIDTHS, [str(w) for w in WIDTHS])
-            axes.minorticks_off()
-            axes.grid(alpha=0.25)
-        left.set_ylabel(r"largest FIM eigenvalue $\lambda_{\max}$")
-        left.legend(frameon=False)
-        right.annotate(
-            "solid: predicted\ndashed: lower and upper bound", (0.03, 0.97), xycoords="axes fraction", va="top"
-        )
+@contextmanager
+def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of this size in inches, written on leaving as SVG or PNG by the suffix of `path`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
-def _growth(last: str) -> tuple[str, ...]:
-    return ("growth.plain",) if last == "none" else (f"growth.last_{last}_lower", f"growth.last_{last}_upper")
+def points(axes: Any, x: Sequence[float], values: Sequence[Array], **style: Any) -> None:
+    """Means over networks with two standard errors."""
+    means = [v.mean() for v in values]
+    errors = [2 * v.std(ddof=1) / np.sqrt(v.size) for v in values]
+    axes.errorbar(x, means, errors, linestyle="none", capsize=2, **style)
 
 
-def _points(axes: Any, setting: Setting, n: int, style: dict[str, str], make_draws: MakeDraws, *ids: str) -> None:
-    """Measured means with error bars, and one line for each of the named claims."""
-    claims: list[Claim] = [CLAIMS[i] for i in ids]
-    measured = make_draws(setting, {q for c in claims for q in c.quantities}).take("main", dict.fromkeys(WIDTHS, n))
-    means = [measured[w]["lambda_max"].mean() for w in WIDTHS]
-    errors = [2 * measured[w]["lambda_max"].std(ddof=1) / np.sqrt(n) for w in WIDTHS]
-    axes.errorbar(WIDTHS, means, errors, linestyle="none", capsize=3, **style)
-    for claim in claims:
-        predicted = claim.predictor(setting)
-        line = [np.mean(predicted(w, measured[w])) for w in WIDTHS]
-        bound = claim.prediction(setting).relation != "equals"
-        axes.plot(WIDTHS, line, color=style["color"], linestyle="--" if bound else "-", linewidth=1.2)
+def widths_axis(axes: Any, widths: Sequence[int], label: str = "width $M$") -> None:
+    """A logarithmic axis with a tick at every width."""
+    axes.set(xscale="log", xlabel=label)
+    axes.set_xticks(widths, [str(w) for w in widths])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)

@@ -1,31 +1,25 @@
-"""What a person sees of a run, and the complete record of it."""
+"""What a person sees of a run on the terminal."""
 
 from __future__ import annotations
 
-import json
 import math
-import platform
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any
+from string import ascii_letters
 
-import numpy as np
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from verify.check import Effort, Verdict, ratios
+from verify.check import Verdict
 from verify.claims import SENTENCES
 from verify.controls import Kill
-from verify.draws import Draws
 from verify.suite import Case
 
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
-SCHEMA = 1
 
 
 def table(verdicts: Sequence[Verdict]) -> Group:
@@ -66,7 +60,17 @@ def _with_error(value: float, error: float) -> str:
     return f"{value:.{decimals}f}({max(1, round(error * 10**decimals))})"
 
 
-def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
+@dataclass(frozen=True)
+class Said:
+    """A sentence of the abstract and what became of it: `agreed` of its claims agree, in all their cases."""
+
+    text: str
+    claims: tuple[str, ...]
+    agreed: int
+    word: str
+
+
+def abstract(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> list[Said]:
     """The abstract of the paper, each sentence with what became of the claims that it is made of.
 
     todo: everything that was to be tested; a claim agrees if it does so in all its cases.
@@ -75,7 +79,7 @@ def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
     for verdict in verdicts:
         found.setdefault(verdict.claim.id, []).append(verdict.status)
     expected = Counter(case.claim.id for case in todo)
-    lines = []
+    said = []
     for sentence in SENTENCES:
         statuses = [status for name in sentence.claims for status in found.get(name, [])]
         agreed = sum(found.get(n, []) == ["AGREE"] * max(1, expected[n]) for n in sentence.claims)
@@ -85,8 +89,14 @@ def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
             word = "NOT TESTED, a measurement is invalid"
         else:
             word = "verified" if agreed == len(sentence.claims) else "open"
-        lines.append(f"{sentence.text}: {word} ({agreed} of {len(sentence.claims)} claims agree)")
-    return "\n".join(lines)
+        said.append(Said(sentence.text, sentence.claims, agreed, word))
+    return said
+
+
+def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
+    """The abstract as lines of text."""
+    said = abstract(verdicts, todo)
+    return "\n".join(f"{s.text}: {s.word} ({s.agreed} of {len(s.claims)} claims agree)" for s in said)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -97,12 +107,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def explain(verdict: Verdict, draws: Draws) -> str:
+def explain(verdict: Verdict) -> str:
     """What a claim says, how it is derived, what was measured, and how the verdict was reached."""
     claim, rule, finding = verdict.claim, verdict.rule, verdict.finding
-    widths = claim.widths(verdict.setting)
-    counts = verdict.final_counts
-    predicted = claim.predictor(verdict.setting)
     lines = [
         f"{claim.id}: {claim.statement}",
         f"  formula (LaTeX): {claim.formula}",
@@ -115,16 +122,12 @@ def explain(verdict: Verdict, draws: Draws) -> str:
         f"Measured: {claim.measured} of sampled networks, divided by the prediction",
         f"  {'width':>6} {'draws':>6} {'predicted':>10} {'measured/predicted':>19} {'error':>7}",
     ]
-    for (width, n), values in zip(
-        zip(widths, counts, strict=True), ratios(claim, draws, predicted, "main", counts), strict=True
-    ):
-        stated = np.mean(predicted(width, draws.take("main", {width: n})[width]))
-        error = values.std(ddof=1) / np.sqrt(n)
-        lines.append(f"  {width:6} {n:6} {stated:10.4g} {values.mean():19.4f} {error:7.4f}")
+    for p in verdict.points:
+        lines.append(f"  {p.width:6} {p.draws:6} {p.predicted:10.4g} {p.mean:19.4f} {p.error:7.4f}")
     lines += ["", "Verdict"]
     for name, fit in (("all widths", finding.limit), ("without the smallest", finding.guard)):
         if fit:
-            law = " + ".join(["theta", *(f"a M^-{r:g}" for r in rule.powers[: fit.terms])])
+            law = " + ".join(["theta", *(f"a M^-{r:g}" for r in rule.powers[: len(fit.coefficients)])])
             lines.append(f"  {name}: {law}, theta = {fit.value:.4f} +- {fit.error:.4f}, fit p = {fit.fit_p:.2g}")
     lines += [
         f"  interval {finding.low:.4f} .. {finding.high:.4f} at error rate {rule.error_rate:.1e}; "
@@ -142,15 +145,26 @@ def explain(verdict: Verdict, draws: Draws) -> str:
 SIGNS = {"AGREE": "[red]B[/]", "INCONCLUSIVE": "[yellow]?[/]", "DISAGREE": "d", "MISFIT": "m", "INVALID": "i"}
 
 
-def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Table:
-    """One row a claim, one numbered column a mistake; `kill_summary` says what numbers and signs mean."""
+def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Group:
+    """One row a claim, one lettered column a mistake; `kill_summary` says what letters and signs mean."""
     names = _mistakes(attacks)
-    out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("claim", "phi", *(str(i) for i, _ in enumerate(names, 1))):
-        out.add_column(name, no_wrap=True)
-    for verdict, kills in attacks:
-        signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
-        out.add_row(escape(verdict.claim.id), verdict.setting.activation, *(signs.get(name, "") for name in names))
+    parts: list[Text | Table] = [_signs([["", *ascii_letters[: len(names)]]])]
+    for setting, group in groupby(attacks, key=lambda attack: attack[0].setting):
+        rows = []
+        for verdict, kills in group:
+            signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
+            rows.append([escape(verdict.claim.id), *(signs.get(name, "") for name in names)])
+        parts += [Text(f"  {setting}", style="dim"), _signs(rows)]
+    return Group(*parts)
+
+
+def _signs(rows: list[list[str]]) -> Table:
+    out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    out.add_column(width=35, no_wrap=True)
+    for _ in rows[0][1:]:
+        out.add_column(width=1)
+    for row in rows:
+        out.add_row(*row)
     return out
 
 
@@ -167,43 +181,13 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
             f"{len(kills) - len(wrong)} more move the prediction by less than eps.",
             "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: within eps of the right theory, B: believed",
             *(f"the right theory fails, so its row says nothing: {text}" for text in broken),
-            *(f"  {i}: {name}, {mistake}" for i, (name, mistake) in enumerate(_mistakes(attacks).items(), 1)),
+            *(
+                f"  {i}: {name}, {mistake}"
+                for i, (name, mistake) in zip(ascii_letters, _mistakes(attacks).items(), strict=False)
+            ),
         ]
     )
 
 
 def _mistakes(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> dict[str, str]:
     return {kill.wrong.id: kill.wrong.mistake for _, kills in attacks for kill in kills}
-
-
-def manifest() -> dict[str, Any]:
-    """Versions and machine, so that the record can be replayed."""
-    packages = ("fimcheck", "torch", "sympy", "numpy", "scipy", "mpmath")
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "packages": {name: version(name) for name in packages},
-    }
-
-
-def write_record(path: Path, verdicts: Sequence[Verdict], draws: Sequence[Draws], effort: Effort) -> None:
-    """The complete record: verdicts, raw draws, seeds, versions, device. The file is replaced whole or not at all."""
-    record = {
-        "schema": SCHEMA,
-        "manifest": manifest(),
-        "effort": vars(effort),
-        "verdicts": [v.record() for v in verdicts],
-        "draws": [d.record() for d in draws],
-    }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(_plain(record), allow_nan=False))
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    """The same with numbers that are not finite as the strings nan, inf, -inf: JSON has none."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

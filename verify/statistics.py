@@ -84,13 +84,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Limit:
-    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit."""
+    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit.
+
+    coefficients: a_1, a_2, ... of the corrections that were fitted, so that the curve can be drawn.
+    """
 
     value: float
     error: float
     freedom: float
     fit_p: float
-    terms: int
+    coefficients: tuple[float, ...]
 
     def half_width(self, tail: float) -> float:
         """Half-width of the interval that misses the limit with probability `tail` on either side."""
@@ -105,6 +108,7 @@ class Finding:
     low, high: the hull of both intervals at the rule's error rate.
     detectable: smallest relative error of the theory that this amount of data would have called DISAGREE
         with probability 0.9 (infinite where nothing could be estimated).
+    confirmation: for DISAGREE and MISFIT, what the same look at fresh draws says; None where none was taken.
     """
 
     outcome: Outcome
@@ -114,6 +118,7 @@ class Finding:
     low: float
     high: float
     detectable: float
+    confirmation: Finding | None = None
 
 
 def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -137,7 +142,9 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     n = min(d.size for d in draws)
     scale = (n - spare) / ((n - 1) * spare)
     fit_p = float(stats.f.sf(scale * fit.chi2, spare, n - spare))
-    return Limit(fit.value, fit.error, fit.freedom, fit_p, len(powers))
+    theta, *fitted = fit.coefficients
+    coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
+    return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
 
 
 def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -158,7 +165,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
         return Finding("INVALID", trouble, None, None, np.nan, np.nan, np.inf)
     limit = _fit(widths, draws, rule.powers)
     # The guard keeps the terms that the full fit needed, so that it tests truncation and nothing else.
-    guard = extrapolate(widths[1:], draws[1:], rule.powers[: limit.terms])
+    guard = extrapolate(widths[1:], draws[1:], rule.powers[: len(limit.coefficients)])
     halves = [fit.half_width(rule.tail) for fit in (limit, guard)]
     low = min(fit.value - h for fit, h in zip((limit, guard), halves, strict=True))
     high = max(fit.value + h for fit, h in zip((limit, guard), halves, strict=True))
@@ -208,7 +215,7 @@ def problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
 def _decide(
     limit: Limit, low: float, high: float, inner_low: float, inner_high: float, rule: Rule
 ) -> tuple[Outcome, str]:
-    if limit.terms == len(rule.powers) and limit.fit_p < rule.tail:
+    if len(limit.coefficients) == len(rule.powers) and limit.fit_p < rule.tail:
         return (
             "MISFIT",
             f"no limit: the curve over widths does not fit any allowed law (p = {limit.fit_p:.1e})",
@@ -250,10 +257,10 @@ def settle(
             if again.outcome == "INVALID":
                 return again, look + 1
             if _same_failure(finding, again):
-                return replace(finding, reason=f"{finding.reason}; confirmed on fresh draws"), look + 1
-            finding = replace(
-                finding, outcome="INCONCLUSIVE", reason=f"{finding.reason}, but fresh draws do not confirm it"
-            )
+                reason = f"{finding.reason}; confirmed on fresh draws"
+                return replace(finding, reason=reason, confirmation=again), look + 1
+            reason = f"{finding.reason}, but fresh draws do not confirm it"
+            finding = replace(finding, outcome="INCONCLUSIVE", reason=reason, confirmation=again)
     return finding, rule.looks
 
 

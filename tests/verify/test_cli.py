@@ -27,7 +27,7 @@ def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
     assert [v["claim"] for v in record["verdicts"]] == ["plain.m", "last_mean.m"]
     for verdict, draws in zip(record["verdicts"], record["draws"], strict=True):
         measured = [m for m in draws["measurements"] if m["block"] == "main" and m["width"] == 1024]
-        assert sum(len(m["seeds"]) for m in measured) >= verdict["draws_per_width"][-1]
+        assert sum(len(m["seeds"]) for m in measured) >= verdict["points"][-1]["draws"]
         assert all(len(m["draws"]["m"]) == len(m["seeds"]) for m in measured)
     assert {"torch", "sympy", "numpy"} <= set(record["manifest"]["packages"])
 
@@ -47,6 +47,7 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("verify", "plain.m", "--eps", "nan"), "eps = nan"),
         (("verify", "plain.m", "--json", "no/such/folder/x.json"), "no/such/folder"),
         (("verify", "--json", "."), "--json ."),
+        (("verify", "--report", "no/such/folder"), "--report no/such/folder"),
         (("verify", "plain.m", "--budget", "inf"), "--budget inf"),
         (("verify", "plain.m", "--budget", "-3m"), "--budget -3m"),
         (("verify", "plain.m", "--budget", "10 weeks"), "--budget 10 weeks"),
@@ -54,8 +55,9 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("verify", "plain.hq1[2]", "--setting", "relu L=2 T=6"), "layer 2"),
         (("verify", "--setting", "relu T=6"), "--setting"),
         (("explain", "plain.m", "--setting", "relu T=6", "--activation", "tanh"), "--setting"),
-        (("plot", "picture.jpeg"), "picture.jpeg"),
-        (("plot", "no/such/folder/x.svg"), "no/such/folder"),
+        (("plot", "phase", "picture.jpeg"), "picture.jpeg"),
+        (("plot", "sharpness", "no/such/folder/x.svg"), "no/such/folder"),
+        (("plot", "depth", "x.svg", "--activation", "rleu"), "rleu"),
         (("book", "no/such/folder/x.md"), "no/such/folder"),
     ],
 )

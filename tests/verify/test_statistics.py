@@ -34,7 +34,7 @@ def test_a_wrong_exponent_fails_always(exponent: float, match: int) -> None:
 def test_the_calibration_table_counts_every_run() -> None:
     rows = calibration_table(20).splitlines()[2:]
     assert len(rows) == len(THEORIES)
-    assert all(sum(int(cell) for cell in row.split("|")[2:6]) == 20 for row in rows)
+    assert all(sum(int(cell) for cell in row.split("|")[2:7]) == 20 for row in rows)
 
 
 def test_a_fixed_tolerance_at_one_width_rejects_true_theory() -> None:

@@ -1,0 +1,99 @@
+"""The pictures: each is drawn by its command, at a size that a test can afford, and shows what it says."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import theory
+from verify import Setting, cli, plots, plots_learning, plots_spectrum
+from verify.draws import Draws
+
+
+@pytest.fixture
+def axes(monkeypatch: pytest.MonkeyPatch):
+    """Small pictures; the axes of the last one drawn."""
+    monkeypatch.setattr(plots_spectrum, "WIDTHS", (8, 16, 32))
+    monkeypatch.setattr(plots_spectrum, "GROWN", dict.fromkeys(plots.HIDDEN, (16, 32)))
+    monkeypatch.setattr(plots_spectrum, "MAP", ((8, 16), (4, 8, 16)))
+    monkeypatch.setattr(plots_learning, "RATE_WIDTHS", (8, 16))
+    monkeypatch.setattr(plots_learning, "DEPTHS", (3,))
+    monkeypatch.setattr(plots_learning, "GRID", 5)
+    drawn: list[Figure] = []
+    saved = Figure.savefig
+
+    def keep(figure: Figure, *words, **options) -> None:
+        drawn.append(figure)
+        saved(figure, *words, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return lambda: drawn[-1].axes
+
+
+def lines(panel) -> list[np.ndarray]:
+    """Heights of the curves of a panel that are no markers."""
+    return [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_linestyle() in ("-", "--")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [*((k, ".svg") for k in ("sharpness", "histogram", "map", "learning-rate", "depth")), ("phase", ".png")],
+)
+def test_every_kind_is_one_command(
+    kind: str, suffix: str, axes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class InThisProcess:
+        """Instead of worker processes, which would not see what this test made smaller."""
+
+        def __init__(self, *_) -> None: ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None: ...
+        def draws(self, setting, quantities) -> Draws:
+            return Draws(setting, quantities)
+
+    monkeypatch.setattr("verify.cli_pictures.Watch", InThisProcess)
+    file = tmp_path / f"{kind}{suffix}"
+    small = [] if kind == "phase" else ["--networks", "2"]
+    monkeypatch.setattr(sys, "argv", ["fimcheck", "plot", kind, str(file), "--activation", "erf", *small])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0, capsys.readouterr().err
+    start = file.read_bytes()[:100]
+    assert start.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
+    assert axes(), "a picture was saved"
+
+
+def test_depth_shows_the_prediction_beside_the_measurement(axes, tmp_path: Path) -> None:
+    plots_learning.depth(tmp_path / "x.svg", "tanh", networks=2, layers=3)
+    setting = Setting("tanh", depth=3, sigma_w2=1.5, sigma_b2=0.1, classes=50, samples=4)
+    stated = theory.numeric_order_parameters(setting.wide())
+    forward = lines(axes()[0])
+    assert any(np.allclose(line, [float(stated.q1[n]) for n in (1, 2, 3)]) for line in forward)
+    assert any(np.allclose(line, [float(stated.q2[n]) for n in (1, 2, 3)]) for line in forward)
+
+
+def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(axes, tmp_path: Path) -> None:
+    plots_spectrum.sharpness(tmp_path / "x.svg", "linear", networks=2)
+    fixed, grown = axes()[:3], axes()[3:6]
+    assert all(len(panel.containers) == len(plots.LAST) for panel in (*fixed, *grown))
+    assert [len(lines(panel)) for panel in fixed] == [4, 4, 3], "layer norm. of outputs under batch norm.: no line"
+    assert [len(lines(panel)) for panel in grown] == [6, 6, 6], "bounds for mean, batch, and for E phi = 0"
+
+
+def test_the_critical_line_is_where_chi_1_is_1() -> None:
+    weights, biases = plots_learning._critical("erf", np.array([0.2, 0.7]))
+    for weight, bias in zip(weights, biases, strict=True):
+        assert theory.phase.fixed_point("erf", float(weight) ** 2, float(bias) ** 2).chi1 == pytest.approx(1, abs=1e-8)
+    assert plots_learning._critical("relu", np.array([0.3]))[0] == pytest.approx(2**0.5)
+
+
+def test_the_same_picture_gives_the_same_file(tmp_path: Path, axes) -> None:
+    files = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    for file in files:
+        plots_spectrum.histogram(file, "linear", networks=2, width=16)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(axes()) == 3
