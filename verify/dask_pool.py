@@ -12,7 +12,7 @@ import torch
 from verify.pool import Pool, Task
 
 try:
-    import dask
+    import dask.config
     import distributed
 except ModuleNotFoundError:
     raise ValueError("dask.distributed is not installed: pip install 'fimcheck[dask]'") from None

@@ -1,8 +1,11 @@
 """The command, run as a user runs it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,24 @@ def test_calibrate_prints_a_row_a_theory() -> None:
     done = fimcheck("calibrate", "--runs", "3")
     assert done.returncode == 0, done.stderr
     assert "| the right theory | 3 | 0 | 0 | 0 |" in done.stdout
+
+
+def test_verify_goes_on_from_its_store(tmp_path: Path) -> None:
+    """Killed in the middle and run again, it measures the rest and says the same."""
+    words = ("verify", "plain.m", "--activation", "relu", "--quick")
+    code = "import sys; from verify.cli import main; sys.exit(main())"
+    store = tmp_path / "store"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--store", str(store)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while len(list(store.glob("*.json"))) < 4 and killed.poll() is None:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    assert killed.communicate(timeout=60)[0] == b"", "it was killed before its end"
+    kept = {file: file.stat().st_mtime_ns for file in store.glob("*.json")}
+    resumed, whole = fimcheck(*words, "--store", str(store)), fimcheck(*words)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == whole.stdout
+    assert len(list(store.glob("*.json"))) > len(kept) >= 4
+    assert all(file.stat().st_mtime_ns == written for file, written in kept.items())

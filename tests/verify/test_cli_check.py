@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from verify import cli, cli_check
+from verify import cli, cli_check, cli_scaling
 from verify.check import Effort
 from verify.extension import IN_USE
+from verify.setting import Setting
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_A_DEFINITION = """
@@ -79,3 +80,22 @@ def test_bad_input_is_one_line_and_exit_code_2(
     text = capsys.readouterr().err.replace("\n", "")
     assert named in text
     assert "Traceback" not in text
+
+
+def test_scaling_takes_an_extension(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the default setting of the extension, or at one that names what it adds."""
+    asked: list[Setting] = []
+
+    def stop(setting: Setting, *_: object) -> None:
+        asked.append(setting)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(cli_scaling, "exponent", stop)
+    file = str(ROOT / "examples" / "rms.py")
+    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M") == 2
+    next(iter(IN_USE.values())).forget()
+    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M", "--setting", "erf T=4 hidden=rms") == 2
+    assert [s.hidden for s in asked] == ["rms", "rms"]
+    assert asked[1].activation == "erf"
+    assert fimcheck(monkeypatch, "scaling", "relu T=4", "m", "--setting", "erf T=4") == 2
+    assert "once" in capsys.readouterr().err

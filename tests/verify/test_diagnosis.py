@@ -14,7 +14,9 @@ from verify.suite import default_setting
 from verify.variation import varied_settings
 
 TRIALS = 25
-LAYER = varied_settings(default_setting(CLAIMS["hidden_layer.tq1[2]"], "relu"), CLAIMS["hidden_layer.tq1[2]"])
+LAYER = varied_settings(
+    default_setting(CLAIMS["hidden_layer.tq1[2]"], Setting("relu", samples=6)), CLAIMS["hidden_layer.tq1[2]"]
+)
 
 
 def q1(s: Setting) -> float:
