@@ -53,15 +53,22 @@ class Stage:
 def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Stage]:
     """Every stage in order; a stage that fails is the last."""
     tested: list[tuple[Verdict, Draws]] = []
-    for stage in (
-        lambda: conforms(extension, device),
-        lambda: derives(extension),
-        lambda: orders(extension, run),
-        lambda: claims(extension, run, tested),
-        lambda: controls(tested),
-    ):
+    stages = {
+        "conformance": lambda: conforms(extension, device),
+        "derivation": lambda: derives(extension),
+        "order parameters": lambda: orders(extension, run),
+        "claims": lambda: claims(extension, run, tested),
+        "wrong theories": lambda: controls(tested),
+    }
+    for name, stage in stages.items():
         start = time.monotonic()
-        found = stage()
+        try:
+            found = stage()
+        except Exception as error:
+            where = place(error, extension.path)
+            if where == str(extension.path):
+                raise  # not from a line of the file
+            found = Stage(name, "failed", (f"{where}: {type(error).__name__}: {error}",))
         yield replace(found, seconds=time.monotonic() - start)
         if found.outcome == "failed":
             return

@@ -6,6 +6,7 @@ Loading a file runs its code; nothing is looked for or loaded that was not named
 from __future__ import annotations
 
 import ast
+import inspect
 import signal
 import sys
 import threading
@@ -194,6 +195,14 @@ def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
         )
     for id in sorted(claim_ids):
         claim = claims.CLAIMS[id]
+        for method in (claim.prediction, claim.predictor):
+            try:
+                inspect.signature(method).bind(None, None)
+            except TypeError:
+                raise ExtensionError(
+                    f"{_line(path, id)}: claim {id!r}: {method.__name__} takes {inspect.signature(method)}; it must "
+                    "take (setting, wide=None), wide a network in place of the setting's"
+                ) from None
         for name, known in ((claim.hidden, normalizations.hidden_names()), (claim.last, spectrum.output_names())):
             if name not in known:
                 raise ExtensionError(

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from verify import CLAIMS, Draws, Setting
-from verify.examine import conforms
+from verify import CLAIMS, Draws, Setting, suite
+from verify.check import Effort
+from verify.examine import conforms, examine
 from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
 from verify.pool import Processes
+from verify.suite import Case
 
 RIGHT = """
 import theory, numerics
@@ -78,6 +80,12 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
             "import verify\nverify.add_claim(verify.Claim('mine', 's', 'f', 'm', 'm', hidden='unknown'))\n",
             2,
             "'unknown', which nothing adds",
+        ),
+        (
+            "import verify\nclass Mine(verify.Claim):\n    def prediction(self, setting):\n        pass\n"
+            "verify.add_claim(Mine('mine', 's', 'f', 'm', 'm'))\n",
+            5,
+            "must take (setting, wide=None)",
         ),
         ("import verify\nverify.add_claim(verify.CLAIMS['plain.m'])\n", 2, "'plain.m' exists already"),
     ],
@@ -173,3 +181,28 @@ def test_a_claim_may_name_its_activations() -> None:
     with pytest.raises(ValueError, match="relu, erf"):
         claim.admit(Setting("tanh", samples=4))
     assert "relu or erf" in claim.assumptions
+
+
+def test_an_exception_in_a_later_stage_is_a_failure_with_its_line(tmp_path: Path) -> None:
+    text = (
+        RIGHT
+        + """
+import verify
+
+class Broken(verify.Claim):
+    def prediction(self, setting, wide=None):
+        found = super().prediction(setting, wide)
+        return found if setting.activation == "relu" else 1 / 0
+
+verify.add_claim(Broken("mine", "s", "f", "m", "m"))
+"""
+    )
+    extension = load(written(tmp_path, text.replace('theory.add_normalization("scaled", Scaled())', "").replace(
+        'numerics.add_normalization("scaled", scaled)', "")))  # fmt: skip
+
+    def run(todo: list[Case]) -> Iterator:
+        return suite.run(todo, Effort(eps=0.5, looks=1, budget=1e5), lambda setting, names: Draws(setting, names))
+
+    *_, last = examine(extension, run)
+    assert last.outcome == "failed"
+    assert last.lines[-1].startswith(f"{extension.path}:22: ZeroDivisionError")
