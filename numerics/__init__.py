@@ -1,6 +1,7 @@
 """Samples finite random networks and measures their Fisher information spectrum."""
 
-from numerics.activations import ACTIVATIONS
+from numerics.activations import ACTIVATIONS, add_activation
+from numerics.definitions import add_normalization, add_output_normalization
 from numerics.dual import gram
 from numerics.measurement import QUANTITIES, Measurement, measure
 from numerics.modules import Spectrum, spectrum
@@ -14,6 +15,9 @@ __all__ = [
     "Measurement",
     "RandomNetwork",
     "Spectrum",
+    "add_activation",
+    "add_normalization",
+    "add_output_normalization",
     "draw",
     "gram",
     "measure",

@@ -86,6 +86,16 @@ _BUILT_IN: dict[str, tuple[Elementwise, Elementwise]] = {
 ACTIVATIONS: tuple[str, ...] = tuple(_BUILT_IN)
 
 
+def add_activation(name: str, value: Elementwise, slope: Elementwise | None = None) -> None:
+    """Add an elementwise torch function under a new name; its derivative comes from autograd where none is given."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"activation name {name!r}: it must be one word, since settings name it; use letters")
+    if name in _BUILT_IN:
+        raise ValueError(f"activation {name!r} exists already; choose another name than {', '.join(_BUILT_IN)}")
+    found = resolve_activation(value)
+    _BUILT_IN[name] = value, slope or found.slope
+
+
 def _slope_by_autograd(value: Elementwise) -> Elementwise:
     def slope(x: Tensor) -> Tensor:
         with torch.enable_grad():

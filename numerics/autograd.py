@@ -68,12 +68,17 @@ def free_names(network: RandomNetwork) -> list[str]:
 
 def network_outputs(network: RandomNetwork, h: Tensor, named: Parameters) -> Tensor:
     """The outputs (S,T,C) for inputs h (S,T,M_0) and all parameters."""
+    below = None
     for n in range(1, network.depth + 1):
         last = n == network.depth
         u = h @ named[f"weight{n}"].mT + named[f"bias{n}"].unsqueeze(1)
         gamma, beta = (named[f"{name}{n}"].unsqueeze(1) for name in ("gamma", "beta"))
         name = network.last if last else network.hidden
-        if name == "mean":
+        if last and network.output_definition is not None:
+            u = network.output_definition(u, network.last_gamma)
+        elif not last and network.definition is not None:
+            u = below = network.definition(u, network.gamma, network.beta, below)
+        elif name == "mean":
             u = u - u.mean(1, keepdim=True)
         elif name == "batch":
             # torch's batch_norm refuses eps = 0.

@@ -46,6 +46,8 @@ def product_operations(network: RandomNetwork, samples: int) -> int:
 
 def prefers_matrix_free(network: RandomNetwork, samples: int, count: int) -> bool:
     """Whether the ``count`` largest eigenvalues are cheaper from products than from the exact matrix."""
+    if network.definition is not None or network.output_definition is not None:
+        return False  # of an added normalization only reverse-mode products are at hand
     products = PRODUCTS_PER_EIGENVALUE * count * product_operations(network, samples)
     return products + forward_operations(network, samples) < exact_operations(network, samples)
 

@@ -157,14 +157,14 @@ def _factor(layer: Layer) -> Tensor:
     assert layer.derivative.z is not None
     assert layer.derivative.gain is not None
     h = layer.inputs - layer.inputs.mean(1, keepdim=True)
-    root = h.mT if h.shape[2] <= h.shape[1] else _root(torch.bmm(h, h.mT))
+    root = h.mT if h.shape[2] <= h.shape[1] else matrix_root(torch.bmm(h, h.mT))
     z = layer.derivative.z.mT
     factor = (z @ root.mT / -h.shape[1]).unsqueeze(-1) * z.unsqueeze(-2)
     unit = layer.slope.mT * layer.derivative.gain.mT
     return factor.add_(root.unsqueeze(1)).mul_(unit.unsqueeze(-2))
 
 
-def _root(kernel: Tensor) -> Tensor:
+def matrix_root(kernel: Tensor) -> Tensor:
     """A matrix R with R^T R = kernel; nan where the kernel is not finite, which LAPACK would refuse."""
     finite = kernel.isfinite().all(-1).all(-1)[:, None, None]
     values, vectors = torch.linalg.eigh(kernel.where(finite, 0.0))

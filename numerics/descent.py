@@ -78,11 +78,13 @@ class _Descent:
         free = self._start(which)
         _, gradient = self._slopes(which, self._minimum(which), free)
         offset = {name: d[which] for name, d in self.offset.items()}
-        rate = 2.4 * _dot(offset, offset) / _dot(dict(zip(free, gradient, strict=True)), offset)
-        sizes = self._sizes(which, rate)
-        settled = _far(sizes).to(torch.int).argmax(0).clamp(min=1).unsqueeze(0)
-        growth = sizes.gather(0, settled) / sizes.gather(0, settled - 1)
-        return 2 * rate / (1 + growth[0])
+        guess = 2 * _dot(offset, offset) / _dot(dict(zip(free, gradient, strict=True)), offset)
+        for beyond in (1.2, 1.1):  # nearer to the threshold the top mode has more steps to outgrow the others
+            sizes = self._sizes(which, beyond * guess)
+            settled = _far(sizes).to(torch.int).argmax(0).clamp(min=1).unsqueeze(0)
+            growth = sizes.gather(0, settled) / sizes.gather(0, settled - 1)
+            guess = 2 * beyond * guess / (1 + growth[0])
+        return guess
 
     def _diverges(self, which: Tensor, rate: Tensor) -> Tensor:
         """Only a mode beyond the threshold can grow, so the residual grows in the second half or never."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from numerics.coupled import add_coupled_layers
+from numerics.generic import add_generic_layers
 from numerics.memory import MEMORY
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer, backward, forward
@@ -30,7 +31,9 @@ def gram_of(network: RandomNetwork, draw: Draw, run: Forward, memory: int = MEMO
     """``gram`` for a forward pass that is at hand."""
     seeds, samples, outputs = run.outputs.shape
     g = run.outputs.new_zeros(seeds, outputs, samples, outputs, samples)
-    if network.hidden == "batch":
+    if network.couples_samples and network.definition is not None:
+        add_generic_layers(g.view(seeds, outputs * samples, -1), network, draw, run, memory)
+    elif network.hidden == "batch":
         add_coupled_layers(g.view(seeds, outputs * samples, -1), network, draw, run, memory)
     else:
         _add_plain_layers(g, network, draw, run)
@@ -38,6 +41,8 @@ def gram_of(network: RandomNetwork, draw: Draw, run: Forward, memory: int = MEMO
     g = _project(g, run) if run.last is not None else g
     _add_last_affine(g, network, run)
     g = g.view(seeds, outputs * samples, -1)
+    if run.jacobian is not None:
+        g = run.jacobian @ g @ run.jacobian.mT
     return g.div_(samples)
 
 

@@ -113,8 +113,8 @@ def measure(
     under layer normalization of the outputs.
 
     Order parameters: those of ``numerics.orders``; tq1, tq2, kappa1, kappa2 do not exist under hidden
-    batch normalization, c_I and c_1 only there. Output statistics, sd biased and over the axis of the
-    last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
+    normalizations that couple samples, such as batch, c_I and c_1 only there. Output statistics, sd biased
+    and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
     last_gamma. outputs: after the last normalization; raw_outputs: before it. alignment: see
     ``numerics.eigenspace``. stable_rate: largest stable learning rate, see ``numerics.descent``.
@@ -218,10 +218,10 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         reason = "the gradients of the normalized outputs have mean zero; ask for lambda_max"
     elif quantity == "R1" and network.last != "layer":
         reason = "it belongs to last = 'layer'"
-    elif quantity in orders.BACKWARD_ORDERS and network.hidden == "batch":
-        reason = "with hidden = 'batch' a derivative reaches every sample; ask for c_I and c_1"
-    elif quantity in orders.COUPLED_ORDERS and network.hidden != "batch":
-        reason = "it belongs to hidden = 'batch'; ask for tq1 and tq2"
+    elif quantity in orders.BACKWARD_ORDERS and network.couples_samples:
+        reason = f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
+    elif quantity in orders.COUPLED_ORDERS and not network.couples_samples:
+        reason = "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
     if reason:
         raise ValueError(
             f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, last = {network.last!r}: {reason}"
@@ -231,7 +231,7 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
 def _bytes_per_seed(network: RandomNetwork, samples: int) -> int:
     """A rough size of one seed's work: its weights, its matrix and its backward signals."""
     rows = network.outputs * samples
-    signals = rows * max(network.widths[:-1]) * (samples if network.hidden == "batch" else 1)
+    signals = rows * max(network.widths[:-1]) * (samples if network.couples_samples else 1)
     return 8 * (network.parameters + 2 * rows**2 + 3 * signals)
 
 

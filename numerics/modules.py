@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from numerics.cost import jacobian_rows
 from numerics.eigenvalues import largest
-from numerics.estimators import second_moment, trace
+from numerics.estimators import SpectralDensity, second_moment, spectral_density, trace
 from numerics.krylov import Operator, default_tolerance, top_eigenvalues
 from numerics.memory import MEMORY, out_of_memory
 
@@ -29,6 +29,7 @@ class Spectrum:
     an error: 0 for the exact method, a standard error for m_error and s_error, a residual norm within
     which an eigenvalue lies for top_errors. A standard error from few probes is itself uncertain.
     eigenvalues: the C T eigenvalues of the dual matrix, descending, for the exact method, else None.
+    density: their distribution from stochastic Lanczos quadrature, if it was asked for.
     """
 
     m: float
@@ -43,6 +44,7 @@ class Spectrum:
     outputs: int
     method: str
     notes: tuple[str, ...] = field(default=())
+    density: SpectralDensity | None = None
 
     @property
     def lambda_max(self) -> float:
@@ -58,6 +60,7 @@ def spectrum(
     method: str = "exact",
     count: int = 1,
     probes: int = 32,
+    density_steps: int = 0,
     memory: int = MEMORY,
     seed: int = 0,
 ) -> Spectrum:
@@ -68,8 +71,9 @@ def spectrum(
     statistics of this batch.
     loss: squared (Gaussian output model) or softmax (cross-entropy of softmax outputs, Karakida, Akaho
     and Amari 2019b, arXiv 1910.05992). method: exact builds the C T x C T dual matrix, matrix-free needs
-    only products: block Lanczos for the ``count`` largest eigenvalues, XTrace with ``probes`` probes for
-    m and s. memory: bytes that Jacobian rows may take at once; if that many are not to be had, the block
+    only products: block Lanczos for the ``count`` largest eigenvalues, Hutch++ with ``probes`` probes for
+    m and s, and the spectral density from ``density_steps`` Lanczos steps of each probe (0: none).
+    memory: bytes that Jacobian rows may take at once; if that many are not to be had, the block
     is halved and a note says so.
 
     Raises ``ValueError`` for dropout in training mode, outputs that differ between two runs, a buffer
@@ -80,6 +84,11 @@ def spectrum(
     for name, value in (("count", count), ("probes", probes)):
         if not isinstance(value, int) or value < (4 if name == "probes" else 1):
             raise ValueError(f"{name} = {value!r}: must be a whole number of at least {4 if name == 'probes' else 1}")
+    if not isinstance(density_steps, int) or density_steps < 0 or (density_steps and method == "exact"):
+        raise ValueError(
+            f"density_steps = {density_steps!r} with method = {method!r}: a whole number of Lanczos steps, for "
+            "method = 'matrix-free'; the exact method gives every eigenvalue"
+        )
     jacobian = _linearize(module, inputs, loss == "softmax")
     samples, classes = jacobian.outputs.shape
     rows, size = samples * classes, jacobian.size
@@ -102,6 +111,7 @@ def spectrum(
     first, second = trace(apply, normal(probes)), second_moment(apply, normal(probes))
     found = top_eigenvalues(apply, normal(count), count, default_tolerance(jacobian.outputs.dtype))
     notes = () if found.converged else ("the top eigenvalues did not converge: see top_errors",)
+    density = spectral_density(apply, normal(probes), density_steps) if density_steps else None
     return Spectrum(
         float(first.value) / size,
         float(second.value) / size,
@@ -115,6 +125,7 @@ def spectrum(
         classes,
         method,
         notes,
+        density,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+from numerics import definitions
 from numerics.activations import Activation, Elementwise, resolve_activation
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 
@@ -18,9 +19,9 @@ class RandomNetwork:
     widths: M_0 (inputs), M_1, ..., M_L = C (outputs); depth L >= 2 counts weight layers.
     activation: a name of ``numerics.activations.ACTIVATIONS`` or an elementwise torch function.
     hidden: normalization of u^1..u^{L-1} before phi: none, layer (over units), batch (over the given
-    samples).
+    samples), or one that ``add_normalization`` added.
     last: normalization of the output u^L: none, mean (subtract the mean over samples), batch, layer (over
-    the C outputs).
+    the C outputs), or one that ``add_output_normalization`` added.
     sigma_w2, sigma_b2: W^l_ij has variance sigma_w2/M_{l-1}, b^l_i has variance sigma_b2.
     gamma, beta: scale and shift shared by all hidden normalizations; last_gamma: scale of the last one.
     biases: whether the biases are among the parameters of the Fisher matrix. affine: whether one scale
@@ -44,8 +45,8 @@ class RandomNetwork:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         _check_widths(self.widths)
-        _check_choice("hidden", self.hidden, HIDDEN_NORMALIZATIONS)
-        _check_choice("last", self.last, LAST_NORMALIZATIONS)
+        _check_choice("hidden", self.hidden, (*HIDDEN_NORMALIZATIONS, *definitions.HIDDEN))
+        _check_choice("last", self.last, (*LAST_NORMALIZATIONS, *definitions.OUTPUT))
         _check_choice("weights", self.weights, WEIGHTS)
         for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
             _check_finite(name, getattr(self, name))
@@ -56,7 +57,7 @@ class RandomNetwork:
             )
         if not self.sigma_b2 >= 0:
             raise ValueError(f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases")
-        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last in ("batch", "layer"))):
+        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last not in ("none", "mean"))):
             if used and getattr(self, name) == 0:
                 raise ValueError(
                     f"{name} = 0: a normalization scaled by 0 passes no signal; use a nonzero {name}, 1 for plain"
@@ -71,6 +72,15 @@ class RandomNetwork:
                 f"C = {self.outputs} outputs with last = 'layer': normalizing fewer than 3 outputs leaves a "
                 "Jacobian that is zero; use C >= 3"
             )
+        if self.definition and self.definition.before and len(set(self.widths[1:-1])) > 1:
+            raise ValueError(
+                f"widths = {self.widths} with hidden = {self.hidden!r}: it adds layers to each other; make the hidden "
+                "widths equal"
+            )
+        if self.affine and (self.definition or self.output_definition):
+            raise ValueError(
+                "affine = True: scale and shift as parameters belong to the built-in normalizations; use affine = False"
+            )
         _ = self.phi  # an unknown or unusable activation is refused here, not at the first measurement
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
@@ -81,6 +91,21 @@ class RandomNetwork:
     def phi(self) -> Activation:
         """The activation with its derivative."""
         return resolve_activation(self.activation)
+
+    @property
+    def definition(self) -> definitions.Definition | None:
+        """The added hidden normalization, None under a built-in one."""
+        return definitions.HIDDEN.get(self.hidden)
+
+    @property
+    def output_definition(self) -> definitions.OutputDefinition | None:
+        """The added normalization of the outputs, None under a built-in one."""
+        return definitions.OUTPUT.get(self.last)
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether a derivative of the raw output of one sample reaches other samples."""
+        return self.hidden == "batch" or (self.definition is not None and self.definition.couples)
 
     @property
     def depth(self) -> int:

@@ -12,10 +12,13 @@ The same role is played by c_I^l = mean_k sum_{t,s} |delta_kt(s)|^2 / (T-1) and 
 along the all-ones direction.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from numerics.coupled import CoupledBackward, pull
+from numerics.generic import Signals
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, backward
 from numerics.sampling import Draw
@@ -62,21 +65,29 @@ def backward_orders(network: RandomNetwork, draw: Draw, run: Forward) -> dict[st
 
 
 def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
-    """c_I, c_1 of shape (S, L-1), l = 1..L-1, for networks with hidden batch normalization."""
+    """c_I, c_1 of shape (S, L-1), l = 1..L-1, for networks whose hidden normalization couples the samples."""
     seeds, samples, outputs = run.outputs.shape
     c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
     c_1 = torch.zeros_like(c_i)
-    coupled = CoupledBackward(draw, run, samples)
-    top = len(run.layers) - 1
+    added = run.layers[0].pullback is not None
+    source = Signals(draw, run) if added else CoupledBackward(draw, run, samples)
     for k in range(outputs):
-        rows = range(k * samples, (k + 1) * samples)
-        signals = {n: pull(run.layers[n - 1], at_h) for n, at_h in coupled.below(rows)}
-        signals[top] = coupled.top(rows)
-        for number, at_u in signals.items():
+        for number, at_u in _signals(source, range(k * samples, (k + 1) * samples)):
             c_i[:, number - 1] += at_u.square().sum((1, 2, 3))
             c_1[:, number - 1] += at_u.sum(3).square().sum((1, 2))
     scale = 1 / (outputs * (samples - 1))
     return {"c_I": scale * c_i, "c_1": scale * c_1}
+
+
+def _signals(source: Signals | CoupledBackward, rows: range) -> Iterator[tuple[int, Tensor]]:
+    """(l, d f_r / d u^l) for every hidden layer, (S,M_l,T,R)."""
+    if isinstance(source, Signals):
+        for number, at_u in source.of(rows):
+            yield number, at_u.transpose(1, 3)
+        return
+    for number, at_h in source.below(rows):
+        yield number, pull(source.run.layers[number - 1], at_h)
+    yield len(source.run.layers) - 1, source.top(rows)
 
 
 def _overlaps(h: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from numerics.definitions import Pullback
 from numerics.network import RandomNetwork
 from numerics.normalizations import Derivative, normalize
 from numerics.sampling import Draw
@@ -16,37 +17,54 @@ class Layer:
     """What the backward pass needs of layer l: inputs h^{l-1} (S,T,M_{l-1}), pre-activations u^l (S,T,M_l).
 
     Hidden layers also keep the derivative of the normalization (None for the identity) and the slope
-    phi'(normalized u^l) (S,T,M_l); both are None for the output layer.
+    phi'(normalized u^l) (S,T,M_l); both are None for the output layer. pullback takes the place of the
+    derivative for a normalization that was added.
     """
 
     inputs: Tensor
     u: Tensor
     derivative: Derivative | None
     slope: Tensor | None
+    pullback: Pullback | None = None
+
+    def pull(self, at_y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Signals (S,R,T,M) at the normalized u^l taken back to u^l, and to the normalized u^{l-1} if it enters."""
+        if self.pullback is not None:
+            return self.pullback(at_y)
+        return (at_y if self.derivative is None else self.derivative.unsqueeze(1)(at_y)), None
 
 
 @dataclass(frozen=True)
 class Forward:
     """A forward pass: layers[l-1] for l = 1..L, the outputs (S,T,C) and the derivative of the last
-    normalization.
+    normalization: of a built-in one as ``last``, of an added one as the matrix ``jacobian`` (S, C*T, C*T).
     """
 
     layers: tuple[Layer, ...]
     outputs: Tensor
     last: Derivative | None
+    jacobian: Tensor | None = None
 
 
 def forward(network: RandomNetwork, draw: Draw) -> Forward:
     """Run the sampled networks on their inputs, batch statistics taken over the T samples."""
-    h, layers = draw.inputs, []
+    h, y, layers = draw.inputs, None, []
     for weight, bias in zip(draw.weights[:-1], draw.biases[:-1], strict=True):
         u = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
-        y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
-        layers.append(Layer(h, u, derivative, network.phi.slope(y)))
+        derivative, pullback = None, None
+        if network.definition is None:
+            y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
+        else:
+            pullback = network.definition.at(u, network.gamma, network.beta, y)
+            y = pullback.value
+        layers.append(Layer(h, u, derivative, network.phi.slope(y), pullback))
         h = network.phi.value(y)
     u = torch.baddbmm(draw.biases[-1].unsqueeze(1), h, draw.weights[-1].mT)
-    outputs, last = normalize(network.last, u, network.last_gamma, 0.0)
     layers.append(Layer(h, u, None, None))
+    if network.output_definition is not None:
+        outputs, jacobian = network.output_definition.jacobian(u, network.last_gamma)
+        return Forward(tuple(layers), outputs, None, jacobian)
+    outputs, last = normalize(network.last, u, network.last_gamma, 0.0)
     return Forward(tuple(layers), outputs, last)
 
 
@@ -67,12 +85,13 @@ def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
     """Signals of layers L-1 down to 1 for all C*T rows, k-major, for networks whose samples do not couple."""
     seeds, samples, outputs = run.outputs.shape
     # The top weight's rows are the same for every sample: (S,C,1,M).
-    signal = draw.weights[-1].unsqueeze(2)
+    signal, carried = draw.weights[-1].unsqueeze(2), None
     for number in range(len(run.layers) - 1, 0, -1):
         layer = run.layers[number - 1]
         assert layer.slope is not None
         at_y = signal * layer.slope.unsqueeze(1)
-        at_u = at_y if layer.derivative is None else layer.derivative.unsqueeze(1)(at_y)
+        at_y = at_y if carried is None else at_y + carried
+        at_u, carried = layer.pull(at_y)
         at_y, at_u = (v.reshape(seeds, outputs * samples, -1) for v in (at_y, at_u))
         yield Signal(number, at_y, at_u)
         if number > 1:

@@ -4,16 +4,17 @@
 """
 
 from theory import parse, phase, symbols
-from theory.activations import BUILTIN, Activation, activation, leaky_relu
+from theory.activations import BUILTIN, Activation, activation, add_activation, leaky_relu
 from theory.certificate import Certificate, certify
 from theory.fluctuations import fluctuation_variance
 from theory.formula_book import book
 from theory.functions import ActivationError
 from theory.network import WideNetwork
+from theory.normalizations import HiddenRule, add_normalization
 from theory.predict import QUANTITIES, predict
 from theory.prediction import Prediction
 from theory.recursion import OrderParameters, numeric_order_parameters, order_parameters
-from theory.spectrum import layer_output_spectrum
+from theory.spectrum import add_output_normalization, layer_output_spectrum, output_spectrum
 
 __all__ = [
     "BUILTIN",
@@ -21,10 +22,14 @@ __all__ = [
     "Activation",
     "ActivationError",
     "Certificate",
+    "HiddenRule",
     "OrderParameters",
     "Prediction",
     "WideNetwork",
     "activation",
+    "add_activation",
+    "add_normalization",
+    "add_output_normalization",
     "book",
     "certify",
     "fluctuation_variance",
@@ -32,6 +37,7 @@ __all__ = [
     "leaky_relu",
     "numeric_order_parameters",
     "order_parameters",
+    "output_spectrum",
     "parse",
     "phase",
     "predict",

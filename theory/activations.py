@@ -7,6 +7,7 @@ import sympy as sp
 
 from theory.analysis import growth, homogeneity, require_expectations
 from theory.functions import ActivationError, Function
+from theory.normalizations import check_new
 from theory.symbols import Expr, x
 
 
@@ -87,6 +88,15 @@ BUILTIN: dict[str, Expr] = {
     "selu": _SELU_SCALE * sp.Piecewise((_SELU_ALPHA * (sp.exp(x) - 1), x < 0), (x, True)),
 }
 """Expression in `symbols.x` of every built-in activation."""
+
+
+def add_activation(name: str, expr: Expr) -> None:
+    """Add an expression of one real symbol as an activation under a new name, which then stands in `BUILTIN`.
+
+    An expression whose Gaussian expectations do not exist is refused, as everywhere.
+    """
+    check_new("activation", name, tuple(BUILTIN))
+    BUILTIN[name] = activation(expr).expr
 
 
 def activation(spec: "str | Expr | Activation") -> Activation:

@@ -55,11 +55,12 @@ def _lines(prediction: "Prediction") -> Iterator[str]:
     yield "Recursion, a = 1 for one sample and a = 2 for two:"
     yield "  hq_1^0 = 1, hq_2^0 = 0, q_a^l = sigma_w2 hq_a^(l-1) + sigma_b2, hq_a^l = E[phi phi]"
     yield "  tq_a^L = 1, tq_a^l = sigma_w2 tq_a^(l+1) E[phi' phi'] times the backward factor"
-    yield f"  {_HIDDEN['batch exact' if exact else net.hidden]}"
+    added = f"{net.hidden}: an added rule says what phi sees and the backward factor"
+    yield f"  {_HIDDEN.get('batch exact' if exact else str(net.hidden), added)}"
     met = "hq_1^(l-1) - hq_2^(l-1) for l < L, hq_a^(L-1) for l = L" if net.hidden == "batch" else "hq_a^(l-1)"
     yield f"  kappa_a = sum_l (alpha_(l-1)/alpha) tq_a^l h, h = {met}; alpha = {net.alpha}"
     yield "Spectrum of the dual matrix, per class alpha (M/T) [(kappa1 - kappa2) I + kappa2 1 1^T]:"
-    yield f"  {_LAST[net.last]}"
+    yield f"  {_LAST.get(net.last, f'{net.last} multiplies by its added Jacobian')}"
     if net.last in SPECTRA:
         for group in SPECTRA[net.last].groups:
             which = "along (1, .., 1)" if group.value == SHARED else "degenerate" if group.value == DEGENERATE else ""

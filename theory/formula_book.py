@@ -8,10 +8,11 @@ from theory.activations import BUILTIN, Activation, activation
 from theory.certificate import certify
 from theory.functions import ActivationError
 from theory.gaussian import kernel
-from theory.network import HIDDEN, LAST, WideNetwork
+from theory.network import WideNetwork
 from theory.phase import critical_line
 from theory.predict import predict
 from theory.recursion import slope_of
+from theory.spectrum import SPECTRA
 from theory.symbols import Expr, latex
 
 _CASES = (("m", "fixed"), ("s", "fixed"), ("lambda_max", "fixed"), ("lambda_perp", "fixed"))
@@ -59,7 +60,7 @@ def _recursion() -> Iterator[str]:
     yield r"\kappa_a=\frac1\alpha\sum_{l=1}^L\alpha_{l-1}\tilde q_a^l\hat q_a^{l-1},\quad "
     yield r"\alpha=\sum_{l=1}^{L-1}\alpha_l\alpha_{l-1}$$"
     yield ""
-    for name in HIDDEN:
+    for name in _HIDDEN_RULES:
         yield f"- hidden normalization {name}: ${_HIDDEN_RULES[name]}$"
     yield ""
     yield "Under hidden batch normalization the sums over l < L take q-hat_1 - q-hat_2 for both a."
@@ -69,7 +70,7 @@ def _recursion() -> Iterator[str]:
 def _predictions() -> Iterator[str]:
     yield "## Predictions by the normalization of the outputs"
     yield ""
-    for last in LAST:
+    for last in (*SPECTRA, "layer"):
         net = WideNetwork(3, "relu", last=last)
         yield f"### last: {last}"
         yield ""

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from theory import symbols
+from theory import normalizations, spectrum, symbols
 from theory.activations import Activation, activation
+from theory.normalizations import HiddenRule
 from theory.symbols import Expr
-
-HIDDEN = ("none", "layer", "batch")
-LAST = ("none", "mean", "batch", "layer")
 
 Value = Expr | int | float
 
@@ -21,16 +19,16 @@ class WideNetwork:
     """A fully connected network of large width M.
 
     depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: normalization of the
-    pre-activations of layers 1..L-1, "none", "layer" or "batch". last: normalization of the outputs,
-    "none", "mean", "batch" or "layer". sigma_w2 > 0 and sigma_b2 >= 0: variances of weights (times fan-in)
-    and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the hidden
+    pre-activations of layers 1..L-1, "none", "layer", "batch", an added one or a rule. last: normalization of the
+    outputs, "none", "mean", "batch", "layer" or an added one. sigma_w2 > 0 and sigma_b2 >= 0: variances of weights
+    (times fan-in) and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the hidden
     normalization. last_gamma: scale of the last one. Every value is a number or a SymPy expression; the
     defaults are the symbols of `theory.symbols`.
     """
 
     depth: int
     activation: Activation
-    hidden: str
+    hidden: str | HiddenRule
     last: str
     sigma_w2: Expr
     sigma_b2: Expr
@@ -43,7 +41,7 @@ class WideNetwork:
         self,
         depth: int,
         activation: "str | Expr | Activation" = "relu",
-        hidden: str = "none",
+        hidden: str | HiddenRule = "none",
         last: str = "none",
         sigma_w2: Value = symbols.sigma_w2,
         sigma_b2: Value = symbols.sigma_b2,
@@ -54,8 +52,9 @@ class WideNetwork:
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
             raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
-        _one_of("hidden", hidden, HIDDEN)
-        _one_of("last", last, LAST)
+        if not isinstance(hidden, HiddenRule):
+            _one_of("hidden", hidden, normalizations.hidden_names())
+        _one_of("last", last, spectrum.output_names())
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
         if len(values) != depth:
             raise ValueError(
@@ -78,6 +77,10 @@ class WideNetwork:
     def alpha(self) -> Expr:
         """alpha = sum_{l=1}^{L-1} alpha_l alpha_{l-1}; the network has P ~ alpha M^2 parameters."""
         return sp.Add(*(a * b for a, b in zip(self.ratios, self.ratios[1:], strict=False)))
+
+    def depends_on_samples(self, samples: str) -> bool:
+        """Whether the order parameters depend on T: for T fixed, where the hidden normalization mixes samples."""
+        return samples == "fixed" and normalizations.hidden_rule(self.hidden, samples).couples_samples
 
     def _repr_latex_(self) -> str:
         phi = symbols.latex(self.activation.expr)

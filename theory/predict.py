@@ -5,13 +5,14 @@ from typing import Any
 
 import sympy as sp
 
+from theory import normalizations
 from theory.gaussian import kernel
 from theory.network import WideNetwork
-from theory.normalizations import Parameters, hidden_rule
+from theory.normalizations import HiddenRule, Parameters, hidden_rule
 from theory.prediction import Prediction, first_variance, spread
 from theory.recursion import ClosedForms
 from theory.scaling import leading_term
-from theory.spectrum import DEGENERATE, SHARED, SPECTRA, Spectrum
+from theory.spectrum import ADDED, DEGENERATE, SHARED, SPECTRA, Spectrum
 from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
@@ -54,6 +55,11 @@ def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outpu
         raise ValueError(
             f"given_outputs has no meaning for last = {net.last!r}: its outputs do not enter. Leave it out."
         )
+    if net.last in ADDED:
+        raise ValueError(
+            f"last = {net.last!r} was added by its Jacobian, which depends on the outputs: pass them to "
+            "output_spectrum."
+        )
     if net.last == "layer":
         formula, relation, conditions = _under_layer_norm(quantity)
     else:
@@ -70,8 +76,8 @@ def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outpu
         formula = leading_term(formula.subs(T, M / rho), M)
     if samples != "fixed":
         conditions = [k for k in conditions if k.free_symbols != {T}]
-    elif net.hidden == "batch":
-        conditions.append(T > 3)
+    elif net.depends_on_samples(samples):
+        conditions.append(sp.Gt(T, hidden_rule(net.hidden, samples).fewest_samples - 1))
     held = tuple(
         k for k in dict.fromkeys(conditions) if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
     )
@@ -85,7 +91,7 @@ def _known(name: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def _free(net: WideNetwork, formula: Expr, samples: str) -> set[sp.Basic]:
-    return formula.free_symbols | ({T} if net.hidden == "batch" and samples == "fixed" else set())
+    return formula.free_symbols | ({T} if net.depends_on_samples(samples) else set())
 
 
 def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str, list[Any]]:
@@ -125,7 +131,7 @@ def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str
     if spectrum.shared is None:
         return DEGENERATE * spectrum.rest.largest, "equals", conditions
     # kappa2 >= 0, so the shared direction is the top one; over finite batches kappa2 may be negative.
-    either = net.hidden == "batch" and samples == "fixed"
+    either = net.depends_on_samples(samples)
     return (sp.Max(SHARED, DEGENERATE) if either else SHARED), "equals", conditions
 
 
@@ -179,15 +185,17 @@ def kappa2_vanishes(net: WideNetwork, samples: str) -> bool:
 
     With batch normalization over T -> infinity samples E phi(gamma z + beta) = 0 is enough.
     """
-    if net.hidden == "batch" and samples == "fixed":
-        return False
-    if net.hidden != "batch" and net.sigma_b2 != 0:
-        return False
     rule, phi = hidden_rule(net.hidden, samples), net.activation.phi
-    at = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, T)
+    if type(rule).forward is not HiddenRule.forward or net.depends_on_samples(samples):
+        return False  # not for this test to say
+    if not rule.couples_samples and net.sigma_b2 != 0:
+        return False
+    at = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, sp.oo)
+    seen = None
     q = (net.sigma_w2 + net.sigma_b2, net.sigma_b2)
     for _ in range(1, net.depth):
-        p, c, mean = rule.pair(q, at)
+        seen = rule.seen(q, seen, at)
+        p, c, mean = seen
         if kernel(phi, phi).expr(p, sp.sympify(c), sp.sympify(mean)) != 0:
             return False
         if phi.is_odd:
@@ -197,6 +205,8 @@ def kappa2_vanishes(net: WideNetwork, samples: str) -> bool:
 
 
 def _source(net: WideNetwork, quantity: str, samples: str) -> str:
+    if net.hidden in normalizations.ADDED:
+        return f"the added rule of {net.hidden}, spectrum as in {PAPER}"
     if net.hidden == "batch" and samples == "fixed":
         return f"derived here (batch normalization exact in T), spectrum as in {PAPER}"
     if quantity.startswith("lambda_max_"):

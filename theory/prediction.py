@@ -59,7 +59,7 @@ class Prediction:
         needed |= set().union(*(e.free_symbols for e in self._inputs.values()))
         if self._needs_orders:
             needed |= self.network.activation.parameters
-            needed |= {T} if self.network.hidden == "batch" and self.samples == "fixed" else set()
+            needed |= {T} if self.network.depends_on_samples(self.samples) else set()
         return tuple(sorted(s.name for s in needed))
 
     @property
@@ -134,7 +134,7 @@ class Prediction:
     def scaling(self, name: str) -> Expr:
         """Exponent of a symbol, "M" or "T": the quantity, or its bound, grows like this power of it."""
         found = [s for s in self.formula.free_symbols if s.name == name]  # type: ignore[attr-defined]
-        if name == "T" and self._needs_orders and self.network.hidden == "batch" and self.samples == "fixed":
+        if name == "T" and self._needs_orders and self.network.depends_on_samples(self.samples):
             raise ValueError('The order parameters depend on T here. Predict with samples="infinite" instead.')
         if self.formula == 0:
             raise ValueError(f"{self.quantity} is zero here, so it has no exponent.")

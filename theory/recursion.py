@@ -100,7 +100,8 @@ def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameter
     samples: "fixed" makes batch normalization in the hidden layers exact in the number of samples T;
     "infinite" and "proportional" take T -> infinity there.
     """
-    values = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, symbols.T)
+    count = symbols.T if samples == "fixed" else sp.oo
+    values = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, count)
     return run(net, values, ClosedForms(), samples)
 
 
@@ -109,8 +110,8 @@ def numeric_order_parameters(net: WideNetwork, samples: str = "fixed", T: int | 
 
     T, the number of samples, is needed where hidden batch normalization is exact in it.
     """
-    if net.hidden == "batch" and samples == "fixed" and T is None:
-        raise ValueError("Batch normalization over finitely many samples depends on T. Give T, or samples='infinite'.")
+    if net.depends_on_samples(samples) and T is None:
+        raise ValueError("Normalization over finitely many samples depends on T. Give T, or samples='infinite'.")
     given = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2, "gamma": net.gamma, "beta": net.beta}
     given |= {f"ratios[{i}]": r for i, r in enumerate(net.ratios)}
     if net.hidden == "none":
@@ -121,7 +122,7 @@ def numeric_order_parameters(net: WideNetwork, samples: str = "fixed", T: int | 
     w2, b2, gamma, beta, *ratios = (float(v) for v in given.values())
     return run(
         net,
-        Parameters(w2, b2, tuple(ratios), gamma, beta, np.nan if T is None else float(T)),
+        Parameters(w2, b2, tuple(ratios), gamma, beta, np.inf if T is None or samples != "fixed" else float(T)),
         Numbers(),
         samples,
     )
@@ -133,14 +134,15 @@ def run(net: WideNetwork, at: Parameters, expect: Expectations, samples: str) ->
     phi, slope = net.activation.phi, slope_of(net.activation)
     zero = 0 * (at.sigma_w2 + at.sigma_b2)
     hq = {0: (1 + zero, zero)}
-    q = {}
+    q, seen = {}, {}
     for layer in range(1, depth + 1):
         q[layer] = tuple(at.sigma_w2 * h + at.sigma_b2 for h in hq[layer - 1])
         if layer < depth:
-            hq[layer] = rule.forward(expect, phi, q[layer], at)
-    tq = {depth: (1 + zero, 1 + zero)}
+            seen[layer] = rule.seen(q[layer], seen.get(layer - 1), at)
+            hq[layer] = rule.forward(expect, phi, seen[layer], at)
+    tq, above = {depth: (1 + zero, 1 + zero)}, None
     for layer in range(depth - 1, 0, -1):
-        tq[layer] = rule.backward(expect, slope, q[layer], tq[layer + 1], layer == depth - 1, at)
+        tq[layer], above = rule.backward(expect, slope, q[layer], seen[layer], tq[layer + 1], above, at)
     met = {layer: rule.overlaps(hq[layer]) for layer in range(depth - 1)} | {depth - 1: hq[depth - 1]}
     alpha = sum(a * b for a, b in pairwise(at.ratios))
     kappas = (sum(at.ratios[n] * tq[n + 1][a] * met[n][a] for n in range(depth)) / alpha for a in (0, 1))

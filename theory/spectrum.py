@@ -4,11 +4,13 @@ To leading order in M the dual matrix is block diagonal in the classes, each blo
 kappa2) I + kappa2 1 1^T]. A normalization multiplies it from both sides by its own Jacobian.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import sympy as sp
 
+from theory.normalizations import check_new
 from theory.symbols import Q1, Q2, C, Expr, M, Qmax, T, alpha_total, kappa1, kappa2
 
 SHARED = alpha_total * ((T - 1) / T * kappa2 + kappa1 / T) * M
@@ -63,6 +65,46 @@ SPECTRA = {
     "batch": Spectrum(None, Group(C * (T - 2), DEGENERATE, Q1, Q2, Qmax)),
 }
 """By the normalization of the last layer; under "layer" see layer_output_spectrum."""
+
+Jacobian = Callable[[np.ndarray, float], np.ndarray]
+ADDED: dict[str, Jacobian] = {}
+
+
+def output_names() -> tuple[str, ...]:
+    """Names of the normalizations of the outputs."""
+    return (*SPECTRA, "layer", *ADDED)
+
+
+def add_output_normalization(name: str, jacobian: Jacobian) -> None:
+    """Add a normalization of the outputs under a new name by its derivative, written by hand.
+
+    jacobian(outputs (C, T) before the normalization, last_gamma) is the matrix (C T, C T) of d normalized_k(t) /
+    d raw_j(s), rows k*T + t, columns j*T + s.
+    """
+    if not callable(jacobian):
+        raise ValueError(f"normalization {name!r}: {jacobian!r} is no function of (outputs, last_gamma); give one")
+    check_new("normalization", name, output_names())
+    ADDED[name] = jacobian
+
+
+def output_spectrum(
+    name: str, kappa1: float, kappa2: float, alpha: float, M: float, outputs: np.ndarray, last_gamma: float = 1.0
+) -> np.ndarray:
+    """Eigenvalues of the FIM, largest first, given the outputs (C, T) that an added normalization is applied to.
+
+    Its Jacobian N multiplies the dual matrix alpha (M/T) [(kappa1 - kappa2) I + kappa2 1 1^T] of every class from
+    both sides.
+    """
+    classes, samples = outputs.shape
+    jacobian = np.asarray(ADDED[name](outputs, last_gamma), float)
+    if jacobian.shape != (outputs.size, outputs.size):
+        raise ValueError(
+            f"the Jacobian of normalization {name!r} has shape {jacobian.shape} for outputs of shape {outputs.shape}; "
+            f"return one of shape {(outputs.size, outputs.size)}"
+        )
+    block = (kappa1 - kappa2) * np.eye(samples) + kappa2
+    matrix = jacobian @ np.kron(np.eye(classes), block) @ jacobian.T
+    return np.linalg.eigvalsh(alpha * M / samples * matrix)[::-1]
 
 
 def layer_output_spectrum(

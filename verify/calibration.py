@@ -1,4 +1,4 @@
-"""The test of the test: how often the rule is right on synthetic draws whose limit is known."""
+"""The test of the test: how often the rule is right, on synthetic draws whose limit is known and on real networks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from verify.statistics import Array, Rule, settle
+from verify.check import Effort, decide, first_counts, ratios
+from verify.claim import Claim, Predictor
+from verify.draws import Draws
+from verify.statistics import Array, Rule, extrapolate, settle
 
 WIDTHS = (64, 128, 256, 512, 1024)
 COUNTS = (200, 150, 100, 70, 50)
+OUTCOMES = ("AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID")
 RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2))
 
 
@@ -75,9 +80,61 @@ def outcomes(theory: Theory, runs: int) -> list[str]:
 
 def calibration_table(runs: int) -> str:
     """Markdown: for every theory how often each outcome was found."""
-    names = ("AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE")
-    lines = ["| theory | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for theory in THEORIES:
-        found = outcomes(theory, runs)
-        lines.append(f"| {theory.words} | " + " | ".join(str(found.count(name)) for name in names) + " |")
+    return _table({theory.words: outcomes(theory, runs) for theory in THEORIES})
+
+
+def _table(found: dict[str, list[str]]) -> str:
+    lines = ["| theory | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 1) + "|"]
+    for words, outcome in found.items():
+        lines.append(f"| {words} | " + " | ".join(str(outcome.count(name)) for name in OUTCOMES) + " |")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Many verdicts on one claim, each on networks of its own.
+
+    found: outcomes of the theory as derived and of the same made wrong by a factor. fit_p: p-values of the fit with
+    all corrections, uniform where these are the whole curve.
+    """
+
+    claim: Claim
+    effort: Effort
+    found: dict[str, list[str]]
+    fit_p: list[float]
+
+    def __str__(self) -> str:
+        runs, rate = len(self.fit_p), self.effort.error_rate
+        uniform = stats.kstest(self.fit_p, "uniform").pvalue
+        return "\n".join(
+            [
+                _table(self.found),
+                "",
+                f"promised for each verdict: the derived theory fails, and one wrong by eps = {self.effort.eps:.0%} "
+                f"agrees, with chance {rate:g} at most: {rate * runs:.3g} of {runs} on average",
+                f"p-values of the fit: uniform with Kolmogorov-Smirnov p = {uniform:.2g}",
+            ]
+        )
+
+
+def repeated(claim: Claim, effort: Effort, make_draws: Callable[[int], Draws], runs: int) -> Repeated:
+    """Judge a claim again and again; make_draws(i) gives draws of the i-th stream of seeds."""
+    factors = {"as derived": 1.0}
+    for size in (effort.eps, 2 * effort.eps):
+        factors |= {f"{size:.0%} too large": 1 + size, f"{size:.0%} too small": 1 / (1 + size)}
+    found: dict[str, list[str]] = {words: [] for words in factors}
+    fit_p = []
+    for run in range(runs):
+        draws = make_draws(run)
+        right, rule = claim.predictor(draws.setting), effort.rule(claim, draws.setting)
+        counts = first_counts(claim, draws, right, effort, rule)
+        for words, factor in factors.items():
+            verdict = decide(claim, draws, _scaled(right, factor), effort, counts)
+            found[words].append(verdict.status)
+        first = ratios(claim, draws, right, "main", counts)
+        fit_p.append(extrapolate(claim.widths(draws.setting), first, rule.powers).fit_p)
+    return Repeated(claim, effort, found, fit_p)
+
+
+def _scaled(right: Predictor, factor: float) -> Predictor:
+    return lambda width, measured: right(width, measured) * factor

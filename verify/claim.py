@@ -110,13 +110,13 @@ class Claim:
         """The measured quantity, one value per draw."""
         return draws[self.measured]
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
-        """What the theory says for this setting."""
-        return theory.predict(setting.wide(), self.quantity, self.samples, bool(self.given))
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+        """What the theory says for this setting, or for another wide network in its place."""
+        return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
 
-    def predictor(self, setting: Setting) -> Predictor:
+    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
-        return evaluator(self.prediction(setting), setting)
+        return evaluator(self.prediction(setting, wide), setting)
 
 
 def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
@@ -175,13 +175,14 @@ class OrderClaim(Claim):
             return draws[self.measured]
         return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """The value from the recursion."""
-        orders = _order_parameters(setting.wide(), self.samples)
+        wide = wide or setting.wide()
+        orders = _order_parameters(wide, self.samples)
         value = getattr(orders, self.quantity)
         number = sp.sympify(value if self.layer is None else value[self.layer]).subs(theory.symbols.T, setting.samples)
         formula = sp.Float(float(number), 17)
-        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
 
 
 _order_parameters = cache(theory.order_parameters)
@@ -202,9 +203,9 @@ class SecondMomentClaim(Claim):
         if setting.classes != 1:
             raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
-        wide = setting.wide()
+        wide = wide or setting.wide()
         orders = _order_parameters(wide, self.samples)
         gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
         smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
@@ -217,15 +218,17 @@ class SecondMomentClaim(Claim):
 class LayerOutputClaim(Claim):
     """The largest eigenvalue under layer normalization over the outputs: that of a matrix made of the outputs."""
 
-    def prediction(self, setting: Setting) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
         """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
         M, T = theory.symbols.M, theory.symbols.T
         formula = theory.symbols.alpha_total * M / T
-        return theory.Prediction(self.quantity, setting.wide(), self.samples, formula, "equals", (), self.source)
+        return theory.Prediction(
+            self.quantity, wide or setting.wide(), self.samples, formula, "equals", (), self.source
+        )
 
-    def predictor(self, setting: Setting) -> Predictor:
+    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
         """The largest eigenvalue of the matrix, for every draw of the raw outputs."""
-        wide = setting.wide()
+        wide = wide or setting.wide()
         orders = _order_parameters(wide, self.samples)
         kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from verify import cli_engines, cli_pictures, page, record, report, suite
-from verify.calibration import calibration_table
+from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
 from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
+from verify.draws import Draws
 from verify.files import check_folder, check_writable
 from verify.progress import Watch, err
 from verify.setting import Setting
@@ -38,7 +40,10 @@ NOMINAL_RATE = 8e7
 
 Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
 Activations = Annotated[
-    list[str] | None, typer.Option("--activation", help="activations; relu, and tanh too without --quick")
+    list[str] | None,
+    typer.Option(
+        "--activation", help="activations in place of the default ones: relu, and without --quick a deeper tanh network"
+    ),
 ]
 AtSetting = Annotated[
     str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
@@ -82,9 +87,10 @@ def verify(
     claim: Claims = None,
     activation: Activations = None,
     setting: AtSetting = None,
-    quick: Annotated[bool, typer.Option("--quick", help="a few minutes on 2 cores")] = False,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="minutes, or most of an hour, on 2 cores")] = False,
     budget: Annotated[
-        float | None, typer.Option(help="minutes for the first look at all claims, as a planned number of draws", min=0)
+        str | None,
+        typer.Option(help="time for the first look at all claims, as a planned number of draws: 90s, 10m, 1h"),
     ] = None,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
@@ -97,11 +103,9 @@ def verify(
         check_writable("--json", json)
     if report_to is not None:
         check_folder("--report", report_to)
-    if budget is not None and not math.isfinite(budget):
-        raise ValueError(f"--budget {budget}: it must be a finite number of minutes")
     base = QUICK if quick else FULL
-    todo = _todo(claim, activation, setting, suite.ACTIVATIONS[:1] if quick else suite.ACTIVATIONS)
-    first_look = base.budget if budget is None else budget * 60 * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
+    todo = _todo(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
+    first_look = base.budget if budget is None else _seconds(budget) * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
     interrupted = False
@@ -172,10 +176,35 @@ def explain(
 
 @app.command()
 def calibrate(
-    runs: Annotated[int, typer.Option(help="synthetic experiments per theory", min=1)] = 400,
+    claim: Annotated[
+        str | None, typer.Argument(help="judge this claim on real networks; synthetic draws if none")
+    ] = None,
+    setting: AtSetting = None,
+    runs: Annotated[int, typer.Option(help="experiments per theory", min=1)] = 400,
+    eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
 ) -> None:
-    """Test the rule itself on synthetic draws with a known limit, and print how often it was right."""
-    out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+    """Test the rule itself, and print how often it was right: the error rates that a verdict promises, counted."""
+    if claim is None:
+        out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
+        return
+    (case,) = _todo([claim], None, setting)
+    with Watch(runs, 0, "cpu") as watch:
+
+        def fresh(run: int) -> Draws:
+            watch.case(case)
+            return watch.draws(case.setting, set(case.claim.quantities), seed_block=run)
+
+        found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
+    out.print(f"{claim} at {case.setting}, {runs} runs", highlight=False, markup=False, soft_wrap=True)
+    out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+
+
+def _seconds(text: str) -> float:
+    """The time that a text such as 90s, 10m or 1.5h names; a number alone counts minutes."""
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text)
+    if not found:
+        raise ValueError(f"--budget {text}: it must be a time such as 90s, 10m or 1.5h; give one")
+    return float(found[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[found[2]]
 
 
 def _command() -> str:
@@ -192,12 +221,12 @@ def _todo(
     claim: list[str] | None,
     activation: list[str] | None,
     setting: str | None,
-    default: Sequence[str] = suite.ACTIVATIONS[:1],
+    default: Sequence[Setting] = suite.BASES[:1],
 ) -> list[suite.Case]:
     for name in activation or ():
         suite.odd(name)  # refuses a name that no theory knows, also where no claim would use it
     if setting is None:
-        return suite.cases(_named(claim), activation or default)
+        return suite.cases(_named(claim), [Setting(a, samples=6) for a in activation] if activation else default)
     if claim is None or activation is not None:
         raise ValueError(f"--setting {setting!r}: name the claims to test there, and no --activation beside it")
     return [suite.Case(c, Setting.parse(setting)) for c in _named(claim)]

@@ -122,13 +122,16 @@ def measure(
     loss: Annotated[str, typer.Option(help="squared or softmax")] = "squared",
     method: Annotated[str, typer.Option(help="exact or matrix-free")] = "exact",
     count: Annotated[int, typer.Option(help="how many of the largest eigenvalues")] = 5,
+    density: Annotated[
+        int, typer.Option(help="Lanczos steps for the distribution of the eigenvalues (matrix-free)", min=0)
+    ] = 0,
 ) -> None:
     """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
     made = load(module)
     dtype = next((p.dtype for p in made.parameters()), torch.float64)
     data = torch.as_tensor(_array(inputs), dtype=dtype)
     try:
-        found = numerics.spectrum(made, data, loss=loss, method=method, count=count)
+        found = numerics.spectrum(made, data, loss=loss, method=method, count=count, density_steps=density)
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise ValueError(f"--module {module} on inputs of shape {tuple(data.shape)}: {error}") from error
     out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
@@ -136,6 +139,12 @@ def measure(
     out.print(f"s = tr F^2/P = {found.s:.6g} +- {found.s_error:.1g}", highlight=False)
     for i, (value, error) in enumerate(zip(found.top, found.top_errors, strict=True), 1):
         out.print(f"lambda_{i}     = {float(value):.6g} +- {float(error):.1g}", highlight=False)
+    if found.density is not None:
+        for power in range(6):
+            edge = found.lambda_max * 10.0**-power
+            above = found.density.below(edge)
+            share, error = 1 - float(above.value), float(above.error)
+            out.print(f"share of eigenvalues above {edge:9.3g}: {share:.4f} +- {error:.1g}", highlight=False)
     for note in found.notes:
         out.print(note, highlight=False)
 

@@ -14,7 +14,9 @@ import numpy as np
 import sympy as sp
 
 import theory
+from theory.normalizations import HiddenRule, hidden_rule
 from theory.symbols import T, kappa1, kappa2
+from verify import wrong_rules
 from verify.check import PILOT, Verdict, decide
 from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
@@ -80,13 +82,41 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
     return build
 
 
+def _altered_rule(alter: Callable[[HiddenRule], HiddenRule | None]) -> Callable[[Claim, Setting], Predictor | None]:
+    """The prediction from a recursion with another rule of the hidden layers."""
+
+    def build(claim: Claim, setting: Setting) -> Predictor | None:
+        wrong = alter(hidden_rule(setting.hidden, claim.samples))
+        if wrong is None:
+            return None
+        try:
+            return claim.predictor(setting, replace(setting.wide(), hidden=wrong))
+        except ValueError:  # the theory has no such statement about the altered rule
+            return None
+
+    return build
+
+
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if claim.last != "batch" or not claim.given or setting.samples is None:
+    if claim.last != "batch" or setting.samples is None:
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
+    if not claim.given:
+        power = {"m": 1, "s": 2}[claim.quantity]  # the averages of 1/sd^2 and of 1/sd^4
+        return lambda width, measured: right(width, measured) * factor**power
     power = {"Q2": 2}.get(claim.given[0], 1)
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
+
+
+def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
+    """The outputs taken for unnormalized ones, so the derivative through their statistics is forgotten as well."""
+    if claim.last == "none" or claim.measured != claim.quantity:
+        return None
+    try:
+        return evaluator(theory.predict(replace(setting, last="none").wide(), claim.quantity, claim.samples), setting)
+    except ValueError:  # the theory has no such statement about unnormalized outputs
+        return None
 
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
@@ -124,6 +154,19 @@ WRONG_THEORIES = (
         _altered_formula(lambda f: f.subs({kappa1: kappa2, kappa2: kappa1}, simultaneous=True)),
     ),
     WrongTheory("no norm", "the hidden normalization is forgotten", _altered_setting(_without_hidden)),
+    WrongTheory("no last", "the last normalization is forgotten", _without_last),
+    WrongTheory("phi'", "phi' for phi in the forward overlaps", _altered_rule(wrong_rules.slope_for_phi)),
+    WrongTheory("after", "the hidden normalization after phi, not before", _altered_rule(wrong_rules.after_phi)),
+    WrongTheory(
+        "fixed mu,sd",
+        "the derivative through the statistics of hidden batch normalization is forgotten",
+        _altered_rule(wrong_rules.statistics_held_fixed),
+    ),
+    WrongTheory(
+        "no 1/sd",
+        "the backward pass of hidden layer normalization does not divide by sd",
+        _altered_rule(wrong_rules.scale_held_fixed),
+    ),
     WrongTheory("gamma=1", "the scale gamma is forgotten", _altered_setting(lambda s: replace(s, gamma=1.0))),
     WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
     WrongTheory("T=oo", "infinitely many samples in hidden batch normalization", _infinite_samples),

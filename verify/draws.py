@@ -18,9 +18,9 @@ from verify.statistics import Array
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
 OVERHEAD = 100_000
-# Gradient steps to find one largest stable learning rate, about, each as dear as sampling every weight once; and
-# what they cost beside, in fixed costs of a draw.
-DESCENT_STEPS, DESCENT_OVERHEAD = 180, 10
+# To find one largest stable learning rate is about as dear as sampling every weight this often, and this many fixed
+# costs of a draw.
+DESCENT, DESCENT_OVERHEAD = 110, 4
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
 CHUNK_COST = 6e7
@@ -110,7 +110,7 @@ class Draws:
         if setting.hidden == "batch":
             total += rows * setting.samples_at(width) * weights / 120
         descends = "stable_rate" in self.quantities
-        return total + DESCENT_STEPS * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
+        return total + DESCENT * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
 
     def record(self) -> dict[str, Any]:
         """Everything measured, as plain data: setting, seeds, raw draws, device, dtype, versions."""

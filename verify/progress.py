@@ -35,11 +35,11 @@ class Watch(Progress):
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
-    def draws(self, setting: Setting, quantities: set[str]) -> draws.Draws:
+    def draws(self, setting: Setting, quantities: set[str], seed_block: int | None = None) -> draws.Draws:
         made = draws.Draws(
             setting,
             quantities,
-            seed_block=self._seed_block,
+            seed_block=self._seed_block if seed_block is None else seed_block,
             device=self._device,
             pool=self._pool,
             progress=self.say,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from string import ascii_letters
 
 from rich.console import Group
 from rich.markup import escape
@@ -144,15 +145,26 @@ def explain(verdict: Verdict) -> str:
 SIGNS = {"AGREE": "[red]B[/]", "INCONCLUSIVE": "[yellow]?[/]", "DISAGREE": "d", "MISFIT": "m", "INVALID": "i"}
 
 
-def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Table:
-    """One row a claim, one numbered column a mistake; `kill_summary` says what numbers and signs mean."""
+def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Group:
+    """One row a claim, one lettered column a mistake; `kill_summary` says what letters and signs mean."""
     names = _mistakes(attacks)
-    out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("claim", "phi", *(str(i) for i, _ in enumerate(names, 1))):
-        out.add_column(name, no_wrap=True)
-    for verdict, kills in attacks:
-        signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
-        out.add_row(escape(verdict.claim.id), verdict.setting.activation, *(signs.get(name, "") for name in names))
+    parts: list[Text | Table] = [_signs([["", *ascii_letters[: len(names)]]])]
+    for setting, group in groupby(attacks, key=lambda attack: attack[0].setting):
+        rows = []
+        for verdict, kills in group:
+            signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
+            rows.append([escape(verdict.claim.id), *(signs.get(name, "") for name in names)])
+        parts += [Text(f"  {setting}", style="dim"), _signs(rows)]
+    return Group(*parts)
+
+
+def _signs(rows: list[list[str]]) -> Table:
+    out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    out.add_column(width=35, no_wrap=True)
+    for _ in rows[0][1:]:
+        out.add_column(width=1)
+    for row in rows:
+        out.add_row(*row)
     return out
 
 
@@ -169,7 +181,10 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
             f"{len(kills) - len(wrong)} more move the prediction by less than eps.",
             "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: within eps of the right theory, B: believed",
             *(f"the right theory fails, so its row says nothing: {text}" for text in broken),
-            *(f"  {i}: {name}, {mistake}" for i, (name, mistake) in enumerate(_mistakes(attacks).items(), 1)),
+            *(
+                f"  {i}: {name}, {mistake}"
+                for i, (name, mistake) in zip(ascii_letters, _mistakes(attacks).items(), strict=False)
+            ),
         ]
     )
 

@@ -31,6 +31,9 @@ POOR_FIT_BELOW = 0.001
 ROUNDING = 1e-12
 # Fewer draws at a width estimate its error too badly for the tests of the fit.
 MINIMUM_DRAWS = 4
+# A bound usually has slack: its first look is planned for an interval this much wider than that of an equality, and
+# the later looks narrow it where the slack is small.
+SLACK = 4.0
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -277,7 +280,8 @@ def _same_failure(first: Finding, second: Finding) -> bool:
 def plan(
     widths: Sequence[int], pilot: Sequence[Array], costs: Sequence[float], rule: Rule, budget: float
 ) -> tuple[int, ...]:
-    """Draws per width for the first look, from a pilot, so that the interval's half-width is eps / 2.
+    """Draws per width for the first look, from a pilot, so that the interval's half-width is eps / 2 (a bound: SLACK
+    times that).
 
     costs: cost of one draw at each width, any unit; budget: most cost that the first look may take. Draws go
     as spread / sqrt(cost), the cheapest way to a given error of a sum. The pilot's mean is not looked at.
@@ -290,6 +294,7 @@ def plan(
     design = np.stack([scaled**-r for r in (0.0, *rule.powers[:-1])], axis=1)
     errors = spreads[1:] / np.sqrt(shape[1:])
     variance = float((np.linalg.pinv(design / errors[:, None])[0] ** 2).sum())
-    wanted = rule.eps / 2 / float(stats.norm.isf(rule.tail))
+    coarse = 1.0 if rule.relation == "equals" else SLACK
+    wanted = coarse * rule.eps / 2 / float(stats.norm.isf(rule.tail))
     scale = min(variance / wanted**2, budget / float(shape @ np.asarray(costs)))
     return tuple(max(d.size, int(np.ceil(scale * share))) for d, share in zip(pilot, shape, strict=True))

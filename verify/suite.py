@@ -12,7 +12,11 @@ from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
 
-ACTIVATIONS = ("relu", "tanh")
+# Networks that every claim is tested with: --quick takes the first alone. The second is deeper and of unequal widths.
+BASES = (
+    Setting("relu", samples=6),
+    Setting("tanh", depth=4, ratios=(0.5, 1.5, 1.0, 1.0), last_gamma=2.0, samples=6),
+)
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class Case:
     setting: Setting
 
 
-def default_setting(claim: Claim, activation: str) -> Setting:
-    """The setting at which a claim is tested when none is named."""
+def default_setting(claim: Claim, base: Setting) -> Setting:
+    """The setting at which a claim is tested when none is named: the base with what the claim is about."""
     classes = 5 if claim.last == "layer" else 2
-    base = Setting(activation, hidden=claim.hidden, last=claim.last, classes=classes, samples=6)
+    last_gamma = base.last_gamma if claim.last in ("batch", "layer") else 1.0
+    base = replace(base, hidden=claim.hidden, last=claim.last, last_gamma=last_gamma, classes=classes, samples=6)
     if claim.centered:
         base = replace(base, sigma_b2=0.0)
     elif claim.hidden != "none":
@@ -55,16 +60,16 @@ def odd(activation: str) -> bool:
     return theory.activation(activation).parity == "odd"
 
 
-def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), activations: Iterable[str] = ACTIVATIONS) -> list[Case]:
-    """Every claim at its default setting for every activation; claims that share a setting stand together.
+def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), bases: Iterable[Setting] = BASES) -> list[Case]:
+    """Every claim at its default setting for every base; claims that share a setting stand together.
 
     A claim about odd activations is tested with the odd ones among those given, with tanh where there is none.
     """
-    activations = tuple(activations)
+    bases = tuple(bases)
     todo = []
     for claim in claims:
-        fitting = [a for a in activations if odd(a)] or ["tanh"] if claim.centered else activations
-        todo += [Case(claim, default_setting(claim, activation)) for activation in fitting]
+        fitting = [b for b in bases if odd(b.activation)] or [replace(b, activation="tanh") for b in bases[:1]]
+        todo += [Case(claim, default_setting(claim, base)) for base in (fitting if claim.centered else bases)]
     first = {case.setting: i for i, case in reversed(list(enumerate(todo)))}
     return sorted(todo, key=lambda case: first[case.setting])
 

@@ -180,3 +180,21 @@ def test_dropout_in_evaluation_mode_is_fine() -> None:
 def test_bad_options_are_refused(arguments: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         spectrum(nn.Linear(4, 2), torch.ones(5, 4), **arguments)
+
+
+def test_matrix_free_density_is_the_share_of_exact_eigenvalues() -> None:
+    """Within three of its own standard errors, at levels that leave some eigenvalues on either side."""
+    net, inputs = convolutional(), images()
+    exact = spectrum(net, inputs).eigenvalues
+    density = spectrum(net, inputs, method="matrix-free", probes=64, density_steps=21).density
+    assert exact is not None
+    assert density is not None
+    for rank in (3, 8, 14):
+        level = float(exact[rank - 1 : rank + 1].mean())
+        found = density.below(level)
+        share = 1 - rank / len(exact)
+        assert abs(float(found.value) - share) < 3 * float(found.error)
+        # Mutant: off by a tenth of the eigenvalues.
+        assert abs(float(found.value) - share - 0.1) > float(found.error)
+    with pytest.raises(ValueError, match="density_steps"):
+        spectrum(net, inputs, density_steps=5)

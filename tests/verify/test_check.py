@@ -8,6 +8,7 @@ import pytest
 
 import numerics
 from verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check, suite
+from verify.calibration import repeated
 from verify.controls import WRONG_THEORIES, challenge
 from verify.draws import workers
 
@@ -48,7 +49,7 @@ def test_a_mistake_within_eps_is_listed_not_judged(drawn: Draws) -> None:
 
 def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
     made = set()
-    for case in suite.cases(activations=("relu",)):
+    for case in suite.cases(bases=suite.BASES[:1]):
         width = case.claim.widths(case.setting)[0]
         measured = {name: np.array([1.5]) for name in ("Q1", "Q2", "Qmax", "R1")}
         measured["raw_outputs"] = np.random.default_rng(0).normal(size=(1, case.setting.samples_at(width), 5))
@@ -167,3 +168,19 @@ def test_the_record_replays(drawn: Draws) -> None:
         MEAN.network(64), record["setting"]["samples"], first["seeds"][:2], ["m"], first["dtype"], first["device"]
     )
     assert again.draws["m"] == pytest.approx(first["draws"]["m"][:2], rel=1e-12)
+
+
+def test_on_real_networks_the_derived_theory_agrees_and_wrong_ones_never() -> None:
+    """Three streams of seeds; `fimcheck calibrate plain.m` counts it over many more."""
+    setting = Setting("linear", depth=2, classes=2, samples=4)
+    found = repeated(
+        CLAIMS["plain.m"],
+        Effort(eps=0.3, error_rate=0.01, looks=1, budget=1e8),
+        lambda run: Draws(setting, {"m"}, seed_block=run),
+        3,
+    )
+    assert found.found["as derived"] == ["AGREE"] * 3
+    assert found.found["60% too large"] == ["DISAGREE"] * 3
+    assert "AGREE" not in found.found["30% too small"]
+    assert len(set(found.fit_p)) == 3  # each run drew networks of its own
+    assert "p-values of the fit" in str(found)

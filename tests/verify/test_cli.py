@@ -49,6 +49,8 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("verify", "--json", "."), "--json ."),
         (("verify", "--report", "no/such/folder"), "--report no/such/folder"),
         (("verify", "plain.m", "--budget", "inf"), "--budget inf"),
+        (("verify", "plain.m", "--budget", "-3m"), "--budget -3m"),
+        (("verify", "plain.m", "--budget", "10 weeks"), "--budget 10 weeks"),
         (("verify", "growth.plain_centered", "--activation", "rleu"), "rleu"),
         (("verify", "plain.hq1[2]", "--setting", "relu L=2 T=6"), "layer 2"),
         (("verify", "--setting", "relu T=6"), "--setting"),

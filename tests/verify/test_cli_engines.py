@@ -97,6 +97,9 @@ def test_measure_gives_what_the_library_gives(fimcheck, tmp_path: Path) -> None:
     assert code == 0
     made = load(f"{tmp_path / 'net.py'}:make")
     assert f"{numerics.spectrum(made, torch.as_tensor(data)).lambda_max:.6g}" in text
+    code, text, _ = fimcheck("measure", *where, "--method", "matrix-free", "--density", "6")
+    assert code == 0
+    assert text.count("share of eigenvalues above") == 6
 
 
 @pytest.mark.parametrize("bad", ["none.py:make", "net.py:absent", "net.py", "broken.py:make", "wrong.py:make"])

@@ -1,11 +1,13 @@
 """The tests of the test: on data whose answer is known, the rule keeps its promised error rates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from verify.calibration import RULE, THEORIES, WIDTHS, Theory, calibration_table, outcomes, toy
-from verify.statistics import Rule, extrapolate, judge, minimum_widths, plan, settle
+from verify.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
 
 
 def test_the_right_theory_agrees_always() -> None:
@@ -32,7 +34,7 @@ def test_a_wrong_exponent_fails_always(exponent: float, match: int) -> None:
 def test_the_calibration_table_counts_every_run() -> None:
     rows = calibration_table(20).splitlines()[2:]
     assert len(rows) == len(THEORIES)
-    assert all(sum(int(cell) for cell in row.split("|")[2:6]) == 20 for row in rows)
+    assert all(sum(int(cell) for cell in row.split("|")[2:7]) == 20 for row in rows)
 
 
 def test_a_fixed_tolerance_at_one_width_rejects_true_theory() -> None:
@@ -204,6 +206,8 @@ def test_plan_reaches_the_wanted_half_width() -> None:
     assert finding.guard.half_width(RULE.tail) < RULE.eps / 2 * 1.4
     small = plan(WIDTHS, pilot, [w**2 for w in WIDTHS], RULE, budget=1.0)
     assert small == (40,) * 5
+    bound = plan(WIDTHS, pilot, [w**2 for w in WIDTHS], replace(RULE, relation="at least"), budget=np.inf)
+    assert all(abs(b - max(40, n / SLACK**2)) <= 1 for b, n in zip(bound, counts, strict=True))
 
 
 @pytest.mark.parametrize(
