@@ -12,7 +12,7 @@ import pytest
 from verify import cli, cli_pictures
 
 ROOT = Path(__file__).parent.parent
-# Sweeps and extensions have tests of their own.
+# The code of other pages has tests of its own.
 PAGES = ("index", "concepts", "stories", "records", "pictures", "statistics", "cite")
 
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from verify import cli_engines, cli_pictures, page, record, report, suite
+from verify import cli_engines, cli_pictures, cli_sweep, page, record, report, suite
 from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
@@ -24,8 +24,11 @@ from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.files import check_folder, check_writable
+from verify.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
+from verify.pool import make
 from verify.progress import Watch, err
 from verify.setting import Setting
+from verify.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -48,14 +51,12 @@ Activations = Annotated[
 AtSetting = Annotated[
     str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
 ]
-SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
 ReportTo = Annotated[
     Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda")]
 
 
-for commands in (cli_engines,):
+for commands in (cli_engines, cli_sweep):
     app.registered_commands += commands.app.registered_commands
 app.add_typer(cli_pictures.app, name="plot")
 
@@ -97,6 +98,9 @@ def verify(
     report_to: ReportTo = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
+    store: MaybeFolder = None,
+    dask: Scheduler = None,
+    workers: Workers = None,
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
     if json is not None:
@@ -109,7 +113,8 @@ def verify(
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
     interrupted = False
-    with Watch(len(todo), seed_block, device) as watch:
+    kept = None if store is None else Store(store)
+    with Watch(len(todo), seed_block, device, make(device, dask, workers), kept) as watch:
         try:
             for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
                 verdicts.append(verdict)  # one by one: what is done before Ctrl-C is shown and recorded
@@ -127,7 +132,8 @@ def verify(
             out.print(f"complete record: {json}", highlight=False)
         _report(report_to, made)
     if interrupted:
-        err.print(f"interrupted: {len(todo) - len(verdicts)} of {len(todo)} cases not tested")
+        resume = "" if store is None else "; the same command goes on from what is kept"
+        err.print(f"interrupted: {len(todo) - len(verdicts)} of {len(todo)} cases not tested{resume}", highlight=False)
         raise typer.Exit(130)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 

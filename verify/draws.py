@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context
-from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 import numpy as np
 import torch
 
 import numerics
+from verify.pool import Pool, completed
 from verify.setting import Setting
 from verify.statistics import Array
+from verify.store import Store, StoreError, this_version
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
 OVERHEAD = 100_000
@@ -29,14 +29,74 @@ CHUNK = 128
 Progress = Callable[[str], None]
 
 
-def workers() -> ProcessPoolExecutor:
-    """One single-threaded process per core: the matrices are small, so threads inside an operation only wait."""
-    return ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_start_worker)
+@dataclass(frozen=True)
+class Chunk:
+    """Draws that are measured in one call and kept as one record.
 
+    block names an independent stream of seeds; replicates: which draws of it.
+    """
 
-def _start_worker() -> None:
-    signal(SIGINT, SIG_IGN)  # Ctrl-C is the parent's to answer
-    torch.set_num_threads(1)
+    setting: Setting
+    width: int
+    block: str
+    replicates: range
+    quantities: tuple[str, ...]
+    dtype: str
+    device: str
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.setting.seed(self.width, self.block, i) for i in self.replicates)
+
+    def measure(self) -> numerics.Measurement:
+        """Measure them here. One thread on a CPU: with more, sums are ordered otherwise and the last bits differ."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if self.device == "cpu" else threads)
+        try:
+            return numerics.measure(
+                self.setting.network(self.width),
+                self.setting.samples_at(self.width),
+                self.seeds,
+                self.quantities,
+                self.dtype,
+                self.device,
+            )
+        finally:
+            torch.set_num_threads(threads)
+
+    def spec(self) -> dict[str, Any]:
+        """What determines the draws, for a store."""
+        return {
+            "kind": "draws",
+            "setting": self.setting.record(),
+            "width": self.width,
+            "block": self.block,
+            "first": self.replicates.start,
+            "networks": len(self.replicates),
+            "quantities": list(self.quantities),
+            "dtype": self.dtype,
+            "device": self.device,
+            "fimcheck": this_version(),
+        }
+
+    def keep(self, store: Store, measured: numerics.Measurement) -> None:
+        """Put the measurement into a store; libraries and what memory allowed do not count in a comparison."""
+        result = measured.to_record()
+        about = {name: result.pop(name) for name in ("versions", "notes")}
+        store.put(self.spec(), result, about)
+
+    def find(self, store: Store) -> numerics.Measurement | None:
+        """The measurement in a store, if it is there."""
+        record = store.get(self.spec())
+        if record is None:
+            return None
+        found = numerics.Measurement.from_record({**record.result, **record.about})
+        if found.seeds != self.seeds:
+            raise StoreError(
+                f"store {store.folder}: draws of {self.setting} at width {self.width} have other seeds than this "
+                "version gives them; use another store"
+            )
+        return found
 
 
 class Draws:
@@ -44,6 +104,7 @@ class Draws:
 
     block names an independent stream of seeds: "main" decides, "confirm" must find a failure again.
     pool: where to measure; in this process when None. The result does not depend on it.
+    store: where draws are kept as soon as they are measured, and are not measured again.
     """
 
     def __init__(
@@ -54,7 +115,8 @@ class Draws:
         seed_block: int = 0,
         device: str = "cpu",
         dtype: str = "float64",
-        pool: Executor | None = None,
+        pool: Pool | None = None,
+        store: Store | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
         self.setting = setting
@@ -63,40 +125,53 @@ class Draws:
         self.device = device
         self.dtype = dtype
         self._pool = pool
+        self._store = store
         self._progress = progress
         self._measured: dict[tuple[str, int], list[numerics.Measurement]] = {}
 
     def take(self, block: str, counts: dict[int, int]) -> dict[int, dict[str, Array]]:
         """For every width in `counts`, the first counts[width] draws of every quantity, leading axis = draw."""
-        self._measure([chunk for width, n in counts.items() for chunk in self._missing(block, width, n)])
+        missing = [chunk for width, n in counts.items() for chunk in self._missing(block, width, n)]
+        found = self._measure(missing)
+        for chunk in missing:
+            self._measured.setdefault((block, chunk.width), []).append(found[chunk])
         return {
             width: {q: np.concatenate([m.draws[q] for m in self._measured[block, width]])[:n] for q in self.quantities}
             for width, n in counts.items()
         }
 
-    def _missing(self, block: str, width: int, n: int) -> Iterator[tuple[str, int, range]]:
-        have = sum(len(m.seeds) for m in self._measured.get((block, width), ()))
+    def chunks(self, block: str, width: int, start: int, stop: int) -> Iterator[Chunk]:
+        """Draws start..stop of a block, cut into calls by what they cost, never by where or when they are made."""
         size = max(1, min(CHUNK, int(CHUNK_COST / self.cost(width))))
-        for start in range(have, n, size):
-            yield block, width, range(start, min(start + size, n))
-
-    def _measure(self, chunks: list[tuple[str, int, range]]) -> None:
-        calls = [
-            (
-                self.setting.network(width),
-                self.setting.samples_at(width),
-                [self.setting.seed(width, f"{self.seed_block}/{block}", i) for i in replicates],
+        for first in range(start, stop, size):
+            replicates = range(first, min(first + size, stop))
+            yield Chunk(
+                self.setting,
+                width,
+                f"{self.seed_block}/{block}",
+                replicates,
                 self.quantities,
                 self.dtype,
                 self.device,
             )
-            for block, width, replicates in chunks
-        ]
-        run = map if self._pool is None else self._pool.map
-        done = run(numerics.measure, *zip(*calls, strict=True)) if calls else ()
-        for (block, width, replicates), measurement in zip(chunks, done, strict=True):
-            self._measured.setdefault((block, width), []).append(measurement)
-            self._progress(f"{self.setting}: width {width}, {replicates.stop} draws")
+
+    def _missing(self, block: str, width: int, n: int) -> Iterator[Chunk]:
+        have = sum(len(m.seeds) for m in self._measured.get((block, width), ()))
+        return self.chunks(block, width, have, n)
+
+    def _measure(self, chunks: list[Chunk]) -> dict[Chunk, numerics.Measurement]:
+        """Measurements of all chunks: those in the store, and the rest, kept one by one as they are done."""
+        kept = {chunk: chunk.find(self._store) for chunk in chunks} if self._store else {}
+        found = {chunk: measured for chunk, measured in kept.items() if measured}
+        todo = ((chunk, chunk.measure) for chunk in chunks if chunk not in found)
+        for chunk, measured in completed(self._pool, todo):
+            if isinstance(measured, Exception):
+                raise measured
+            if self._store:
+                chunk.keep(self._store, measured)
+            found[chunk] = measured
+            self._progress(f"{self.setting}: width {chunk.width}, {chunk.replicates.stop} draws")
+        return found
 
     def cost(self, width: int) -> float:
         """Cost of one draw in sampled weights: counted, so that a plan made from it does not depend on how fast

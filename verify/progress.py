@@ -6,22 +6,30 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from verify import draws
+from verify.pool import Pool, make
 from verify.setting import Setting
+from verify.store import Store
 from verify.suite import Case
 
 err = Console(stderr=True)
 
 
 class Watch(Progress):
-    """What is being tested and measured now, on standard error; it makes the draws and so sees them all."""
+    """What is being tested and measured now, on standard error; it makes the draws and so sees them all.
 
-    def __init__(self, total: int, seed_block: int, device: str) -> None:
+    pool: where they are measured, closed at the end; processes of this machine when None. store: see `Draws`.
+    """
+
+    def __init__(
+        self, total: int, seed_block: int, device: str, pool: Pool | None = None, store: Store | None = None
+    ) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         super().__init__(*columns, TimeElapsedColumn(), console=err, transient=True)
         self._total = self.add_task("claims", total=total)
         self._now = self.add_task("", total=None)
         self._seed_block, self._device = seed_block, device
-        self._pool = draws.workers() if device == "cpu" else None
+        self._pool = pool or make(device)
+        self._store = store
         self.drawn: list[draws.Draws] = []
 
     def case(self, case: Case) -> None:
@@ -33,7 +41,7 @@ class Watch(Progress):
     def stop(self) -> None:
         super().stop()
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
 
     def draws(self, setting: Setting, quantities: set[str], seed_block: int | None = None) -> draws.Draws:
         made = draws.Draws(
@@ -42,6 +50,7 @@ class Watch(Progress):
             seed_block=self._seed_block if seed_block is None else seed_block,
             device=self._device,
             pool=self._pool,
+            store=self._store,
             progress=self.say,
         )
         self.drawn.append(made)

@@ -8,7 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -113,6 +115,12 @@ class Store:
         finally:
             os.close(folder)
         return True
+
+
+@cache
+def this_version() -> str:
+    """Of fimcheck: part of specifications, because another version may measure otherwise."""
+    return version("fimcheck")
 
 
 def _read(file: Path) -> Record:

@@ -1,0 +1,76 @@
+"""Every pool gives the results of its tasks, also when a worker dies."""
+
+from collections.abc import Callable
+from functools import partial
+from operator import mul
+from pathlib import Path
+
+import pytest
+
+from verify import pool as pools
+from verify.pool import Pool, Processes, WorkerDied, completed
+
+
+def dask_cluster() -> Pool:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    from verify.dask_pool import DaskPool
+
+    return DaskPool(None, 2, "cpu")
+
+
+# Written as expressions: a worker cannot import this file.
+def dying_once(mark: Path) -> Callable[[], object]:
+    """A task that kills its worker the first time it runs."""
+    code = "pathlib.Path(mark).exists() or (pathlib.Path(mark).touch(), os.kill(os.getpid(), 9))"
+    return partial(eval, "(exec('import os, pathlib', g := {'mark': mark}), eval(code, g), 42)[-1]",
+                   {"mark": str(mark), "code": code})  # fmt: skip
+
+
+DYING = partial(eval, "__import__('os').kill(__import__('os').getpid(), 9)", {})
+
+
+@pytest.mark.parametrize("make", [Processes, dask_cluster])
+def test_a_dead_worker_costs_one_retry_and_loses_nothing(make: Callable[[], Pool], tmp_path: Path) -> None:
+    tasks: dict[str, Callable[[], object]] = {str(i): partial(mul, i, i) for i in range(12)}
+    tasks["once"] = dying_once(tmp_path / "mark")
+    tasks["always"] = DYING
+    tasks["raises"] = partial(int, "x")
+    tasks |= {str(i): partial(mul, i, i) for i in range(12, 24)}
+    with make() as pool:
+        found = dict(completed(pool, tasks.items()))
+    assert set(found) == set(tasks)
+    assert (tmp_path / "mark").exists()
+    assert found.pop("once") == 42
+    assert isinstance(found.pop("always"), WorkerDied)
+    assert isinstance(found.pop("raises"), ValueError)
+    assert found == {str(i): i * i for i in range(24)}
+
+
+def test_without_a_pool_tasks_run_here_when_their_turn_comes() -> None:
+    drawn = []
+
+    def tasks():
+        for i in range(3):
+            drawn.append(i)
+            yield i, partial(divmod, 6, i)
+
+    results = completed(None, tasks())
+    assert isinstance(next(results)[1], ZeroDivisionError)
+    assert drawn == [0]
+    assert list(results) == [(1, (6, 0)), (2, (3, 0))]
+
+
+def test_what_a_command_is_told_about_the_pool_is_checked() -> None:
+    assert pools.make("cuda") is None
+    with pytest.raises(ValueError, match="give one of the two"):
+        pools.make("cpu", "tcp://127.0.0.1:1", 2)
+
+
+def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    from verify import dask_pool
+
+    monkeypatch.setattr(dask_pool, "CONNECT_SECONDS", 1)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with pytest.raises(ValueError, match=address):
+            pools.make("cpu", address)

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
+Device = Annotated[str, typer.Option(help="cpu or cuda")]
+Folder = Annotated[Path, typer.Option("--store", help="folder of results; what is in it is not measured again")]
+MaybeFolder = Annotated[
+    Path | None, typer.Option("--store", help="folder to keep draws in; what is in it is not measured again")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--dask", help="run on this dask scheduler, such as tcp://host:8786 (extra: dask)")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="run on a dask cluster of so many workers here (extra: dask)", min=1),
+]
