@@ -30,7 +30,7 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     `verify` of everything is cut down to one claim. Worker processes have tests of their own; starting them for every
     line would take most of the time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("verify.draws.workers", lambda: None)
+    monkeypatch.setattr("verify.pool.Processes", lambda: None)
     drawn = {c.name or getattr(c.callback, "__name__", "") for c in cli_pictures.app.registered_commands}
     for language, text in blocks(page):
         if language == "python":
