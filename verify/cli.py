@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from verify import cli_engines, cli_pictures, cli_sweep, page, record, report, suite
+from verify import cli_engines, cli_pictures, cli_scaling, cli_sweep, page, record, report, suite
 from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
 from verify.claim import Claim
@@ -56,7 +56,7 @@ ReportTo = Annotated[
 ]
 
 
-for commands in (cli_engines, cli_sweep):
+for commands in (cli_engines, cli_scaling, cli_sweep):
     app.registered_commands += commands.app.registered_commands
 app.add_typer(cli_pictures.app, name="plot")
 

@@ -33,7 +33,10 @@ class Watch(Progress):
         self.drawn: list[draws.Draws] = []
 
     def case(self, case: Case) -> None:
-        self.update(self._total, description=case.claim.id, advance=1)
+        self.start_on(case.claim.id)
+
+    def start_on(self, name: str) -> None:
+        self.update(self._total, description=name, advance=1)
 
     def say(self, text: str) -> None:
         self.update(self._now, description=text)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Array = NDArray[np.float64]
+from verify.regression import Array, regress
+
 Relation = Literal["equals", "at least", "at most"]
 Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
 
@@ -133,23 +133,18 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
         raise ValueError(
             f"{len(widths)} widths cannot test a fit with {len(powers) + 1} parameters; use {len(powers) + 2} or more"
         )
-    means = np.array([d.mean() for d in draws])
-    errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws])
-    counts = np.array([d.size for d in draws])
     # Widths in units of the smallest keep the least-squares problem well conditioned; theta is unaffected.
     scaled = np.asarray(widths, dtype=float) / min(widths)
     design = np.stack([scaled**-r for r in (0.0, *powers)], axis=1)
-    solution = np.linalg.pinv(design / errors[:, None])
-    residuals = (means - design @ (solution @ (means / errors))) / errors
-    shares = solution[0] ** 2
-    variance = shares.sum()
-    freedom = variance**2 / (shares**2 / (counts - 1)).sum()
-    n = int(counts.min())
+    means = np.array([d.mean() for d in draws])
+    errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws])
+    fit = regress(design, means, errors, [d.size for d in draws])
+    n = min(d.size for d in draws)
     scale = (n - spare) / ((n - 1) * spare)
-    fit_p = float(stats.f.sf(scale * (residuals**2).sum(), spare, n - spare))
-    theta, *fitted = (float(a) for a in solution @ (means / errors))
+    fit_p = float(stats.f.sf(scale * fit.chi2, spare, n - spare))
+    theta, *fitted = fit.coefficients
     coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
-    return Limit(theta, float(np.sqrt(variance)), float(freedom), fit_p, coefficients)
+    return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
 
 
 def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:

@@ -1,0 +1,54 @@
+"""The command that finds an exponent without a theory."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from verify.progress import Watch
+from verify.scaling import BUDGET, Exponent, Variable, exponent
+from verify.setting import Setting
+
+app = typer.Typer()
+out = Console()
+
+
+@app.command()
+def scaling(
+    target: Annotated[str, typer.Argument(help='a setting, such as "relu C=2 T=6 last=mean"')],
+    quantity: Annotated[str, typer.Argument(help='what is measured: lambda_max, m, "hq1[2]"')],
+    variable: Annotated[
+        list[str] | None, typer.Option("--in", help="M, T or C; all three (M with M/T) if none")
+    ] = None,
+    seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+) -> None:
+    """Measure how a quantity grows with M, T and C, no theory given. Exit code 0 only if every exponent is found."""
+    setting = Setting.parse(target)
+    unknown = sorted(set(variable or ()) - {"M", "T", "C"})
+    if unknown:
+        raise ValueError(f"--in {unknown[0]}: the variables are M, T and C; use one of them")
+    variables = variable or (["M"] if setting.samples is None else ["M", "T", "C"])
+    found: list[Exponent] = []
+    with Watch(len(variables), seed_block, device) as watch:
+        for name in variables:
+            watch.start_on(f"{quantity} in {name}")
+            found.append(exponent(setting, quantity, cast(Variable, name), watch.draws, BUDGET))
+    for each in found:
+        out.print(str(each), highlight=False, markup=False)
+        if each.local:
+            out.print(_table(each))
+    raise typer.Exit(1 if any(each.reason for each in found) else 0)
+
+
+def _table(found: Exponent) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="local exponents, finite-size corrections included", title_justify="left")
+    for heading in (found.variable, "exponent"):
+        table.add_column(heading, justify="right")
+    for start, end, value, error in found.local:
+        table.add_row(f"{start:g} .. {end:g}", f"{value:.3f} +- {error:.3f}")
+    return table
