@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from verify.check import Effort, Verdict
 from verify.controls import Kill
 from verify.draws import Draws
 from verify.report import abstract
+from verify.store import plain
 from verify.suite import Case
 
 SCHEMA = 2
@@ -37,7 +37,7 @@ def build(
     attacks: the wrong theories of every claim, where they were tried.
     """
     asked = {case.claim.id for case in todo}
-    return _plain(
+    return plain(
         {
             "schema": SCHEMA,
             "command": command,
@@ -92,12 +92,3 @@ def _attack(right: Verdict, kills: Sequence[Kill]) -> dict[str, Any]:
         for k in kills
     ]
     return {"claim": right.claim.id, "setting": str(right.setting), "outcome": right.status, "wrong_theories": found}
-
-
-def _plain(value: Any) -> Any:
-    """The same with numbers that are not finite as the strings nan, inf, -inf: JSON has none."""
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
