@@ -16,7 +16,7 @@ from verify.setting import Setting
 
 # Of the phase diagram: numbers of weight layers, and points along each side.
 DEPTHS = (3, 20)
-GRID = 41
+GRID = 31
 RATE_WIDTHS = (16, 32, 64, 128, 256)
 RATES: tuple[tuple[str, str, dict[str, str], dict[str, Any]], ...] = (
     ("none", "none", {"label": "no normalization", "color": RED}, {"marker": "o"}),
@@ -37,7 +37,9 @@ def phase(path: Path, activation: str = "tanh") -> None:
             kappa2 = stated / (depth - 1)
             # Four powers of ten: with sigma_b it falls to 0.
             scale = LogNorm(max(kappa2.min(), kappa2.max() * 1e-4), kappa2.max())
-            mesh = axes.pcolormesh(weights, biases, kappa2, norm=scale, cmap="cividis", shading="gouraud")
+            mesh = axes.pcolormesh(
+                weights, biases, kappa2, norm=scale, cmap="cividis", shading="gouraud", rasterized=True
+            )
             line = _critical(activation, biases)
             axes.plot(*line, color=RED, linewidth=2, label=r"critical line $\chi_1 = 1$")
             axes.set(title=f"{activation}, $L = {depth}$", xlabel=r"$\sigma_w$", xlim=(weights[0], weights[-1]))

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from signal import SIG_IGN, SIGINT, signal
+from threading import Thread
 from typing import Any, Self, TypeVar
 
 import torch
@@ -80,6 +81,15 @@ class Processes(Pool):
 def _start_worker() -> None:
     signal(SIGINT, SIG_IGN)  # Ctrl-C is the parent's to answer
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, and they would wait for its next task for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def completed(pool: Pool | None, tasks: Iterable[tuple[Key, Task]]) -> Iterator[tuple[Key, Any]]:

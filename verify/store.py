@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -57,8 +58,9 @@ class Store:
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise StoreError(f"store {folder}: it cannot be written to; change its permissions or name another")
         for file in self.folder.glob(".*.partial"):
-            if file.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED:
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process may have just finished with it
+                if file.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED:
+                    file.unlink()
 
     def get(self, spec: Plain) -> Record | None:
         """The record of this specification, None if there is none."""

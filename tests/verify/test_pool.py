@@ -1,5 +1,9 @@
 """Every pool gives the results of its tasks, also when a worker dies."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from operator import mul
@@ -74,3 +78,30 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(ValueError, match=address):
             pools.make("cpu", address)
+
+
+KILLED = """
+import os, time
+from functools import partial
+from verify.pool import Processes
+if __name__ == "__main__":
+    pool = Processes()
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(partial(time.sleep, 600))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Also in the middle of a task. Without that they stay for ever, holding their memory."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    where = {**os.environ, "PYTHONPATH": os.getcwd()}
+    ran = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, env=where, timeout=120)
+    worker = int(ran.stdout)
+    for _ in range(100):
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(worker)], capture_output=True, text=True).stdout
+        if not state.strip() or state.startswith("Z"):
+            return
+        time.sleep(0.2)
+    os.kill(worker, 9)
+    pytest.fail(f"worker {worker} still runs")
