@@ -35,7 +35,7 @@ class Claim:
     given: measured output statistics that enter the prediction (sharp form), () for the network average.
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
-    activations: the ones it is about, () for all.
+    activations: the ones it is about, () for all that are left.
     """
 
     id: str
@@ -75,6 +75,11 @@ class Claim:
                 raise SettingError(
                     f"{name} = {theirs!r}: claim {self.id} is about {name} = {mine!r}; choose it in the setting"
                 )
+        if self.centered and (setting.sigma_b2 or not (self.activations or odd(setting.activation))):
+            raise SettingError(
+                f"activation = {setting.activation}, sigma_b2 = {setting.sigma_b2}: claim {self.id} is about odd "
+                "activations without biases; take for instance tanh and sb2=0"
+            )
         if self.activations and setting.activation not in self.activations:
             raise SettingError(
                 f"activation = {setting.activation}: claim {self.id} is about {', '.join(self.activations)}; take one"
@@ -136,6 +141,11 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
     return predicted
 
 
+def odd(activation: str) -> bool:
+    """Whether the theory finds the activation odd; an unknown name is refused."""
+    return theory.activation(activation).parity == "odd"
+
+
 def rivals(setting: Setting) -> int:
     """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width.
 
@@ -155,6 +165,18 @@ def rivals(setting: Setting) -> int:
 def at_unit_width(setting: Setting, quantity: str) -> float:
     found = theory.predict(setting.wide(), quantity)
     return found.evaluate(**{name: {"M": 1.0, "T": float(setting.samples or 0)}[name] for name in found.symbols})
+
+
+@dataclass(frozen=True)
+class RateClaim(Claim):
+    """The largest stable learning rate of gradient descent, as the sharpness 2/rate at which descent turns unstable.
+
+    A small network may be nearly flat by chance: its rate has no finite mean worth the name, its sharpness has.
+    """
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """2 over the largest stable rate."""
+        return 2 / draws[self.measured]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from verify.claim import Claim, OrderClaim, OutputClaim, SecondMomentClaim
+from verify.claim import Claim, OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
     "m": "mean of the eigenvalues",
@@ -19,7 +19,7 @@ NAMES = {
     "lambda_top": "mean of the C largest eigenvalues",
     "lambda_perp": "mean of the degenerate group of eigenvalues",
     "alignment": "the C leading eigenvectors are the mean gradients of the classes",
-    "stable_rate": "gradient descent near a minimum diverges above, and not below, 2 / lambda_max",
+    "stable_rate": "gradient descent near a minimum diverges above, and not below, the rate 2 / lambda_max",
 }
 
 _top = r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M"
@@ -33,7 +33,7 @@ FORMULAS = {
         "lambda_top": _top,
         "lambda_perp": _perp,
         "alignment": "1",
-        "stable_rate": r"2 / \lambda_{\max}",
+        "stable_rate": r"2 / \eta_{\max} = \lambda_{\max}",
     },
     "mean": {
         "m": r"(1 - \tfrac{1}{T}) (\kappa_1 - \kappa_2) C / M",
@@ -46,7 +46,7 @@ FORMULAS = {
         "s": r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 Q_2",
         "lambda_max": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} \max_k \gamma_k^2 / \mathrm{sd}_k^2",
         "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} Q_1",
-        "stable_rate": r"2 / \lambda_{\max}",
+        "stable_rate": r"2 / \eta_{\max} = \lambda_{\max}",
     },
     "layer": {
         "m": r"\kappa_1 \tfrac{C-2}{M} \langle 1/\mathrm{sd}(t)^2 \rangle_t",
@@ -87,13 +87,13 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
     claims = []
     for quantity in quantities.split():
         given = GIVEN.get(last, {}).get(quantity, ())
-        kind = OutputClaim if given == ("raw_outputs",) else Claim
+        kind = OutputClaim if given == ("raw_outputs",) else RateClaim if quantity == "stable_rate" else Claim
         claims.append(
             kind(
                 id=f"{prefix(hidden, last)}.{quantity}",
                 statement=f"{_words(hidden, last)}: {NAMES[quantity]}" + (", given the outputs" if given else ""),
                 formula=FORMULAS[last][quantity],
-                quantity=quantity,
+                quantity="lambda_max" if quantity == "stable_rate" else quantity,
                 measured=quantity,
                 hidden=hidden,
                 last=last,
@@ -123,6 +123,7 @@ def order_claims(hidden: str) -> list[Claim]:
     layers = {"hq1": (1, 2), "hq2": (1, 2), "q1": (1, 2), "q2": (2,), "tq1": (1, 2), "tq2": (1, 2)}
     if hidden == "batch":  # where a derivative reaches every sample, backward overlaps of single samples do not exist
         layers = {name: found for name, found in layers.items() if not name.startswith("t")}
+        layers |= {"c_I": (1, 2), "c_1": (1, 2)}
     places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
     if hidden != "batch":
         places += [("kappa1", None), ("kappa2", None)]

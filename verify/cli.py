@@ -29,7 +29,7 @@ from verify import (
 )
 from verify.calibration import calibration_table, repeated
 from verify.check import Effort, Verdict
-from verify.claim import Claim
+from verify.claim import Claim, odd
 from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
 from verify.draws import Draws
@@ -240,7 +240,7 @@ def _todo(
     default: Sequence[Setting] = suite.BASES[:1],
 ) -> list[suite.Case]:
     for name in activation or ():
-        suite.odd(name)  # refuses a name that no theory knows, also where no claim would use it
+        odd(name)  # refuses a name that no theory knows, also where no claim would use it
     if setting is None:
         return suite.cases(_named(claim), [Setting(a, samples=6) for a in activation] if activation else default)
     if claim is None or activation is not None:

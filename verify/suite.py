@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import theory
 from numerics import definitions
 from verify.check import Effort, Verdict, check
-from verify.claim import Claim
+from verify.claim import Claim, odd
 from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
@@ -45,7 +44,7 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
     if claim.hidden == "batch":
         # So many samples that the mean gradient has the largest eigenvalue, also of tanh.
         return replace(base, classes=1, samples=24 if claim.last == "none" else 12)
-    if claim.quantity in ("lambda_max", "stable_rate") and claim.last in ("none", "mean", "batch"):
+    if claim.quantity == "lambda_max" and claim.last in ("none", "mean", "batch"):
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
         samples = {"none": 4, "mean": 2, "batch": 3}[claim.last]
@@ -58,11 +57,6 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
         # Averages of 1/sd^2 vary from network to network at every width; classes and samples calm them.
         return replace(base, classes=4, samples=32)
     return base
-
-
-def odd(activation: str) -> bool:
-    """Whether the theory finds the activation odd; an unknown name is refused."""
-    return theory.activation(activation).parity == "odd"
 
 
 def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), bases: Iterable[Setting] = BASES) -> list[Case]:
