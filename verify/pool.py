@@ -106,7 +106,7 @@ def completed(pool: Pool | None, tasks: Iterable[tuple[Key, Task]]) -> Iterator[
     try:
         while True:
             for key, task in islice(waiting, max(0, pool.ahead() - len(running))):
-                running[pool.submit(task)] = key, task
+                running[_submitted(pool, task)] = key, task
             if not running:
                 return
             done = wait(running, return_when=FIRST_COMPLETED).done
@@ -125,11 +125,21 @@ def completed(pool: Pool | None, tasks: Iterable[tuple[Key, Task]]) -> Iterator[
 
 
 def _alone(pool: Pool, task: Task) -> Any:
-    outcome = _outcome(pool.submit(task).result)
+    outcome = _outcome(_submitted(pool, task).result)
     if not isinstance(outcome, pool.died):
         return outcome
     pool.renew()
     return WorkerDied("its worker process died twice, the second time with nothing else to do: it needs more memory")
+
+
+def _submitted(pool: Pool, task: Task) -> Future[Any]:
+    """The future of a task, also where the pool takes none: a worker died unseen while the caller was busy."""
+    try:
+        return pool.submit(task)
+    except pool.died as death:
+        future: Future[Any] = Future()
+        future.set_exception(death)
+        return future
 
 
 def _outcome(task: Task) -> Any:

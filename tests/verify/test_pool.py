@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from operator import mul
 from pathlib import Path
@@ -48,6 +49,37 @@ def test_a_dead_worker_costs_one_retry_and_loses_nothing(make: Callable[[], Pool
     assert isinstance(found.pop("always"), WorkerDied)
     assert isinstance(found.pop("raises"), ValueError)
     assert found == {str(i): i * i for i in range(24)}
+
+
+# Waits for the caller before it kills its worker, the first time that it runs.
+WAITING = """
+import os, pathlib, time
+if not pathlib.Path(mark).exists():
+    while not pathlib.Path(go).exists():
+        time.sleep(0.01)
+    pathlib.Path(mark).touch()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_worker_that_dies_while_the_caller_is_busy_loses_nothing(tmp_path: Path) -> None:
+    """The pool is told to be broken by the next task that it is handed, not by one that is waited for."""
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    tasks: dict[str, Callable[[], object]] = {"0": partial(mul, 0, 0)}
+    tasks["dies"] = partial(exec, WAITING, {"go": str(go), "mark": str(mark)})
+    with Processes() as pool:
+        tasks |= {str(i): partial(mul, i, i) for i in range(1, 3 * pool.ahead())}
+        found, broken = {}, False
+        for key, outcome in completed(pool, tasks.items()):
+            found[key] = outcome
+            go.touch()
+            while not broken:
+                try:
+                    pool.submit(int).result(timeout=60)
+                except BrokenExecutor:
+                    broken = True
+    assert found.pop("dies") is None
+    assert found == {str(i): i * i for i in range(3 * pool.ahead())}
 
 
 def test_without_a_pool_tasks_run_here_when_their_turn_comes() -> None:
