@@ -19,6 +19,7 @@ import numpy as np
 from scipy import stats
 
 from numerics.measurement import ORDERS, QUANTITIES
+from numerics.orders import COUPLED_ORDERS
 from verify.draws import Draws
 from verify.regression import Array, Regression, regress
 from verify.setting import Setting
@@ -221,6 +222,13 @@ def exponent(
     budget: cost of all draws in sampled weights; see `Draws.cost`.
     """
     name, column = name_of(quantity)
+    columns = setting.depth - (name in COUPLED_ORDERS)
+    if column is not None and not 0 <= column < columns:
+        first = 0 if name.startswith("h") else 1
+        raise ValueError(
+            f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{first}] to "
+            f"{name}[{first + columns - 1}]; take one of them"
+        )
     draws = [(value, make_draws(at, {name})) for value, at in grid(setting, variable)]
     widest, doublings = 2 * WIDEST, 6 if variable == "M" else 5
     once = np.inf

@@ -150,6 +150,12 @@ def test_layers_of_order_parameters_are_columns() -> None:
     assert name_of("kappa1") == ("kappa1", None)
 
 
+@pytest.mark.parametrize("quantity", ["q1[0]", "q1[4]", "tq1[0]", "hq1[3]", "c_I[3]"])
+def test_a_layer_that_the_network_does_not_have_is_refused(quantity: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{quantity!r}: a network with L = 3 has")):
+        exponent(Setting("relu", samples=4), quantity, "M")
+
+
 def test_samples_in_proportion_to_the_width_leave_one_variable() -> None:
     with pytest.raises(ValueError, match="T goes with M"):
         exponent(Setting("relu", rho=2.0), "m", "T")
