@@ -30,6 +30,10 @@ def prediction(setting: Setting, width: int, quantity: str) -> dict[str, Any]:
         if quantity in theory.QUANTITIES:
             found = theory.predict(setting.wide(), quantity, samples)
             return {"relation": found.relation, "value": float(evaluator(found, setting)(width, {}))}
+        if quantity.startswith("kappa") and setting.ratios[-1] != 1:
+            return {
+                "reason": f"measured {quantity} takes the width of the last hidden layer for M; make the last ratio 1"
+            }
         if quantity in ORDERS and quantity not in ("c_I", "c_1"):
             with np.errstate(all="ignore"):  # the check below tells
                 orders = theory.numeric_order_parameters(setting.wide(), samples, setting.samples)

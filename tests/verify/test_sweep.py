@@ -109,6 +109,16 @@ def test_a_sweep_measures_what_the_engines_measure_and_says_what_the_theory_says
         assert row["predicted"] == orders.hq2[layer]
 
 
+def test_kappas_are_not_compared_across_two_conventions_for_the_width() -> None:
+    """Measured ones take the last hidden layer for M: half of it would look like a theory wrong by a factor of 2."""
+    assert sweep.prediction(Setting("relu", samples=4), 32, "kappa1")["value"] > 0
+    halved = Setting("relu", samples=4, ratios=(1.0, 1.0, 0.5))
+    for quantity in ("kappa1", "kappa2"):
+        found = sweep.prediction(halved, 32, quantity)
+        assert "value" not in found
+        assert "last ratio 1" in found["reason"]
+
+
 def test_a_sweep_that_was_stopped_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points, whole, halves = grid(tmp_path), Store(tmp_path / "whole"), Store(tmp_path / "halves")
     sweep.run(points, whole, None)
