@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from verify.pool import Pool, Task
+from verify.store import code_of
 
 try:
     import dask.config
@@ -18,7 +19,7 @@ except ModuleNotFoundError:
     raise ValueError("dask.distributed is not installed: pip install 'fimcheck[dask]'") from None
 
 # What decides the result of a measurement, beside the processor.
-PACKAGES = ("fimcheck", "numpy", "torch")
+PACKAGES = ("numpy", "torch")
 CONNECT_SECONDS = 30
 LOCALHOST = "127.0.0.1"
 
@@ -111,4 +112,4 @@ def _cluster(workers: int, gpu: bool) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+    return {"fimcheck": code_of("numerics", "theory"), **{name: version(name) for name in PACKAGES}}

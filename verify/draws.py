@@ -15,7 +15,7 @@ from verify.extension import files_in_use, load_in_worker
 from verify.pool import Pool, completed
 from verify.setting import Setting
 from verify.statistics import Array
-from verify.store import Store, StoreError, this_version
+from verify.store import Store, StoreError, code_of
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
 OVERHEAD = 100_000
@@ -81,7 +81,7 @@ class Chunk:
             "quantities": list(self.quantities),
             "dtype": self.dtype,
             "device": self.device,
-            "fimcheck": this_version(),
+            "fimcheck": code_of("numerics"),
             **loaded,
         }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numerics
 from verify.draws import Chunk, Draws
 from verify.setting import Setting
-from verify.store import this_version
+from verify.store import code_of
 
 # A spread, and with it a standard error, needs two draws.
 FEWEST_NETWORKS = 2
@@ -73,7 +73,7 @@ class Point:
             "predict": self.predict,
             "seed_block": self.seed_block,
             "device": self.device,
-            "fimcheck": this_version(),
+            "fimcheck": code_of("numerics", "theory"),
         }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -120,9 +121,15 @@ class Store:
 
 
 @cache
-def this_version() -> str:
-    """Of fimcheck: part of specifications, because another version may measure otherwise."""
-    return version("fimcheck")
+def code_of(*packages: str) -> str:
+    """Version of fimcheck with a digest of the source of some of its packages: part of specifications, because other
+    code may measure otherwise, also under the same version."""
+    digest = sha256()
+    for package in packages:
+        for file in sorted(files(package).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(f"{package}/{file.name}\0".encode() + file.read_bytes())
+    return f"{version('fimcheck')} {digest.hexdigest()[:16]}"
 
 
 def _read(file: Path) -> Record:

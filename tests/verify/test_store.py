@@ -125,6 +125,17 @@ def test_a_place_that_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
             Store(bad)
 
 
+def test_code_that_differs_in_one_file_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version number stays the same from one edit to the next; results of the older code must not be used."""
+    (tmp_path / "engine.py").write_text("ONE = 1")
+    monkeypatch.setattr(store, "files", lambda _: tmp_path)
+    before = store.code_of.__wrapped__("numerics")
+    (tmp_path / "notes.txt").write_text("no code")
+    assert store.code_of.__wrapped__("numerics") == before
+    (tmp_path / "engine.py").write_text("ONE = 2")
+    assert store.code_of.__wrapped__("numerics") != before
+
+
 # The module alone, from its file: eight processes that import torch would be most of the test's time.
 WRITER = """
 import importlib.util, sys
