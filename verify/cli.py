@@ -122,14 +122,14 @@ def verify(
     first_look = base.budget if budget is None else _seconds(budget) * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
-    interrupted = False
+    stopped: BaseException | None = None
     kept = None if store is None else Store(store)
     with Watch(len(todo), seed_block, device, make(device, dask, workers), kept) as watch:
         try:
             for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
-                verdicts.append(verdict)  # one by one: what is done before Ctrl-C is shown and recorded
-        except KeyboardInterrupt:
-            interrupted = True
+                verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
+        except (KeyboardInterrupt, Exception) as cause:
+            stopped = cause
     if claim is None:
         out.print(report.sentences(verdicts, todo) + "\n", highlight=False, markup=False)
     out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
@@ -141,10 +141,8 @@ def verify(
             record.write(json, made)
             out.print(f"complete record: {json}", highlight=False)
         _report(report_to, made)
-    if interrupted:
-        resume = "" if store is None else "; the same command goes on from what is kept"
-        err.print(f"interrupted: {len(todo) - len(verdicts)} of {len(todo)} cases not tested{resume}", highlight=False)
-        raise typer.Exit(130)
+    if stopped is not None:
+        _say_stopped(stopped, len(todo) - len(verdicts), len(todo), resumable=store is not None)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 
@@ -163,14 +161,20 @@ def controls(
     if report_to is not None:
         check_folder("--report", report_to)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
+    stopped: BaseException | None = None
     with Watch(len(todo), seed_block, device) as watch:
-        for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
-            attacks.append((verdict, challenge(verdict, drawn)))
+        try:
+            for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
+                attacks.append((verdict, challenge(verdict, drawn)))
+        except (KeyboardInterrupt, Exception) as cause:
+            stopped = cause
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
     if report_to is not None:
         right = [verdict for verdict, _ in attacks]
         _report(report_to, record.build(right, watch.drawn, QUICK, todo, _command(), attacks))
+    if stopped is not None:
+        _say_stopped(stopped, len(todo) - len(attacks), len(todo), resumable=False)
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
     raise typer.Exit(1 if believed or broken else 0)
@@ -213,6 +217,16 @@ def calibrate(
         found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
     out.print(f"{claim} at {case.setting}, {runs} runs", highlight=False, markup=False, soft_wrap=True)
     out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_stopped(cause: BaseException, left: int, total: int, resumable: bool) -> None:
+    """End the command with the cause in one line, after what was done has been shown."""
+    if isinstance(cause, ValueError):
+        raise cause
+    word = "interrupted" if isinstance(cause, KeyboardInterrupt) else f"stopped by {type(cause).__name__}: {cause}"
+    resume = "; the same command goes on from what is kept" if resumable else ""
+    err.print(f"{word}: {left} of {total} cases not tested{resume}", highlight=False, markup=False)
+    raise typer.Exit(130 if isinstance(cause, KeyboardInterrupt) else 3)
 
 
 def _seconds(text: str) -> float:
@@ -259,6 +273,6 @@ def main() -> None:
     """Entry point: every refusal of a value becomes one line on standard error and exit code 2."""
     try:
         app()
-    except ValueError as refusal:
+    except (ValueError, OSError) as refusal:
         err.print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False)
         sys.exit(2)

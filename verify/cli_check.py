@@ -43,6 +43,8 @@ def check(
     out.print(f"Running the code of {file}.", highlight=False, markup=False, soft_wrap=True)
     extension = load(file)
     if claim is not None:
+        if json is not None:
+            raise ValueError(f"--json {json}: the record is that of a whole examination; leave out --claim {claim}")
         _replay(extension, claim, setting, seed_block, device)
     if setting is not None:
         raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")

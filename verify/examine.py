@@ -274,7 +274,7 @@ def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
     lines = [f"{len(judged)} wrong theories: {refused} refused, {judged.count('INCONCLUSIVE')} inconclusive, "
              f"{len(believed)} believed"]  # fmt: skip
     lines += [f"{v.claim.id} [{v.setting}] believed {k.wrong.id}: {k.wrong.mistake}" for v, k in believed]
-    outcome = "failed" if believed else "passed" if judged else "empty"
+    outcome = "failed" if believed else "empty" if not judged else "passed" if refused else "open"
     return Stage("wrong theories", outcome, tuple(lines), attacks=tuple(attacks))
 
 

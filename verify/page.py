@@ -41,7 +41,9 @@ def write_report(folder: Path, record: dict[str, Any]) -> None:
     """results.json and index.html in a folder, which is made if it does not exist."""
     folder.mkdir(exist_ok=True)
     write(folder / "results.json", record)
-    (folder / "index.html").write_text(render(record), encoding="utf-8")
+    partial = folder / "index.html.partial"
+    partial.write_text(render(record), encoding="utf-8")
+    partial.replace(folder / "index.html")
 
 
 def render(record: dict[str, Any]) -> str:

@@ -148,24 +148,14 @@ SIGNS = {"AGREE": "[red]B[/]", "INCONCLUSIVE": "[yellow]?[/]", "DISAGREE": "d", 
 def kill_table(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> Group:
     """One row a claim, one lettered column a mistake; `kill_summary` says what letters and signs mean."""
     names = _mistakes(attacks)
-    parts: list[Text | Table] = [_signs([["", *ascii_letters[: len(names)]]])]
+    parts: list[Text] = [Text(f"{'':36}{ascii_letters[: len(names)]}")]
     for setting, group in groupby(attacks, key=lambda attack: attack[0].setting):
-        rows = []
+        parts.append(Text(f"  {setting}", style="dim"))
         for verdict, kills in group:
             signs = {k.wrong.id: SIGNS[k.verdict.status] if k.verdict else "=" for k in kills}
-            rows.append([escape(verdict.claim.id), *(signs.get(name, "") for name in names)])
-        parts += [Text(f"  {setting}", style="dim"), _signs(rows)]
+            row = "".join(signs.get(name, " ") for name in names)
+            parts.append(Text.from_markup(f"{escape(verdict.claim.id):36}{row}"))
     return Group(*parts)
-
-
-def _signs(rows: list[list[str]]) -> Table:
-    out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    out.add_column(width=35, no_wrap=True)
-    for _ in rows[0][1:]:
-        out.add_column(width=1)
-    for row in rows:
-        out.add_row(*row)
-    return out
 
 
 def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:

@@ -47,7 +47,7 @@ def settings_for(
         sigma_b2=0.0 if claim.centered else draw(st.floats(0.0, 0.5).map(lambda v: round(v, 2))),
         classes=draw(st.sampled_from(OUTPUTS) if added else st.integers(3 if claim.last == "layer" else 1, 5)),
         samples=draw(st.integers(fewest, fewest + 8)) if fixed else None,
-        rho=None if fixed else draw(st.sampled_from((2.0, 4.0))),
+        rho=None if fixed else 1.0 if claim.hidden == "batch" else draw(st.sampled_from((2.0, 4.0))),
         hidden=claim.hidden,
         last=claim.last,
         gamma=draw(st.sampled_from((0.75, 1.0, 1.25))) if hidden else 1.0,

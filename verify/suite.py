@@ -40,7 +40,7 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
     elif claim.hidden != "none":
         base = replace(base, gamma=1.25, beta=1.0)
     if claim.samples == "proportional":
-        return replace(base, classes=1, samples=None, rho=4.0 if claim.hidden == "batch" else 2.0)
+        return replace(base, classes=1, samples=None, rho=1.0 if claim.hidden == "batch" else 2.0)
     if claim.hidden == "batch":
         # So many samples that the mean gradient has the largest eigenvalue, also of tanh.
         return replace(base, classes=1, samples=24 if claim.last == "none" else 12)

@@ -34,6 +34,7 @@ COLUMNS: dict[str, type] = {
     "error": str,
     "seed_block": int,
     "device": str,
+    "code": str,
 }
 
 
@@ -50,8 +51,8 @@ def rows(store: Store) -> list[Row]:
             failures.setdefault(_identity(record), []).append(record)
     made = [row for record in points.values() for row in _measured(record)]
     made += [row for records in failures.values() for row in _failed(records)]
-    order = (*PARAMETERS, "width", "quantity", "networks", "seed_block", "device")
-    return sorted(made, key=lambda row: [(row[name] is None, row[name] or 0) for name in order])
+    order = (*PARAMETERS, "width", "quantity", "networks", "seed_block", "device", "code")
+    return sorted(made, key=lambda row: [(row[name] is None, 0 if row[name] is None else row[name]) for name in order])
 
 
 def _identity(record: Record) -> str:
@@ -92,7 +93,7 @@ def _common(record: Record) -> Row:
     setting["ratios"] = ",".join(f"{a:.17g}" for a in _listed(setting["ratios"], setting["depth"]))
     setting = {name: v if v is None else PARAMETERS[name](v) for name, v in setting.items()}
     rest = {name: spec[name] for name in ("width", "networks", "seed_block", "device")}
-    return dict.fromkeys(COLUMNS) | setting | rest
+    return dict.fromkeys(COLUMNS) | setting | rest | {"code": spec["fimcheck"]}
 
 
 def _listed(ratios: Any, depth: int) -> Sequence[float]:

@@ -35,6 +35,30 @@ def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
     assert {"torch", "sympy", "numpy"} <= set(record["manifest"]["packages"])
 
 
+STOPPED = """
+import sys
+from verify import check, cli
+right = check.decide
+def breaks(claim, *rest):
+    if claim.id == "last_mean.m":
+        raise RuntimeError("the worker has no memory left")
+    return right(claim, *rest)
+check.decide = breaks
+sys.exit(cli.main())
+"""
+
+
+def test_a_run_that_breaks_shows_and_records_what_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "record.json"
+    words = ("verify", "hidden_batch.hq1[1]", "last_mean.m", "--quick", "--json", str(file))
+    done = subprocess.run([sys.executable, "-c", STOPPED, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "1 AGREE" in done.stdout
+    assert "stopped by RuntimeError: the worker has no memory left: 1 of 2 cases not tested" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [v["claim"] for v in json.loads(file.read_text())["verdicts"]] == ["hidden_batch.hq1[1]"]
+
+
 def test_exit_code_is_1_when_something_does_not_agree() -> None:
     """At eps = 0.1% nothing can be resolved, and an unresolved claim is no pass."""
     done = fimcheck("verify", "plain.m", "--activation", "linear", "--quick", "--eps", "0.001")

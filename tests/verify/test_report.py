@@ -1,10 +1,13 @@
 """What the report says of verdicts that are not all AGREE."""
 
 from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
 
 from verify import CLAIMS, Draws, Effort, Setting, check, report, suite
 from verify.claims import SENTENCES
-from verify.controls import challenge
+from verify.controls import WRONG_BOUNDS, WRONG_THEORIES, Kill, challenge
 
 SETTING = Setting("linear", samples=4)
 VERDICT = check(CLAIMS["plain.lambda_max"], SETTING, Effort(eps=0.2, error_rate=0.05, looks=1, budget=1.0))
@@ -43,6 +46,18 @@ def test_a_right_theory_that_fails_spoils_its_controls() -> None:
     assert "says nothing" not in report.kill_summary([(VERDICT, kills)])
     broken = with_status("plain.lambda_max", "INVALID")
     assert "says nothing" in report.kill_summary([(broken, kills)])
+
+
+def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
+    mistakes = [*WRONG_THEORIES, *(w for bounds in WRONG_BOUNDS.values() for w in bounds)]
+    claim = replace(VERDICT.claim, id=max(CLAIMS, key=len))
+    kills = [Kill(wrong, VERDICT if wrong is mistakes[-1] else None) for wrong in mistakes]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(report.kill_table([(replace(VERDICT, claim=claim), kills)]))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith(f"{claim.id} ")
+    assert lines[-1].split()[-1].strip("=") == {"AGREE": "B", "INCONCLUSIVE": "?"}[VERDICT.status]
 
 
 def test_errors_are_shown_in_units_of_the_last_digit() -> None:
