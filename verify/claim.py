@@ -101,11 +101,12 @@ class Claim:
 
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
-        bound = self.quantity.startswith("lambda_max_")
-        largest = self.measured in ("lambda_max", "stable_rate")
+        if self.quantity.startswith("lambda_max_"):
+            return LARGEST
+        if self.measured not in ("lambda_max", "stable_rate"):
+            return SMOOTH
         # Given the outputs, the largest eigenvalues of the classes differ, at random and so now and then by little.
-        crowded = "raw_outputs" in self.given or rivals(setting) > 1
-        return LARGEST if bound or (largest and crowded) else SMOOTH
+        return LARGEST if "raw_outputs" in self.given or rivals(setting) > 1 else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
