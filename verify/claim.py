@@ -112,7 +112,7 @@ class Claim:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
         samples in proportion to the width make large widths dear."""
         smooth = self.powers(setting) == SMOOTH
-        if self.measured == "stable_rate":  # every draw is some thousand steps of gradient descent
+        if self.measured == "stable_rate":  # every draw is some hundred steps of gradient descent
             return tuple(w // 4 for w in (WIDTHS if smooth else (*WIDTHS, 2 * WIDTHS[-1])))
         if setting.rho and setting.couples_samples:
             # It couples the samples: T in proportion to M costs M^4.

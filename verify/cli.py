@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,27 +121,23 @@ def verify(
     first_look = base.budget if budget is None else _seconds(budget) * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
-    stopped: BaseException | None = None
     kept = None if store is None else Store(store)
-    with Watch(len(todo), seed_block, device, make(device, dask, workers), kept) as watch:
-        try:
-            for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
-                verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
-        except (KeyboardInterrupt, Exception) as cause:
-            stopped = cause
+    with Watch(len(todo), seed_block, device, make(device, dask, workers), kept) as watch, watch.until_stopped():
+        for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
+            verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
     if claim is None:
         out.print(report.sentences(verdicts, todo) + "\n", highlight=False, markup=False)
     out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
     if json is not None or report_to is not None:
-        made = record.build(verdicts, watch.drawn, effort, todo, _command())
+        made = record.build(verdicts, watch.drawn, effort, todo, record.command())
         if json is not None:
             record.write(json, made)
             out.print(f"complete record: {json}", highlight=False)
         _report(report_to, made)
-    if stopped is not None:
-        _say_stopped(stopped, len(todo) - len(verdicts), len(todo), resumable=store is not None)
+    resume = "" if store is None else "; the same command goes on from what is kept"
+    watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested{resume}")
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 
@@ -161,20 +156,15 @@ def controls(
     if report_to is not None:
         check_folder("--report", report_to)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
-    stopped: BaseException | None = None
-    with Watch(len(todo), seed_block, device) as watch:
-        try:
-            for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
-                attacks.append((verdict, challenge(verdict, drawn)))
-        except (KeyboardInterrupt, Exception) as cause:
-            stopped = cause
+    with Watch(len(todo), seed_block, device) as watch, watch.until_stopped():
+        for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
+            attacks.append((verdict, challenge(verdict, drawn)))
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
     if report_to is not None:
         right = [verdict for verdict, _ in attacks]
-        _report(report_to, record.build(right, watch.drawn, QUICK, todo, _command(), attacks))
-    if stopped is not None:
-        _say_stopped(stopped, len(todo) - len(attacks), len(todo), resumable=False)
+        _report(report_to, record.build(right, watch.drawn, QUICK, todo, record.command(), attacks))
+    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested")
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
     raise typer.Exit(1 if believed or broken else 0)
@@ -219,26 +209,12 @@ def calibrate(
     out.print(str(found), highlight=False, markup=False, soft_wrap=True)
 
 
-def _say_stopped(cause: BaseException, left: int, total: int, resumable: bool) -> None:
-    """End the command with the cause in one line, after what was done has been shown."""
-    if isinstance(cause, ValueError):
-        raise cause
-    word = "interrupted" if isinstance(cause, KeyboardInterrupt) else f"stopped by {type(cause).__name__}: {cause}"
-    resume = "; the same command goes on from what is kept" if resumable else ""
-    err.print(f"{word}: {left} of {total} cases not tested{resume}", highlight=False, markup=False)
-    raise typer.Exit(130 if isinstance(cause, KeyboardInterrupt) else 3)
-
-
 def _seconds(text: str) -> float:
     """The time that a text such as 90s, 10m or 1.5h names; a number alone counts minutes."""
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text)
     if not found:
         raise ValueError(f"--budget {text}: it must be a time such as 90s, 10m or 1.5h; give one")
     return float(found[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[found[2]]
-
-
-def _command() -> str:
-    return shlex.join(["fimcheck", *sys.argv[1:]])
 
 
 def _report(folder: Path | None, made: dict[str, Any]) -> None:

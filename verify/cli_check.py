@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-from shlex import join
 from typing import Annotated
 
 import typer
@@ -17,7 +15,7 @@ from verify.examine import Stage, claim_cases, examine, order_cases
 from verify.extension import Extension, load
 from verify.files import check_writable
 from verify.options import Device, SeedBlock
-from verify.progress import Watch, err
+from verify.progress import Watch
 from verify.setting import Setting
 from verify.suite import Case
 
@@ -52,25 +50,19 @@ def check(
     effort = replace(EFFORT, error_rate=EFFORT.error_rate / 2)
     todo = [*order_cases(extension), *(case for cases in claim_cases(extension) for case in cases)]
     stages: list[Stage] = []
-    interrupted = False
-    with Watch(len(todo), seed_block, device) as watch:
-        try:
-            for stage in examine(extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device):
-                stages.append(stage)  # one by one: what is done before Ctrl-C is shown and recorded
-        except KeyboardInterrupt:
-            interrupted = True
+    with Watch(len(todo), seed_block, device) as watch, watch.until_stopped():
+        for stage in examine(extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device):
+            stages.append(stage)  # one by one: what is done before it stops is shown and recorded
     for stage in stages:
         _show(stage)
     if json is not None:
         verdicts = [verdict for stage in stages for verdict in stage.verdicts]
         attacks = [attack for stage in stages for attack in stage.attacks]
-        made = record.build(verdicts, watch.drawn, effort, todo, join(["fimcheck", *sys.argv[1:]]), attacks)
+        made = record.build(verdicts, watch.drawn, effort, todo, record.command(), attacks)
         facts = {"file": str(extension.path), "sha256": extension.sha256, "stages": [s.record() for s in stages]}
         record.write(json, made | {"extension": facts})
         out.print(f"complete record: {json}", highlight=False)
-    if interrupted:
-        err.print("interrupted: not every stage was done")
-        raise typer.Exit(130)
+    watch.end_if_stopped("not every stage was done")
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
 
 

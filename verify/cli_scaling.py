@@ -12,6 +12,7 @@ from rich.table import Table
 
 from verify.examine import claim_cases
 from verify.extension import load
+from verify.options import Device, SeedBlock
 from verify.progress import Watch
 from verify.scaling import BUDGET, Exponent, Variable, exponent
 from verify.setting import Setting
@@ -28,8 +29,8 @@ def scaling(
         list[str] | None, typer.Option("--in", help="M, T or C; all three (M with M/T) if none")
     ] = None,
     at: Annotated[str | None, typer.Option("--setting", help="with FILE.py: where; its default if none")] = None,
-    seed_block: Annotated[int, typer.Option(help="which independent stream of seeds to draw from")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    seed_block: SeedBlock = 0,
+    device: Device = "cpu",
 ) -> None:
     """Measure how a quantity grows with M, T and C, no theory given. Exit code 0 only if every exponent is found."""
     setting = _setting(target, at)

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
+from verify.files import write_whole
 from verify.page_chart import chart
 from verify.record import SCHEMA, write
 
@@ -41,9 +42,7 @@ def write_report(folder: Path, record: dict[str, Any]) -> None:
     """results.json and index.html in a folder, which is made if it does not exist."""
     folder.mkdir(exist_ok=True)
     write(folder / "results.json", record)
-    partial = folder / "index.html.partial"
-    partial.write_text(render(record), encoding="utf-8")
-    partial.replace(folder / "index.html")
+    write_whole(folder / "index.html", render(record))
 
 
 def render(record: dict[str, Any]) -> str:

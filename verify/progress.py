@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -31,6 +35,26 @@ class Watch(Progress):
         self._pool = pool or make(device)
         self._store = store
         self.drawn: list[draws.Draws] = []
+        self._cause: BaseException | None = None
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Work that may be interrupted or break: what is done by then can be shown and kept before `end_if_stopped`."""
+        try:
+            yield
+        except (KeyboardInterrupt, Exception) as cause:
+            self._cause = cause
+
+    def end_if_stopped(self, left: str) -> None:
+        """End the command with the cause in one line; left: what was not done."""
+        if self._cause is None:
+            return
+        if isinstance(self._cause, ValueError):
+            raise self._cause
+        by_hand = isinstance(self._cause, KeyboardInterrupt)
+        word = "interrupted" if by_hand else f"stopped by {type(self._cause).__name__}: {self._cause}"
+        err.print(f"{word}: {left}", highlight=False, markup=False)
+        raise typer.Exit(130 if by_hand else 3)
 
     def case(self, case: Case) -> None:
         self.start_on(case.claim.id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from typing import Any
 from verify.check import Effort, Verdict
 from verify.controls import Kill
 from verify.draws import Draws
+from verify.files import write_whole
 from verify.report import abstract
 from verify.store import plain
 from verify.suite import Case
@@ -54,9 +57,12 @@ def build(
 
 def write(file: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON; the file is replaced whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, json.dumps(record, allow_nan=False))
+
+
+def command() -> str:
+    """What the user typed, quoted for a shell."""
+    return shlex.join(["fimcheck", *sys.argv[1:]])
 
 
 def manifest() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hypothesis import given, note, settings
 import numerics
 from verify import CLAIMS, Effort, Setting, check
 from verify.strategies import settings_for
+from verify.variation import replay
 
 EXAMPLES = 4
 # Error rates are split over the claims and their examples.
@@ -26,7 +27,7 @@ def test_claims_hold_at_generated_settings(name: str) -> None:
     @given(settings_for(CLAIMS[name], max_depth=4))
     def run(setting: Setting) -> None:
         verdict = check(CLAIMS[name], setting, EFFORT)
-        note(f"replay: fimcheck verify {name} --setting '{setting}'")
+        note(f"replay: {replay(name, setting)}")
         statuses.append(verdict.status)
         assert verdict.status in ("AGREE", "INCONCLUSIVE"), str(verdict)
 
