@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from importlib.metadata import version
 from logging import ERROR
@@ -44,7 +45,7 @@ class DaskPool(Pool):
             raise ValueError(
                 f"--dask {address}: {error}; start a scheduler there (dask scheduler) or correct the address"
             ) from None
-        self._executor = self._client.get_executor(pure=False, **({"resources": {"GPU": 1}} if gpu else {}))
+        self._needs = {"resources": {"GPU": 1}} if gpu else {}
         try:
             self._check_workers(address, gpu)
         except BaseException:
@@ -67,7 +68,9 @@ class DaskPool(Pool):
             )
 
     def submit(self, task: Task) -> Future[Any]:
-        return self._executor.submit(task)
+        # Not by the executor of dask: it forgets a future whose result is lost with its worker, if the task then fails.
+        theirs = self._client.submit(task, pure=False, **self._needs)
+        return asyncio.run_coroutine_threadsafe(_result(theirs), self._client.loop.asyncio_loop)
 
     def ahead(self) -> int:
         return 2 * max(1, sum(self._client.nthreads().values()))
@@ -76,7 +79,6 @@ class DaskPool(Pool):
         """Nothing to do: the nanny of a worker starts another."""
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False)
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
@@ -109,6 +111,11 @@ def _cluster(workers: int, gpu: bool) -> Any:
         },
         silence_logs=quiet,
     )
+
+
+async def _result(future: Any) -> Any:
+    """Of a future of dask, awaited in the loop of its client."""
+    return await future
 
 
 def _versions() -> dict[str, str]:

@@ -82,6 +82,26 @@ def test_a_worker_that_dies_while_the_caller_is_busy_loses_nothing(tmp_path: Pat
     assert found == {str(i): i * i for i in range(3 * pool.ahead())}
 
 
+# The first time, a result that kills the worker that is asked for it; then a task that kills its worker.
+LOST = """
+class Result:
+    def __reduce__(self):
+        os.kill(os.getpid(), 9)
+if pathlib.Path(mark).exists():
+    os.kill(os.getpid(), 9)
+pathlib.Path(mark).touch()
+"""
+
+
+def test_a_result_lost_with_its_worker_before_the_task_fails_is_waited_for_no_longer(tmp_path: Path) -> None:
+    """The executor of dask waits for it for ever."""
+    code = "(exec('import os, pathlib', g := {'mark': mark}), exec(code, g), g['Result']())[-1]"
+    lost = partial(eval, code, {"mark": str(tmp_path / "mark"), "code": LOST})
+    with dask_cluster() as pool:
+        ((_, outcome),) = completed(pool, [("lost", lost)])
+    assert isinstance(outcome, WorkerDied)
+
+
 def test_without_a_pool_tasks_run_here_when_their_turn_comes() -> None:
     drawn = []
 
