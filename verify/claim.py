@@ -103,17 +103,12 @@ class Claim:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
         if self.quantity.startswith("lambda_max_"):
             return LARGEST
-        if self.measured not in ("lambda_max", "stable_rate"):
-            return SMOOTH
-        # Given the outputs, the largest eigenvalues of the classes differ, at random and so now and then by little.
-        return LARGEST if "raw_outputs" in self.given or rivals(setting) > 1 else SMOOTH
+        return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
         samples in proportion to the width make large widths dear."""
         smooth = self.powers(setting) == SMOOTH
-        if self.measured == "stable_rate":  # every draw is some hundred steps of gradient descent
-            return tuple(w // 4 for w in (WIDTHS if smooth else (*WIDTHS, 2 * WIDTHS[-1])))
         if setting.rho and setting.couples_samples:
             # It couples the samples: T in proportion to M costs M^4.
             return (32, 64, 96, 128, 256) if smooth else (32, 48, 64, 96, 128, 256)
@@ -157,6 +152,10 @@ def rivals(setting: Setting) -> int:
     removed = {"mean": 1, "batch": 2}.get(setting.last)
     if removed is not None:
         return setting.classes * ((setting.samples or 1 + removed) - removed)
+    if setting.last == "layer":  # the classes that are left differ, at random and so now and then by little
+        return setting.classes - 2
+    if setting.last != "none":
+        return setting.classes
     if setting.samples is None:
         return setting.classes
     shared, perp = (at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
@@ -172,14 +171,30 @@ def at_unit_width(setting: Setting, quantity: str) -> float:
 
 @dataclass(frozen=True)
 class RateClaim(Claim):
-    """The largest stable learning rate of gradient descent, as the sharpness 2/rate at which descent turns unstable.
+    """The largest stable learning rate of gradient descent, given the largest eigenvalue of the same network.
 
-    A small network may be nearly flat by chance: its rate has no finite mean worth the name, its sharpness has.
+    As the sharpness 2/rate at which descent turns unstable: a small network may be nearly flat by chance, and its rate
+    has no finite mean worth the name. That eigenvalue itself is what other claims are about.
     """
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """Rivals of the largest eigenvalue enlarge both sides alike."""
+        return SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Small: every draw is some hundred steps of gradient descent."""
+        return tuple(w // 4 for w in super().widths(setting))
 
     def values(self, draws: dict[str, Array]) -> Array:
         """2 over the largest stable rate."""
         return 2 / draws[self.measured]
+
+    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+        """The measured largest eigenvalue: descent on a quadratic multiplies its mode by 1 - rate * lambda_max."""
+        (given,) = self.given
+        formula = sp.Symbol(given, positive=True)
+        net = wide or setting.wide()
+        return theory.Prediction(f"2/{self.measured}", net, self.samples, formula, "equals", (), self.source)
 
 
 @dataclass(frozen=True)

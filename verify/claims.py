@@ -23,6 +23,7 @@ NAMES = {
 }
 
 _top = r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M"
+STABLE = r"2 / \eta_{\max} = \lambda_{\max}"
 _perp = r"\alpha (\kappa_1 - \kappa_2) M / T"
 FORMULAS = {
     "none": {
@@ -33,7 +34,7 @@ FORMULAS = {
         "lambda_top": _top,
         "lambda_perp": _perp,
         "alignment": "1",
-        "stable_rate": r"2 / \eta_{\max} = \lambda_{\max}",
+        "stable_rate": STABLE,
     },
     "mean": {
         "m": r"(1 - \tfrac{1}{T}) (\kappa_1 - \kappa_2) C / M",
@@ -46,7 +47,7 @@ FORMULAS = {
         "s": r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 Q_2",
         "lambda_max": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} \max_k \gamma_k^2 / \mathrm{sd}_k^2",
         "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} Q_1",
-        "stable_rate": r"2 / \eta_{\max} = \lambda_{\max}",
+        "stable_rate": STABLE,
     },
     "layer": {
         "m": r"\kappa_1 \tfrac{C-2}{M} \langle 1/\mathrm{sd}(t)^2 \rangle_t",
@@ -59,7 +60,7 @@ ORDER_FORMULAS = {
     "kappa1": r"\kappa_1", "kappa2": r"\kappa_2", "c_I": "c_I", "c_1": "c_1",
 }  # fmt: skip
 GIVEN = {
-    "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",), "stable_rate": ("Qmax",)},
+    "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",)},
     "layer": {"m": ("R1",), "lambda_max": ("raw_outputs",)},
 }
 HIDDEN_WORDS = {"none": "", "layer": "layer normalization in the hidden layers",
@@ -86,12 +87,13 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
     """Claims about the spectrum at a fixed number of samples T."""
     claims = []
     for quantity in quantities.split():
-        given = GIVEN.get(last, {}).get(quantity, ())
+        given = ("lambda_max",) if quantity == "stable_rate" else GIVEN.get(last, {}).get(quantity, ())
         kind = OutputClaim if given == ("raw_outputs",) else RateClaim if quantity == "stable_rate" else Claim
         claims.append(
             kind(
                 id=f"{prefix(hidden, last)}.{quantity}",
-                statement=f"{_words(hidden, last)}: {NAMES[quantity]}" + (", given the outputs" if given else ""),
+                statement=f"{_words(hidden, last)}: {NAMES[quantity]}"
+                + ("" if not given or kind is RateClaim else ", given the outputs"),
                 formula=FORMULAS[last][quantity],
                 quantity="lambda_max" if quantity == "stable_rate" else quantity,
                 measured=quantity,
@@ -261,6 +263,9 @@ SENTENCES = (
     ),
     Sentence(
         "So gradient descent is stable up to the learning rate 2 / lambda_max, which normalization may enlarge",
-        ("plain.stable_rate", "last_batch.stable_rate", "hidden_batch.stable_rate"),
+        (
+            *("plain.stable_rate", "last_batch.stable_rate", "hidden_batch.stable_rate"),
+            *("plain.lambda_max", "last_batch.lambda_max", "hidden_batch.lambda_max"),
+        ),
     ),
 )

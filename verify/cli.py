@@ -42,8 +42,8 @@ from verify.store import Store
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
 
-# The first look of --quick may cost this much per claim, and is doubled once; see draws.cost.
-QUICK = Effort(error_rate=0.01, looks=2, budget=6e8)
+# The first look of --quick may cost this much per claim, and is doubled twice at most; see draws.cost.
+QUICK = Effort(error_rate=0.01, looks=3, budget=6e8)
 FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 
 # Sampled weights per second and core that a time budget is turned into draws with. A constant, not a measurement:

@@ -49,13 +49,16 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
         # takes many more draws to extrapolate.
         samples = {"none": 4, "mean": 2, "batch": 3}[claim.last]
         return replace(base, classes=1, samples=max(samples, claim.fewest_samples))
+    if claim.quantity == "lambda_max" and claim.last == "layer":
+        # One direction of three classes is left, so the largest eigenvalue has no rival; samples hold the next away.
+        return replace(base, classes=3, samples=12)
     if claim.quantity == "alignment":
         # Eigenvectors mix by fluctuation over gap. With few samples the gap of tanh is a quarter of the eigenvalue,
         # and no power of the width describes the mixing at the widths that are sampled.
         return replace(base, samples=48)
     if claim.last == "batch" and not claim.given:
         # Averages of 1/sd^2 vary from network to network at every width; classes and samples calm them.
-        return replace(base, classes=4, samples=32)
+        return replace(base, classes=8, samples=32)
     return base
 
 

@@ -135,10 +135,13 @@ def test_draws_of_another_setting_are_refused(drawn: Draws) -> None:
 def test_where_mean_gradients_are_not_on_top_every_eigenvalue_is_a_rival() -> None:
     """kappa_2 = 0 makes all C T eigenvalues equal in the limit, so the largest exceeds it by M^-1/2."""
     centered = Setting("tanh", samples=4, sigma_b2=0.0)
-    for name in ("plain.lambda_max", "plain.stable_rate"):
-        assert CLAIMS[name].powers(centered)[0] == 0.5
-        assert CLAIMS[name].powers(replace(centered, sigma_b2=0.1))[0] == 1.0
-        assert CLAIMS[name].powers(Setting(classes=2, samples=4))[0] == 0.5
+    plain, layer = CLAIMS["plain.lambda_max"], CLAIMS["last_layer.lambda_max"]
+    assert plain.powers(centered)[0] == 0.5
+    assert plain.powers(replace(centered, sigma_b2=0.1))[0] == 1.0
+    assert plain.powers(Setting(classes=2, samples=4))[0] == 0.5
+    assert layer.powers(Setting(classes=3, samples=4, last="layer"))[0] == 1.0
+    assert layer.powers(Setting(classes=4, samples=4, last="layer"))[0] == 0.5
+    assert CLAIMS["plain.stable_rate"].powers(centered)[0] == 1.0, "it is given that eigenvalue"
 
 
 def test_draws_do_not_depend_on_how_they_were_asked_for() -> None:
