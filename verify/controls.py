@@ -18,7 +18,7 @@ from theory.normalizations import HiddenRule, hidden_rule
 from theory.symbols import T, kappa1, kappa2
 from verify import wrong_rules
 from verify.check import PILOT, Verdict, decide
-from verify.claim import Claim, Predictor, evaluator
+from verify.claim import Claim, Predictor, RateClaim, evaluator
 from verify.draws import Draws
 from verify.setting import Setting
 
@@ -99,7 +99,7 @@ def _altered_rule(alter: Callable[[HiddenRule], HiddenRule | None]) -> Callable[
 
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if claim.last != "batch" or setting.samples is None:
+    if claim.last != "batch" or setting.samples is None or isinstance(claim, RateClaim):
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
     if not claim.given:
@@ -209,15 +209,19 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
-        close = _within_eps(claim, draws, predicted, effort.eps)
+        moved = _moved(claim, draws, predicted)
+        if all(factor == 1 for factor in moved):  # the claim does not hang on what is wrong
+            continue
+        low, high = right.rule.band
+        close = all(low < factor < high for factor in moved)
         kills.append(Kill(wrong, None if close else decide(claim, draws, predicted, effort, right.counts)))
     return kills
 
 
-def _within_eps(claim: Claim, draws: Draws, predicted: Predictor, eps: float) -> bool:
+def _moved(claim: Claim, draws: Draws, predicted: Predictor) -> list[float]:
+    """Factor between a wrong prediction and the right one at every width."""
     right = claim.predictor(draws.setting)
-    for width, measured in draws.take("main", dict.fromkeys(claim.widths(draws.setting), PILOT)).items():
-        moved = np.mean(predicted(width, measured)) / np.mean(right(width, measured))
-        if not 1 / (1 + eps) < moved < 1 + eps:
-            return False
-    return True
+    return [
+        float(np.mean(predicted(width, measured)) / np.mean(right(width, measured)))
+        for width, measured in draws.take("main", dict.fromkeys(claim.widths(draws.setting), PILOT)).items()
+    ]
