@@ -22,7 +22,8 @@ def exact_operations(network: RandomNetwork, samples: int) -> int:
     Under hidden batch normalization with all rows in one block.
     """
     widths, rows = network.widths, network.outputs * samples
-    count = forward_operations(network, samples)
+    removed = {"mean": 1, "batch": 2}.get(network.last, 0)  # directions over the samples
+    count = forward_operations(network, samples) + 6 * removed * rows**2 + 4 * removed**2 * network.outputs * rows
     if network.hidden != "batch":
         blocks = network.outputs * (network.outputs + 1) // 2
         count += 2 * samples**2 * (sum(widths[:-1]) + blocks * sum(widths[1:-1]))

@@ -14,6 +14,7 @@ from numerics.generic import add_generic_layers
 from numerics.memory import MEMORY
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer, backward, forward
+from numerics.projection import project
 from numerics.sampling import Draw
 
 
@@ -38,7 +39,8 @@ def gram_of(network: RandomNetwork, draw: Draw, run: Forward, memory: int = MEMO
     else:
         _add_plain_layers(g, network, draw, run)
     _add_last_layer(g, network, run)
-    g = _project(g, run) if run.last is not None else g
+    if run.last is not None:
+        project(g, run.last)
     _add_last_affine(g, network, run)
     g = g.view(seeds, outputs * samples, -1)
     if run.jacobian is not None:
@@ -87,18 +89,6 @@ def _add_last_layer(g: Tensor, network: RandomNetwork, run: Forward) -> None:
     kernel = input_gram(network, run.layers[-1])
     for k in range(g.shape[1]):
         g[:, k, :, k] += kernel
-
-
-def _project(g: Tensor, run: Forward) -> Tensor:
-    """Multiply by the derivative of the last normalization from both sides; ``g`` is symmetric."""
-    seeds, outputs, samples = g.shape[:3]
-    assert run.last is not None
-    derivative = run.last.unsqueeze(1)
-    for _ in range(2):
-        # Rows as a batch, columns in the layout (T, C) of the outputs; the transpose turns to the other side.
-        columns = g.reshape(seeds, outputs * samples, outputs, samples).mT
-        g = derivative(columns).mT.flatten(2).mT.reshape(seeds, outputs, samples, outputs, samples)
-    return g
 
 
 def _add_last_affine(g: Tensor, network: RandomNetwork, run: Forward) -> None:
