@@ -94,6 +94,11 @@ def critical_line(act: "str | Expr | Activation") -> tuple[Expr, Expr]:
     return weight, p - weight * (variance_map(act) - sigma_b2) / sigma_w2
 
 
+# The critical line reaches sigma_b2 = 0 at q* = 0 if sigma_b2 / q* is as small as this on its lower end; and a q* at
+# which nothing but phi'(0) is left in any digit.
+FLAT, VANISHING = 1e-4, 1e-20
+
+
 def critical_weight(act: "str | Expr | Activation", bias: float) -> float:
     """The sigma_w2 that makes a network with sigma_b2 = bias critical."""
     weight, needed = _line(activation(act))
@@ -103,6 +108,8 @@ def critical_weight(act: "str | Expr | Activation", bias: float) -> float:
     if crossing.size == 0:
         if np.all(np.abs(gaps + bias) < 1e-9 * grid) and bias == 0:
             return weight(1.0)  # sigma_b2 = 0 on the whole line: any q, one weight
+        if bias == 0 and 0 <= gaps[0] < FLAT * grid[0]:
+            return weight(VANISHING)  # the line ends at q* = 0, where only phi'(0) counts
         raise NoFixedPoint(
             f"No critical sigma_w2 at sigma_b2 = {bias} for q* in {grid[0]:g}..{grid[-1]:g}. "
             f"Along the critical line sigma_b2 runs from {(gaps + bias).min():.4g} to "

@@ -103,12 +103,23 @@ class Prediction:
                 values.get("T", np.inf),
             )
             with np.errstate(over="ignore", invalid="ignore"):
-                order |= self._order_values(run(net, at, Numbers(), self.samples))
+                try:
+                    orders = run(net, at, Numbers(), self.samples)
+                except OverflowError:
+                    raise self._overflow() from None
+                if not all(np.all(np.isfinite(np.square(q))) for q in orders.q1.values()):  # expectations square them
+                    raise self._overflow()
+                order |= self._order_values(orders)
         with np.errstate(over="ignore", invalid="ignore"):
             result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
         if not np.all(np.isfinite(result)):
-            raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
+            raise self._overflow()
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
+
+    def _overflow(self) -> OverflowError:
+        return OverflowError(
+            f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth. Take a smaller sigma_w2."
+        )
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
         missing, unused = sorted(set(self.symbols) - set(numbers)), sorted(set(numbers) - set(self.symbols))

@@ -8,9 +8,7 @@ from shlex import join
 from typing import Any
 
 import theory
-from verify.check import Effort, check
 from verify.claim import Claim, OrderClaim
-from verify.draws import Draws
 from verify.setting import Setting, SettingError
 
 FAILURES = ("DISAGREE", "MISFIT")
@@ -79,18 +77,6 @@ def _changed(setting: Setting, claim: Claim, change: dict[str, Any]) -> Setting 
     except ValueError:
         return None
     return changed
-
-
-def failing(
-    claim: Claim, effort: Effort | None = None, make_draws: Callable[[Setting, set[str]], Draws] = Draws
-) -> Callable[[Setting], bool]:
-    """What `shrink` asks: whether the verdict on the claim at a setting is a failure. INCONCLUSIVE is none."""
-
-    def fails(setting: Setting) -> bool:
-        claim.admit(setting)
-        return check(claim, setting, effort, make_draws(setting, set(claim.quantities))).status in FAILURES
-
-    return fails
 
 
 def shrink(setting: Setting, fails: Callable[[Setting], bool]) -> Setting:

@@ -23,3 +23,12 @@ def test_the_layer_by_layer_numbers_equal_the_written_out_expression(act: str, l
         numbers = {name: NUMBERS[name] for name in found.symbols}
         written = found.expr.subs({s: NUMBERS[s.name] for s in found.expr.free_symbols})
         assert found.evaluate(**numbers) == pytest.approx(float(written), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "square"])
+def test_overlaps_beyond_float64_are_told_and_give_no_number(name: str) -> None:
+    """The square of an overlap overflows before the overlap does, and 1 / inf would be a wrong 0."""
+    prediction = theory.predict(theory.WideNetwork(depth=3, activation=name), "m")
+    numbers = {"sigma_b2": 0.1, "M": 100.0, "C": 2.0, "alpha_0": 1.0, "alpha_1": 1.0, "alpha_2": 1.0}
+    with pytest.raises(OverflowError, match="Take a smaller sigma_w2"):
+        prediction.evaluate(sigma_w2=1e200, **numbers)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from verify import CLAIMS, Claim, Effort, Setting, SettingError
+from verify import CLAIMS, Claim, Effort, Setting, SettingError, check
 from verify.claim import Predictor
 from verify.suite import default_setting, odd
-from verify.variation import failing, replay, shrink, varied_settings
+from verify.variation import FAILURES, replay, shrink, varied_settings
 
 RICH = Setting(
     "gelu", depth=5, ratios=(0.5, 2.0, 1.0, 1.5, 1.0), sigma_w2=1.7, sigma_b2=0.3, classes=4, samples=12,
@@ -105,7 +105,10 @@ class OffForGamma(Claim):
 def test_a_wrong_claim_shrinks_by_its_verdicts() -> None:
     claim = OffForGamma("off", "", "", "m", "m", hidden="layer")
     start = Setting("relu", depth=3, classes=2, samples=4, hidden="layer", gamma=1.5)
-    fails = failing(claim, Effort(looks=1, budget=1e7))
+
+    def fails(setting: Setting) -> bool:
+        return check(claim, setting, Effort(looks=1, budget=1e7)).status in FAILURES
+
     simplest = Setting("linear", depth=2, sigma_w2=1, sigma_b2=0, samples=2, hidden="layer", gamma=1.5)
     assert shrink(start, fails) == simplest
     assert not fails(replace(simplest, gamma=1.0))
