@@ -24,6 +24,14 @@ def exact_operations(network: RandomNetwork, samples: int) -> int:
     widths, rows = network.widths, network.outputs * samples
     removed = {"mean": 1, "batch": 2}.get(network.last, 0)  # directions over the samples
     count = forward_operations(network, samples) + 6 * removed * rows**2 + 4 * removed**2 * network.outputs * rows
+    if network.couples_samples and network.definition is not None:
+        count += 2 * samples**2 * widths[-2]
+        for number, (before, width) in enumerate(pairwise(widths[:-1])):
+            inputs = before + int(network.biases)
+            root = min(samples, inputs)
+            count += 2 * rows * samples * width * (before if number else 0) + 2 * rows * root * width * (samples + rows)
+            count += 2 * samples**2 * inputs if inputs > samples else 0
+        return count
     if network.hidden != "batch":
         blocks = network.outputs * (network.outputs + 1) // 2
         count += 2 * samples**2 * (sum(widths[:-1]) + blocks * sum(widths[1:-1]))

@@ -118,7 +118,8 @@ class Prediction:
 
     def _overflow(self) -> OverflowError:
         return OverflowError(
-            f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth. Take a smaller sigma_w2."
+            f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth. "
+            "Take a smaller sigma_w2."
         )
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import numerics
+from numerics.cost import exact_operations
 from verify.extension import files_in_use, load_in_worker
 from verify.pool import Pool, completed
 from verify.setting import Setting
@@ -18,10 +19,12 @@ from verify.statistics import Array
 from verify.store import Store, StoreError, code_of
 
 # Fixed cost of one draw (dispatch, small factorizations), in sampled weights; see `Draws.cost`.
-OVERHEAD = 100_000
+OVERHEAD = 10_000
+# Operations of the matrix products in the time that one weight takes to sample.
+OPERATIONS_PER_WEIGHT = 600
 # To find one largest stable learning rate is about as dear as sampling every weight this often, and this many fixed
 # costs of a draw.
-DESCENT, DESCENT_OVERHEAD = 110, 4
+DESCENT, DESCENT_OVERHEAD = 110, 40
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
 CHUNK_COST = 6e7
@@ -184,13 +187,10 @@ class Draws:
         """Cost of one draw in sampled weights: counted, so that a plan made from it does not depend on how fast
         the machine happened to be and can be replayed."""
         setting = self.setting
-        widths = setting.network(width).widths
-        weights = sum(a * b for a, b in pairwise(widths))
-        rows = setting.samples_at(width) * setting.classes
-        # Sampling one weight takes about as long as fifty floating-point operations of a matrix product.
-        total = OVERHEAD + weights + rows**2 * sum(widths[:-1]) / 50 + rows**3 / 50
-        if setting.couples_samples:
-            total += rows * setting.samples_at(width) * weights / 120
+        network, samples = setting.network(width), setting.samples_at(width)
+        weights = sum(a * b for a, b in pairwise(network.widths))
+        rows = samples * setting.classes  # the matrix is passed over a few times, at about one weight per entry
+        total = OVERHEAD + weights + rows**2 + exact_operations(network, samples) / OPERATIONS_PER_WEIGHT
         descends = "stable_rate" in self.quantities
         return total + DESCENT * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
 

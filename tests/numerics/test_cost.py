@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from numerics import RandomNetwork, draw, gram
+from numerics import RandomNetwork, definitions, draw, gram
 from numerics.cost import (
     SMALLEST_FOR_LANCZOS,
     exact_operations,
@@ -40,6 +40,17 @@ def test_counts_are_what_torch_counts(network: RandomNetwork) -> None:
     v = torch.ones(1, samples * network.outputs, 1, dtype=torch.float64)
     assert counted(lambda: operator(v)) == product_operations(network, samples)
     assert counted(lambda: gram(network, drawn)) == exact_operations(network, samples)
+
+
+@pytest.mark.parametrize("widths", [(50, 60, 70, 80, 3), (5, 60, 7, 2)])
+def test_counts_of_an_added_normalization_are_what_torch_counts(widths: tuple[int, ...]) -> None:
+    definitions.add_normalization("counted", lambda u, gamma, beta: gamma * (u - u.mean(-2, keepdim=True)) + beta)
+    try:
+        network = RandomNetwork(widths, "tanh", "counted", "batch")
+        drawn = draw(network, 11, [1])
+        assert counted(lambda: gram(network, drawn)) == exact_operations(network, 11)
+    finally:
+        del definitions.HIDDEN["counted"]
 
 
 def test_matrix_free_is_chosen_where_it_is_cheaper() -> None:
