@@ -13,7 +13,7 @@ from verify import cli, cli_pictures
 
 ROOT = Path(__file__).parent.parent
 # The code of other pages has tests of its own.
-PAGES = ("index", "concepts", "stories", "records", "pictures", "statistics", "cite")
+PAGES = ("index", "concepts", "stories", "records", "pictures", "statistics", "benchmarks", "cite")
 
 
 def read(page: str) -> str:
@@ -24,7 +24,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```", read(page), flags=re.M | re.S)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != "benchmarks"])
 def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures at their full size are for a reader's time, not a test's: tests/verify/test_plots.py draws each smaller.
     `verify` of everything is cut down to one claim. Worker processes have tests of their own; starting them for every
