@@ -22,8 +22,9 @@ def exact_operations(network: RandomNetwork, samples: int) -> int:
     Under hidden batch normalization with all rows in one block.
     """
     widths, rows = network.widths, network.outputs * samples
-    removed = {"mean": 1, "batch": 2}.get(network.last, 0)  # directions over the samples
-    count = forward_operations(network, samples) + 6 * removed * rows**2 + 4 * removed**2 * network.outputs * rows
+    count = forward_operations(network, samples)
+    count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0
+    count += 4 * rows**3 if network.output_definition is not None else 0
     if network.couples_samples and network.definition is not None:
         count += 2 * samples**2 * widths[-2]
         for number, (before, width) in enumerate(pairwise(widths[:-1])):

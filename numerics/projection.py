@@ -1,7 +1,7 @@
 """The derivative of the last normalization, applied to the dual matrix from both sides.
 
 It is J = gain (I - U U^T), U the one or two directions that are removed. With A = g U and B = A - U (U^T A)/2 the
-product without the gains is g - U B^T - B U^T, because g is symmetric: g is read once and written once.
+product without the gains is g - U B^T - B U^T, because g is symmetric: two passes over g, one to make A.
 """
 
 import torch
@@ -12,23 +12,29 @@ from numerics.normalizations import SAMPLES, Derivative
 
 def project(g: Tensor, last: Derivative) -> None:
     """J g J in place, for symmetric g of shape (S,C,T,C,T) and J acting on outputs (S,T,C)."""
-    seeds, outputs, samples = g.shape[:3]
-    length = samples if last.axis == SAMPLES else outputs
-    u = _removed(last, g.new_ones(seeds, samples, outputs)).transpose(1, 2) / length**0.5
-    subtract = _subtract_over_samples if last.axis == SAMPLES else _subtract_over_classes
-    subtract(g, u)
+    if last.axis == SAMPLES:
+        _center_samples(g)
+        if last.z is not None:
+            _subtract_over_samples(g, last.z.mT.unsqueeze(-1) / g.shape[2] ** 0.5)
+    else:
+        _subtract_over_classes(g, _class_directions(g, last))
     if last.gain is not None:
         scale = last.gain.mT
         g.mul_(scale[:, :, :, None, None] * scale[:, None, None])
 
 
-def _removed(last: Derivative, ones: Tensor) -> Tensor:
-    """The directions that J sends to zero, of length n each along the axis: (S,T,C,directions)."""
-    return torch.stack([ones] if last.z is None else [ones, last.z], dim=-1)
+def _center_samples(g: Tensor) -> None:
+    """Subtract the means over the samples of every class. Not by the rule above: they may be a thousand times what is
+    left, and their rounding in single precision must not stay.
+    """
+    for j in range(g.shape[3]):
+        strip = g[:, :, :, j]
+        strip -= strip.mean(2, keepdim=True)
+        strip -= strip.mean(3, keepdim=True)
 
 
 def _subtract_over_samples(g: Tensor, u: Tensor) -> None:
-    """The directions are vectors over samples, one set a class: u (S,C,T,directions)."""
+    """The direction is a vector over samples, one a class: u (S,C,T,1)."""
     a = torch.stack([g[:, :, :, j] @ u[:, j, None] for j in range(g.shape[3])], dim=3)
     b = a - (u @ (u.mT @ a.flatten(3))).view_as(a) / 2
     for j in range(g.shape[3]):
@@ -36,18 +42,23 @@ def _subtract_over_samples(g: Tensor, u: Tensor) -> None:
         g[:, :, :, j] -= torch.cat([u, b[:, :, :, j]], -1) @ torch.cat([b[:, j].transpose(1, 2), own], -1).mT
 
 
-def _subtract_over_classes(g: Tensor, u: Tensor) -> None:
-    """The directions are vectors over classes, one set a sample: u (S,C,T,directions)."""
-    directions = u.unbind(-1)
+def _class_directions(g: Tensor, last: Derivative) -> list[Tensor]:
+    """The directions that are removed at every sample, each (S,C,T)."""
+    ones = g.new_ones(g.shape[:3])
+    return [u / g.shape[1] ** 0.5 for u in ([ones] if last.z is None else [ones, last.z.mT])]
+
+
+def _subtract_over_classes(g: Tensor, directions: list[Tensor]) -> None:
+    """The directions are vectors over classes, one set a sample."""
     a = [torch.zeros_like(g[:, :, :, 0]) for _ in directions]
     for j in range(g.shape[3]):
-        for v, x in zip(directions, a, strict=True):
-            x.addcmul_(g[:, :, :, j], v[:, None, None, j])
+        for u, x in zip(directions, a, strict=True):
+            x.addcmul_(g[:, :, :, j], u[:, None, None, j])
     b = [x.clone() for x in a]
-    for v in directions:
+    for u in directions:
         for x, y in zip(a, b, strict=True):
-            y.addcmul_(v.unsqueeze(3), (v.unsqueeze(3) * x).sum(1, keepdim=True), value=-0.5)
+            y.addcmul_(u.unsqueeze(3), (u.unsqueeze(3) * x).sum(1, keepdim=True), value=-0.5)
     for j in range(g.shape[3]):
-        for v, y in zip(directions, b, strict=True):
-            g[:, :, :, j].addcmul_(v.unsqueeze(3), y[:, j, None].mT, value=-1)
-            g[:, :, :, j].addcmul_(y, v[:, None, None, j], value=-1)
+        for u, y in zip(directions, b, strict=True):
+            g[:, :, :, j].addcmul_(u.unsqueeze(3), y[:, j, None].mT, value=-1)
+            g[:, :, :, j].addcmul_(y, u[:, None, None, j], value=-1)

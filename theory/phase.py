@@ -96,7 +96,7 @@ def critical_line(act: "str | Expr | Activation") -> tuple[Expr, Expr]:
 
 # The critical line reaches sigma_b2 = 0 at q* = 0 if sigma_b2 / q* is as small as this on its lower end; and a q* at
 # which nothing but phi'(0) is left in any digit.
-FLAT, VANISHING = 1e-4, 1e-20
+FLAT, VANISHING = 1e-4, 1e-34
 
 
 def critical_weight(act: "str | Expr | Activation", bias: float) -> float:

@@ -103,24 +103,12 @@ class Prediction:
                 values.get("T", np.inf),
             )
             with np.errstate(over="ignore", invalid="ignore"):
-                try:
-                    orders = run(net, at, Numbers(), self.samples)
-                except OverflowError:
-                    raise self._overflow() from None
-                if not all(np.all(np.isfinite(np.square(q))) for q in orders.q1.values()):  # expectations square them
-                    raise self._overflow()
-                order |= self._order_values(orders)
+                order |= self._order_values(run(net, at, Numbers(), self.samples))
         with np.errstate(over="ignore", invalid="ignore"):
             result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
         if not np.all(np.isfinite(result)):
-            raise self._overflow()
+            raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
-
-    def _overflow(self) -> OverflowError:
-        return OverflowError(
-            f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth. "
-            "Take a smaller sigma_w2."
-        )
 
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
         missing, unused = sorted(set(self.symbols) - set(numbers)), sorted(set(numbers) - set(self.symbols))
@@ -176,6 +164,8 @@ _LATEX_NAMES = {
     "lambda_1": r"\lambda_1",
     "lambda_top": r"\lambda_{\mathrm{top}}",
     "lambda_perp": r"\lambda_\perp",
+    "alignment": r"\cos^2",
+    "stable_rate": r"\eta_{\max}",
     "lambda_max_lower": r"\lambda_{\max}",
     "lambda_max_upper": r"\lambda_{\max}",
 }

@@ -77,10 +77,12 @@ class Numbers:
 
     def same(self, f: Function, p: Value, mean: Value) -> np.ndarray:
         """E f(u)^2."""
+        _square_fits(p)
         return kernel(f, f)(p, p, mean)
 
     def pair(self, f: Function, p: Value, c: Value, mean: Value) -> np.ndarray:
         """E f(u) f(v)."""
+        _square_fits(p)
         # Two samples that depth has aligned differ by less than the rounding of the expectations before.
         aligned = np.abs(c) <= p * (1 + ROUNDING)
         return kernel(f, f)(p, np.where(aligned, np.clip(c, -p, p), c), mean)
@@ -92,6 +94,15 @@ class Numbers:
         for i in np.ndindex(samples.shape):
             out[i] = sphere.value(f, power, count, float(samples[i]), float(gamma[i]), float(beta[i]))
         return out
+
+
+def _square_fits(p: Value) -> None:
+    """Expectations square the variance; 1 / inf would be a wrong 0."""
+    if np.any(np.abs(p) > np.sqrt(np.finfo(float).max)):
+        raise OverflowError(
+            f"A variance of {np.max(np.abs(p)):.3g} before phi: its square exceeds float64. Take a smaller sigma_w2, "
+            "sigma_b2 or gamma, or fewer layers."
+        )
 
 
 def order_parameters(net: WideNetwork, samples: str = "fixed") -> OrderParameters:

@@ -133,8 +133,16 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
     """A prediction as a function of width and measured output statistics."""
 
     def predicted(width: int, measured: dict[str, Array]) -> Array | float:
-        known = {**setting.values(width), **measured}
-        return prediction.evaluate(**{name: known[name] for name in prediction.symbols})
+        known = setting.values(width)
+        given = {name: measured[name] for name in prediction.symbols if name not in known}
+        fixed = {name: known[name] for name in prediction.symbols if name in known}
+        if not given:
+            return prediction.evaluate(**fixed)
+        finite = np.logical_and.reduce([np.isfinite(values) for values in given.values()])
+        found = np.full(finite.shape, np.nan)  # which makes the verdict INVALID
+        if finite.any():
+            found[finite] = prediction.evaluate(**fixed, **{name: values[finite] for name, values in given.items()})
+        return found
 
     return predicted
 
@@ -154,8 +162,8 @@ def rivals(setting: Setting) -> int:
         return setting.classes * ((setting.samples or 1 + removed) - removed)
     if setting.last == "layer":  # the classes that are left differ, at random and so now and then by little
         return setting.classes - 2
-    if setting.last != "none":
-        return setting.classes
+    if setting.last != "none":  # added: it may leave any number
+        return setting.classes * (setting.samples or 2)
     if setting.samples is None:
         return setting.classes
     shared, perp = (at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
@@ -190,11 +198,16 @@ class RateClaim(Claim):
         return 2 / draws[self.measured]
 
     def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
-        """The measured largest eigenvalue: descent on a quadratic multiplies its mode by 1 - rate * lambda_max."""
+        """2 over the measured largest eigenvalue: every step multiplies its mode by 1 - rate * lambda_max."""
         (given,) = self.given
-        formula = sp.Symbol(given, positive=True)
+        formula = 2 / sp.Symbol(given, positive=True)
         net = wide or setting.wide()
-        return theory.Prediction(f"2/{self.measured}", net, self.samples, formula, "equals", (), self.source)
+        return theory.Prediction(self.measured, net, self.samples, formula, "equals", (), self.source)
+
+    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
+        """2 over the predicted rate, as in `values`."""
+        right = super().predictor(setting, wide)
+        return lambda width, measured: 2 / right(width, measured)
 
 
 @dataclass(frozen=True)

@@ -146,24 +146,24 @@ def controls(
     claim: Claims = None,
     activation: Activations = None,
     setting: AtSetting = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="how many draws, as of verify")] = True,
     report_to: ReportTo = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
-    """Attack every claim with wrong theories, at the budget of --quick. Exit code 0 only if none is believed
-    and no right theory fails."""
-    todo = _todo(claim, activation, setting)
+    """Attack every claim with wrong theories. Exit code 0 only if none is believed and no right theory fails."""
+    todo, effort = _todo(claim, activation, setting), QUICK if quick else FULL
     if report_to is not None:
         check_folder("--report", report_to)
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     with Watch(len(todo), seed_block, device) as watch, watch.until_stopped():
-        for verdict, drawn in suite.run(todo, QUICK, watch.draws, watch.case):
+        for verdict, drawn in suite.run(todo, effort, watch.draws, watch.case):
             attacks.append((verdict, challenge(verdict, drawn)))
     out.print(report.kill_table(attacks))
     out.print(report.kill_summary(attacks), highlight=False, markup=False)
     if report_to is not None:
         right = [verdict for verdict, _ in attacks]
-        _report(report_to, record.build(right, watch.drawn, QUICK, todo, record.command(), attacks))
+        _report(report_to, record.build(right, watch.drawn, effort, todo, record.command(), attacks))
     watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested")
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)

@@ -22,6 +22,8 @@ from verify.store import Store, StoreError, code_of
 OVERHEAD = 10_000
 # Operations of the matrix products in the time that one weight takes to sample.
 OPERATIONS_PER_WEIGHT = 600
+# Cubed rows of a matrix whose eigenvalues are found in that time: the largest, or with their vectors.
+EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "alignment": 85}
 # To find one largest stable learning rate is about as dear as sampling every weight this often, and this many fixed
 # costs of a draw.
 DESCENT, DESCENT_OVERHEAD = 110, 40
@@ -191,6 +193,7 @@ class Draws:
         weights = sum(a * b for a, b in pairwise(network.widths))
         rows = samples * setting.classes  # the matrix is passed over a few times, at about one weight per entry
         total = OVERHEAD + weights + rows**2 + exact_operations(network, samples) / OPERATIONS_PER_WEIGHT
+        total += max((rows**3 / n for quantity, n in EIGENSOLVERS.items() if quantity in self.quantities), default=0)
         descends = "stable_rate" in self.quantities
         return total + DESCENT * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
 

@@ -12,7 +12,7 @@ from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
 
-# Networks that every claim is tested with: --quick takes the first alone. The second is deeper and of unequal widths.
+# Networks that claims are tested with: --quick takes the first alone. The second is deeper and of unequal widths.
 BASES = (
     Setting("relu", samples=6),
     Setting("tanh", depth=4, ratios=(0.5, 1.5, 1.0, 1.0), last_gamma=2.0, samples=6),

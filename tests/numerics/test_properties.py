@@ -154,12 +154,13 @@ def test_a_dropped_term_of_the_last_normalization_is_caught(
     last: str, term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert mismatch("none", last) < 1e-12
-    right, removed = dual.project, projection._removed
-    if term == "gain":
-        monkeypatch.setattr(dual, "project", lambda g, d: right(g, replace(d, gain=None)))
+    right, directions = dual.project, projection._class_directions
+    if term != "mean":
+        monkeypatch.setattr(dual, "project", lambda g, d: right(g, replace(d, **{term: None})))
+    elif last == "layer":
+        monkeypatch.setattr(projection, "_class_directions", lambda g, d: directions(g, d)[1:])
     else:
-        kept = torch.tensor([term != "mean", term != "z"][: 1 if last == "mean" else 2])
-        monkeypatch.setattr(projection, "_removed", lambda *given: removed(*given) * kept)
+        monkeypatch.setattr(projection, "_center_samples", lambda _: None)
     assert mismatch("none", last) > 1e-3
 
 

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 import numerics
+import theory
+from numerics import definitions
+from theory import spectrum
 from verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check, suite
 from verify.calibration import repeated
+from verify.claim import OutputClaim
 from verify.controls import WRONG_THEORIES, challenge
 from verify.pool import Processes
 
@@ -187,3 +191,22 @@ def test_on_real_networks_the_derived_theory_agrees_and_wrong_ones_never() -> No
     assert "AGREE" not in found.found["30% too small"]
     assert len(set(found.fit_p)) == 3  # each run drew networks of its own
     assert "p-values of the fit" in str(found)
+
+
+def test_a_claim_given_what_is_not_finite_is_invalid() -> None:
+    """exp in four layers overflows; what is given is nan, and the prediction has no number for it."""
+    verdict = check(CLAIMS["plain.stable_rate"], Setting("exp", depth=4, samples=4), EFFORT)
+    assert verdict.status == "INVALID"
+    assert "not finite" in verdict.finding.reason
+
+
+def test_an_added_normalization_of_one_output_may_leave_rivals() -> None:
+    """Mean subtraction under another name: T - 1 equal eigenvalues, whose largest exceeds the limit by M^-1/2."""
+    theory.add_output_normalization("centre", lambda outputs, last_gamma: np.eye(6) - last_gamma / outputs.size)
+    numerics.add_output_normalization("centre", lambda outputs, gamma: outputs - gamma * outputs.mean(-2, keepdim=True))
+    try:
+        claim = OutputClaim("centre", "", "", "lambda_max", "lambda_max", last="centre", given=("raw_outputs",))
+        assert claim.powers(Setting(samples=6, last="centre"))[0] == 0.5
+        assert check(claim, Setting(depth=2, samples=6, last="centre"), EFFORT).status != "DISAGREE"
+    finally:
+        del definitions.OUTPUT["centre"], spectrum.ADDED["centre"]

@@ -268,3 +268,9 @@ def test_a_sweep_on_dask_survives_a_worker_and_ends_the_same(tmp_path: Path) -> 
     assert len(victims) == 2
     assert victims[0].exitcode == -signal.SIGKILL
     assert contents(abroad.folder) == contents(here.folder)
+
+
+def test_overlaps_beyond_float64_are_no_prediction() -> None:
+    """Their squares overflow first, and 1 / inf would be a wrong 0."""
+    found = sweep.prediction(Setting("relu", sigma_w2=1e160, samples=4), 64, "kappa1")
+    assert "exceeds float64" in found["reason"]
