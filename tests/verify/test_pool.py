@@ -10,6 +10,7 @@ from functools import partial
 from operator import mul
 from pathlib import Path
 
+import psutil
 import pytest
 
 from verify import pool as pools
@@ -151,9 +152,15 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, env=where, timeout=120)
     worker = int(ran.stdout)
     for _ in range(100):
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(worker)], capture_output=True, text=True).stdout
-        if not state.strip() or state.startswith("Z"):
+        if not runs(worker):
             return
         time.sleep(0.2)
     os.kill(worker, 9)
     pytest.fail(f"worker {worker} still runs")
+
+
+def runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
