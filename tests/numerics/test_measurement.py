@@ -144,10 +144,10 @@ def test_matrix_free_route_of_measure_equals_the_matrix(monkeypatch: pytest.Monk
     network = RandomNetwork((30, 40, 35, 3), "tanh", "batch", "mean")
     exact = measure(network, 20, SEEDS, ["lambda_max", "lambda_top", "m"]).draws
     monkeypatch.setattr(module, "prefers_matrix_free", lambda *_: True)
+    monkeypatch.setattr(module, "gram_of", None)  # it does go the other way
     free = measure(network, 20, SEEDS, ["lambda_max", "lambda_top"]).draws
     for name in free:
         np.testing.assert_allclose(free[name], exact[name], rtol=1e-10)
-        assert not np.array_equal(free[name], exact[name])  # it did go the other way
 
 
 def test_lanczos_on_the_matrix_equals_lapack() -> None:
