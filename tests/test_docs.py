@@ -12,7 +12,7 @@ import pytest
 from verify import cli, cli_pictures
 
 ROOT = Path(__file__).parent.parent
-# The code of other pages has tests of its own.
+# The code of other pages has tests of its own. That of benchmarks takes minutes, and other libraries.
 PAGES = ("index", "concepts", "stories", "records", "pictures", "statistics", "benchmarks", "cite")
 
 

@@ -23,7 +23,7 @@ NAMES = {
 }
 
 _top = r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M"
-STABLE = r"2 / \eta_{\max} = \lambda_{\max}"
+_stable = r"2 / \eta_{\max} = \lambda_{\max}"
 _perp = r"\alpha (\kappa_1 - \kappa_2) M / T"
 FORMULAS = {
     "none": {
@@ -34,7 +34,7 @@ FORMULAS = {
         "lambda_top": _top,
         "lambda_perp": _perp,
         "alignment": "1",
-        "stable_rate": STABLE,
+        "stable_rate": _stable,
     },
     "mean": {
         "m": r"(1 - \tfrac{1}{T}) (\kappa_1 - \kappa_2) C / M",
@@ -47,7 +47,7 @@ FORMULAS = {
         "s": r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 Q_2",
         "lambda_max": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} \max_k \gamma_k^2 / \mathrm{sd}_k^2",
         "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} Q_1",
-        "stable_rate": STABLE,
+        "stable_rate": _stable,
     },
     "layer": {
         "m": r"\kappa_1 \tfrac{C-2}{M} \langle 1/\mathrm{sd}(t)^2 \rangle_t",

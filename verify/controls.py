@@ -18,7 +18,7 @@ from theory.normalizations import HiddenRule, hidden_rule
 from theory.symbols import T, kappa1, kappa2
 from verify import wrong_rules
 from verify.check import PILOT, Verdict, decide
-from verify.claim import Claim, Predictor, RateClaim, evaluator
+from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
 from verify.setting import Setting
 
@@ -99,13 +99,15 @@ def _altered_rule(alter: Callable[[HiddenRule], HiddenRule | None]) -> Callable[
 
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if claim.last != "batch" or setting.samples is None or isinstance(claim, RateClaim):
+    if claim.last != "batch" or setting.samples is None:
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
     if not claim.given:
         power = {"m": 1, "s": 2}[claim.quantity]  # the averages of 1/sd^2 and of 1/sd^4
         return lambda width, measured: right(width, measured) * factor**power
-    power = {"Q2": 2}.get(claim.given[0], 1)
+    power = {"Q1": 1, "Qmax": 1, "Q2": 2}.get(claim.given[0])
+    if power is None:
+        return None  # given something else than the variances
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
 
 
