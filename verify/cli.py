@@ -232,7 +232,9 @@ def _todo(
     for name in activation or ():
         odd(name)  # refuses a name that no theory knows, also where no claim would use it
     if setting is None:
-        return suite.cases(_named(claim), [Setting(a, samples=6) for a in activation] if activation else default)
+        return suite.cases(
+            _named(claim), [replace(suite.BASES[0], activation=a) for a in activation] if activation else default
+        )
     if claim is None or activation is not None:
         raise ValueError(f"--setting {setting!r}: name the claims to test there, and no --activation beside it")
     return [suite.Case(c, Setting.parse(setting)) for c in _named(claim)]

@@ -21,6 +21,9 @@ from verify.check import PILOT, Verdict, decide
 from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
 from verify.setting import Setting
+from verify.statistics import ROUNDING
+
+MORE_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -111,14 +114,34 @@ def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
 
 
-def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
-    """The outputs taken for unnormalized ones, so the derivative through their statistics is forgotten as well."""
+def _unnormalized(claim: Claim, setting: Setting) -> Predictor | None:
+    """What the theory says about outputs without the last normalization, if it says something."""
     if claim.last == "none" or claim.measured != claim.quantity:
         return None
     try:
         return evaluator(theory.predict(replace(setting, last="none").wide(), claim.quantity, claim.samples), setting)
-    except ValueError:  # the theory has no such statement about unnormalized outputs
+    except ValueError:
         return None
+
+
+def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
+    """The outputs taken for unnormalized ones, where what is measured has a finite variance over networks.
+
+    It goes like 1/sd^2 or 1/sd^4 of n outputs, and a prediction without them does not divide that out: no number of
+    draws could judge it at n <= 5 or 9.
+    """
+    n = {"batch": setting.samples, "layer": setting.classes}.get(claim.last)
+    if n is not None and n <= (9 if claim.quantity == "s" else 5):
+        return None
+    return _unnormalized(claim, setting)
+
+
+def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
+    """Outputs divided by sd as if neither mean nor sd hung on the parameters."""
+    right = _unnormalized(claim, setting)
+    if right is None or claim.given[:1] not in (("Q1",), ("Q2",), ("Qmax",), ("R1",)):
+        return None
+    return lambda width, measured: right(width, measured) * measured[claim.given[0]]
 
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
@@ -157,6 +180,7 @@ WRONG_THEORIES = (
     ),
     WrongTheory("no norm", "the hidden normalization is forgotten", _altered_setting(_without_hidden)),
     WrongTheory("no last", "the last normalization is forgotten", _without_last),
+    WrongTheory("fixed last", "the derivative through the output statistics is forgotten", _last_held_fixed),
     WrongTheory("phi'", "phi' for phi in the forward overlaps", _altered_rule(wrong_rules.slope_for_phi)),
     WrongTheory("after", "the hidden normalization after phi, not before", _altered_rule(wrong_rules.after_phi)),
     WrongTheory(
@@ -173,7 +197,7 @@ WRONG_THEORIES = (
     WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
     WrongTheory("T=oo", "infinitely many samples in hidden batch normalization", _infinite_samples),
     WrongTheory("unbiased", "unbiased for biased output variance", _unbiased),
-    WrongTheory("no d/dsd", "the derivative through the standard deviation is forgotten", _through_mean_only),
+    WrongTheory("no d/dsd", "the derivative through the outputs' sd is forgotten", _through_mean_only),
 )
 # A bound is refuted only by a network beyond it: constants that merely eat its slack make a weaker or a sharper
 # bound that is true as well, so bounds get mistakes of their own. (Any multiple of the square root of M bounds what
@@ -189,10 +213,14 @@ WRONG_BOUNDS = {
 
 @dataclass(frozen=True)
 class Kill:
-    """A wrong theory of a claim and the verdict on it: None where it is within eps of the right one."""
+    """A wrong theory of a claim and the verdict on it: None where it is within eps of the right one.
+
+    factor: between its prediction and the right one, at the width where that is farthest from 1.
+    """
 
     wrong: WrongTheory
     verdict: Verdict | None
+    factor: float
 
     @property
     def survived(self) -> bool:
@@ -203,20 +231,23 @@ class Kill:
 def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     """Every wrong theory that can be made of a claim, judged on the draws that the right one was judged on.
 
-    A mistake that moves the prediction by less than eps at every width is listed, not judged: no rule that calls
-    eps agreement can refuse it.
+    A mistake that moves the prediction by eps at most at every width is listed, not judged: no rule that calls
+    eps agreement can refuse it. One a little beyond takes narrower intervals than the right theory did: it is
+    looked at MORE_LOOKS times more, at a smaller error rate for each look.
     """
-    claim, effort, kills = right.claim, right.effort, []
+    claim, kills = right.claim, []
+    effort = replace(right.effort, looks=right.effort.looks + MORE_LOOKS)
     for wrong in WRONG_BOUNDS.get(right.rule.relation, WRONG_THEORIES):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
         moved = _moved(claim, draws, predicted)
-        if all(factor == 1 for factor in moved):  # the claim does not hang on what is wrong
+        if np.allclose(moved, 1, rtol=0, atol=ROUNDING):  # the claim does not hang on what is wrong
             continue
         low, high = right.rule.band
-        close = all(low < factor < high for factor in moved)
-        kills.append(Kill(wrong, None if close else decide(claim, draws, predicted, effort, right.counts)))
+        close = all(low - ROUNDING < factor < high + ROUNDING for factor in moved)
+        verdict = None if close else decide(claim, draws, predicted, effort, right.counts)
+        kills.append(Kill(wrong, verdict, max(moved, key=lambda factor: abs(factor - 1))))
     return kills
 
 

@@ -29,7 +29,7 @@ from verify.suite import Case
 REFUSED = ("DISAGREE", "MISFIT", "INVALID")
 # Generated settings for each case of normalization, beside the default one.
 GENERATED = 3
-BASES = (Setting("relu", samples=6), Setting("tanh", samples=6))
+BASES = (suite.BASES[0], replace(suite.BASES[0], activation="tanh"))
 # What a new activation is tested with, beside its order parameters.
 WITH_ACTIVATION = (("plain.m", "plain.s", "plain.lambda_perp"), ("last_mean.m",), ("hidden_layer.m",))
 

@@ -22,7 +22,7 @@ from verify.report import abstract
 from verify.store import plain
 from verify.suite import Case
 
-SCHEMA = 2
+SCHEMA = 3
 PACKAGES = ("fimcheck", "torch", "sympy", "numpy", "scipy", "mpmath")
 
 
@@ -94,7 +94,12 @@ def _git(folder: Path, *words: str) -> str:
 
 def _attack(right: Verdict, kills: Sequence[Kill]) -> dict[str, Any]:
     found = [
-        {"id": k.wrong.id, "mistake": k.wrong.mistake, "outcome": k.verdict.status if k.verdict else None}
+        {
+            "id": k.wrong.id,
+            "mistake": k.wrong.mistake,
+            "factor": k.factor,
+            "outcome": k.verdict.status if k.verdict else None,
+        }
         for k in kills
     ]
     return {"claim": right.claim.id, "setting": str(right.setting), "outcome": right.status, "wrong_theories": found}

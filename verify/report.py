@@ -168,15 +168,27 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
         [
             f"{len(wrong)} wrong theories: {refused} refused, {wrong.count('INCONCLUSIVE')} inconclusive, "
             f"{wrong.count('INVALID')} invalid, {wrong.count('AGREE')} believed. "
-            f"{len(kills) - len(wrong)} more move the prediction by less than eps.",
+            f"{len(kills) - len(wrong)} more move the prediction by eps at most.",
             "d: DISAGREE, m: MISFIT, i: INVALID, ?: inconclusive, =: within eps of the right theory, B: believed",
             *(f"the right theory fails, so its row says nothing: {text}" for text in broken),
             *(
                 f"  {i}: {name}, {mistake}"
                 for i, (name, mistake) in zip(ascii_letters, _mistakes(attacks).items(), strict=False)
             ),
+            *_equivalent(attacks),
         ]
     )
+
+
+def _equivalent(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> list[str]:
+    """For every mistake the claims that cannot see it, with the factor by which it moves their predictions."""
+    found: dict[str, list[str]] = {}
+    for verdict, kills in attacks:
+        for kill in kills:
+            if kill.verdict is None:
+                found.setdefault(kill.wrong.id, []).append(f"{verdict.claim.id} x {kill.factor:.3f}")
+    lines = [f"  {name}: {', '.join(claims)}" for name, claims in found.items()]
+    return ["moved by eps at most, which no rule with this eps can refuse:", *lines] if lines else []
 
 
 def _mistakes(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> dict[str, str]:

@@ -159,8 +159,8 @@ class Setting:
             value = getattr(self, field.name)
             plain = (1.0,) * self.depth if field.name == "ratios" else field.default
             if value != plain:
-                shown = ",".join(f"{v:.17g}" for v in value) if isinstance(value, tuple) else f"{value}"
-                words.append(f"{SHORT.get(field.name, field.name)}={shown}")
+                shown = [f"{v}".removesuffix(".0") for v in (value if isinstance(value, tuple) else (value,))]
+                words.append(f"{SHORT.get(field.name, field.name)}={','.join(shown)}")
         return " ".join(words)
 
     @classmethod

@@ -57,7 +57,8 @@ def test_critical_weights() -> None:
     assert phase.critical_weight("relu", 0.0) == pytest.approx(2.0, rel=1e-12)
     for name, slope in (("tanh", 1.0), ("erf", 2 / np.pi**0.5), ("gelu", 0.5)):  # the end of the line, at q* = 0
         assert phase.critical_weight(name, 0.0) == pytest.approx(slope**-2, rel=1e-12)
-        assert phase.critical_weight(name, 1e-6) == pytest.approx(slope**-2, rel=0.05)
+        # The line leaves its end like 2 bias^(1/3) at most.
+        assert phase.critical_weight(name, 1e-10) == pytest.approx(slope**-2, rel=1e-3)
     weight = phase.critical_weight("erf", 0.1)
     assert phase.fixed_point("erf", weight, 0.1).chi1 == pytest.approx(1.0, abs=1e-9)
     line_weight, line_bias = phase.critical_line("erf")

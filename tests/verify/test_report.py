@@ -51,13 +51,19 @@ def test_a_right_theory_that_fails_spoils_its_controls() -> None:
 def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
     mistakes = [*WRONG_THEORIES, *(w for bounds in WRONG_BOUNDS.values() for w in bounds)]
     claim = replace(VERDICT.claim, id=max(CLAIMS, key=len))
-    kills = [Kill(wrong, VERDICT if wrong is mistakes[-1] else None) for wrong in mistakes]
+    kills = [Kill(wrong, VERDICT if wrong is mistakes[-1] else None, 1.04) for wrong in mistakes]
     console = Console(width=80, record=True, file=StringIO())
     console.print(report.kill_table([(replace(VERDICT, claim=claim), kills)]))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1].startswith(f"{claim.id} ")
     assert lines[-1].split()[-1].strip("=") == {"AGREE": "B", "INCONCLUSIVE": "?"}[VERDICT.status]
+
+
+def test_a_mistake_that_no_rule_could_refuse_is_listed_with_what_it_moves() -> None:
+    close, far = WRONG_THEORIES[:2]
+    summary = report.kill_summary([(VERDICT, [Kill(close, None, 1.04321), Kill(far, VERDICT, 1.1)])])
+    assert summary.splitlines()[-1] == f"  {close.id}: plain.lambda_max x 1.043"
 
 
 def test_errors_are_shown_in_units_of_the_last_digit() -> None:
