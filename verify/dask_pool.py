@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import suppress
 from importlib.metadata import version
 from logging import ERROR
 from typing import Any
@@ -22,6 +23,7 @@ except ModuleNotFoundError:
 # What decides the result of a measurement, beside the processor.
 PACKAGES = ("numpy", "torch")
 CONNECT_SECONDS = 30
+RESTART_SECONDS = 20
 LOCALHOST = "127.0.0.1"
 
 
@@ -79,6 +81,10 @@ class DaskPool(Pool):
         """Nothing to do: the nanny of a worker starts another."""
 
     def close(self) -> None:
+        if self._cluster is not None:
+            # A nanny that is just starting a worker in the place of a dead one cannot be closed: dask fails.
+            with suppress(TimeoutError):
+                self._client.wait_for_workers(len(self._cluster.workers), timeout=RESTART_SECONDS)
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
