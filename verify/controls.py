@@ -1,7 +1,7 @@
 """Wrong theories: each must fail wherever it differs from the right one, on the very draws that the right one passed.
 
-They are the evidence that a verdict would have caught an error. None of them costs a new measurement, except the
-fresh draws that confirm a failure.
+They are the evidence that a verdict would have caught an error. Few of them cost new measurements: the fresh draws that
+confirm a failure, and more of the same where a mistake is hardly larger than eps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 
 import theory
+from theory import spectrum
 from theory.normalizations import HiddenRule, hidden_rule
 from theory.symbols import T, kappa1, kappa2
 from verify import wrong_rules
@@ -120,7 +121,7 @@ def _unnormalized(claim: Claim, setting: Setting) -> Predictor | None:
         return None
     try:
         return evaluator(theory.predict(replace(setting, last="none").wide(), claim.quantity, claim.samples), setting)
-    except ValueError:
+    except ValueError:  # the theory has no such statement about unnormalized outputs
         return None
 
 
@@ -128,20 +129,23 @@ def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
     """The outputs taken for unnormalized ones, where what is measured has a finite variance over networks.
 
     It goes like 1/sd^2 or 1/sd^4 of n outputs, and a prediction without them does not divide that out: no number of
-    draws could judge it at n <= 5 or 9.
+    draws could judge it at n <= 5 or 9. Of an added normalization nobody knows.
     """
-    n = {"batch": setting.samples, "layer": setting.classes}.get(claim.last)
-    if n is not None and n <= (9 if claim.quantity == "s" else 5):
+    if claim.last in spectrum.ADDED:
+        return None
+    n = setting.classes if claim.last == "layer" else setting.samples_at(claim.widths(setting)[0])
+    if claim.last in ("batch", "layer") and n <= (9 if claim.quantity == "s" else 5):
         return None
     return _unnormalized(claim, setting)
 
 
 def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
     """Outputs divided by sd as if neither mean nor sd hung on the parameters."""
-    right = _unnormalized(claim, setting)
-    if right is None or claim.given[:1] not in (("Q1",), ("Q2",), ("Qmax",), ("R1",)):
+    right, name = _unnormalized(claim, setting), claim.given[0] if claim.given else ""
+    if right is None or name not in ("Q1", "Q2", "Qmax", "R1"):
         return None
-    return lambda width, measured: right(width, measured) * measured[claim.given[0]]
+    gain = setting.last_gamma**2 if name == "R1" else 1.0  # which the others hold
+    return lambda width, measured: gain * right(width, measured) * measured[name]
 
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
@@ -195,6 +199,11 @@ WRONG_THEORIES = (
     ),
     WrongTheory("gamma=1", "the scale gamma is forgotten", _altered_setting(lambda s: replace(s, gamma=1.0))),
     WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
+    WrongTheory(
+        "last gamma=1",
+        "the scale of the last normalization is forgotten",
+        _altered_setting(lambda s: replace(s, last_gamma=1.0)),
+    ),
     WrongTheory("T=oo", "infinitely many samples in hidden batch normalization", _infinite_samples),
     WrongTheory("unbiased", "unbiased for biased output variance", _unbiased),
     WrongTheory("no d/dsd", "the derivative through the outputs' sd is forgotten", _through_mean_only),
@@ -215,7 +224,8 @@ WRONG_BOUNDS = {
 class Kill:
     """A wrong theory of a claim and the verdict on it: None where it is within eps of the right one.
 
-    factor: between its prediction and the right one, at the width where that is farthest from 1.
+    factor: between its prediction and the right one, at the width where that is farthest from 1; for a claim given
+    the outputs it is a ratio of means over the draws of the pilot, and as uncertain.
     """
 
     wrong: WrongTheory
@@ -232,11 +242,12 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     """Every wrong theory that can be made of a claim, judged on the draws that the right one was judged on.
 
     A mistake that moves the prediction by eps at most at every width is listed, not judged: no rule that calls
-    eps agreement can refuse it. One a little beyond takes narrower intervals than the right theory did: it is
-    looked at MORE_LOOKS times more, at a smaller error rate for each look.
+    eps agreement can refuse it. One a little beyond takes narrower intervals than the right theory did, so where the
+    right one agrees MORE_LOOKS more are allowed, and the error rate is split over all.
     """
-    claim, kills = right.claim, []
-    effort = replace(right.effort, looks=right.effort.looks + MORE_LOOKS)
+    claim, effort, kills = right.claim, right.effort, []
+    if right.status == "AGREE":
+        effort = replace(effort, looks=effort.looks + MORE_LOOKS)
     for wrong in WRONG_BOUNDS.get(right.rule.relation, WRONG_THEORIES):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from logging import ERROR
 from typing import Any
@@ -81,13 +81,14 @@ class DaskPool(Pool):
         """Nothing to do: the nanny of a worker starts another."""
 
     def close(self) -> None:
-        if self._cluster is not None:
-            # A nanny that is just starting a worker in the place of a dead one cannot be closed: dask fails.
-            with suppress(TimeoutError):
-                self._client.wait_for_workers(len(self._cluster.workers), timeout=RESTART_SECONDS)
-        self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        with ExitStack() as closing:
+            if self._cluster is not None:
+                closing.callback(self._cluster.close)
+            closing.callback(self._client.close)
+            if self._cluster is not None and self._cluster.workers:
+                # A nanny that is just starting a worker in the place of a dead one cannot be closed: dask fails.
+                with suppress(OSError):
+                    self._client.wait_for_workers(len(self._cluster.workers), timeout=RESTART_SECONDS)
 
 
 def _cluster(workers: int, gpu: bool) -> Any:

@@ -68,6 +68,7 @@ def render(record: dict[str, Any]) -> str:
         signs=SIGNS,
         kill_signs=KILLS,
         mistakes=_mistakes(record["controls"] or ()),
+        close=_close(record["controls"] or ()),
         relations=RELATIONS,
         streams=_streams(record["draws"]),
     )
@@ -105,6 +106,17 @@ def with_error(limit: dict[str, Any] | None) -> str:
 
 def _mistakes(controls: list[dict[str, Any]] | tuple[()]) -> dict[str, str]:
     return {wrong["id"]: wrong["mistake"] for row in controls for wrong in row["wrong_theories"]}
+
+
+def _close(controls: list[dict[str, Any]] | tuple[()]) -> dict[str, list[str]]:
+    """For every mistake the claims that cannot see it, with the factor by which it moves their predictions."""
+    found: dict[str, list[str]] = {}
+    for row in controls:
+        for wrong in row["wrong_theories"]:
+            if wrong["outcome"] is None:
+                text = f"{row['claim']} {row['setting'].split()[0]} × {float(wrong['factor']):.3f}"
+                found.setdefault(wrong["id"], []).append(text)
+    return found
 
 
 def _streams(draws: list[dict[str, Any]]) -> dict[str, str]:

@@ -183,12 +183,15 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
 def _equivalent(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> list[str]:
     """For every mistake the claims that cannot see it, with the factor by which it moves their predictions."""
     found: dict[str, list[str]] = {}
+    several = len({verdict.setting.activation for verdict, _ in attacks}) > 1
     for verdict, kills in attacks:
+        where = f" {verdict.setting.activation}" if several else ""
         for kill in kills:
             if kill.verdict is None:
-                found.setdefault(kill.wrong.id, []).append(f"{verdict.claim.id} x {kill.factor:.3f}")
+                found.setdefault(kill.wrong.id, []).append(f"{verdict.claim.id}{where} x {kill.factor:.3f}")
     lines = [f"  {name}: {', '.join(claims)}" for name, claims in found.items()]
-    return ["moved by eps at most, which no rule with this eps can refuse:", *lines] if lines else []
+    head = "mistakes that move a prediction by eps at most, which no rule with this eps can refuse, and by what factor:"
+    return [head, *lines] if lines else []
 
 
 def _mistakes(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> dict[str, str]:

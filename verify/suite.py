@@ -13,8 +13,8 @@ from verify.draws import Draws
 from verify.setting import Setting
 
 # Networks that claims are tested with: --quick takes the first alone. The second is deeper and of unequal widths.
-# sigma_b2 of the first, gamma and beta below are such that the wrong theories are wrong by more than about 6.5%, or
-# by less than eps: at sigma_b2 = 0.1 the first layer's q_1 without it is wrong by exactly 5%.
+# sigma_b2 of the first, and with it gamma and beta below, are such that the wrong theories are wrong by more than 6.5%,
+# or by less than eps: at sigma_b2 = 0.1 the first layer's q_1 without it is wrong by exactly 5%.
 BASES = (
     Setting("relu", sigma_b2=0.3, last_gamma=2.0, samples=5),
     Setting("tanh", depth=4, ratios=(0.5, 1.5, 1.0, 1.0), last_gamma=2.0, samples=5),
@@ -31,22 +31,23 @@ class Case:
 
 def default_setting(claim: Claim, base: Setting) -> Setting:
     """The setting at which a claim is tested when none is named: the base with what the claim is about."""
-    classes = 5 if claim.last == "layer" else 6 if claim.last in definitions.OUTPUT else 2
+    classes = 6 if claim.last in ("layer", *definitions.OUTPUT) else 2
     last_gamma = base.last_gamma if claim.last not in ("none", "mean") else 1.0
     base = replace(
         base, hidden=claim.hidden, last=claim.last, last_gamma=last_gamma, classes=classes,
-        # 1/sd^2 of six outputs or more has a finite variance over networks.
+        # 1/sd^2 over six samples or more has a finite variance over networks, as over six classes above.
         samples=max(base.samples or 0, 6 if claim.last == "batch" else 0, claim.fewest_samples),
     )  # fmt: skip
     if claim.centered:
         base = replace(base, sigma_b2=0.0)
     elif claim.hidden != "none":
-        base = replace(base, gamma=1.25, beta=1.0 if odd(base.activation) else 0.5)
+        base = replace(base, gamma=1.25, beta=0.5 if base.activation == "relu" else 1.0)
     if claim.samples == "proportional":
         return replace(base, classes=1, samples=None, rho=1.0 if claim.hidden == "batch" else 2.0)
     if claim.hidden == "batch":
-        # So many samples that the mean gradient has the largest eigenvalue. Odd activations need more, and the shift.
-        return replace(base, classes=1, samples=24 if claim.last == "none" and odd(base.activation) else 12)
+        # So many samples that the mean gradient has the largest eigenvalue. Others than relu need more, and the shift.
+        few = claim.last != "none" or base.activation == "relu"
+        return replace(base, classes=1, samples=12 if few else 24)
     if claim.quantity == "lambda_max" and claim.last in ("none", "mean", "batch"):
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
