@@ -183,9 +183,9 @@ def kill_summary(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> str:
 def _equivalent(attacks: Sequence[tuple[Verdict, Sequence[Kill]]]) -> list[str]:
     """For every mistake the claims that cannot see it, with the factor by which it moves their predictions."""
     found: dict[str, list[str]] = {}
-    several = len({verdict.setting.activation for verdict, _ in attacks}) > 1
+    often = Counter(verdict.claim.id for verdict, _ in attacks)
     for verdict, kills in attacks:
-        where = f" {verdict.setting.activation}" if several else ""
+        where = f" {verdict.setting.activation}" if often[verdict.claim.id] > 1 else ""
         for kill in kills:
             if kill.verdict is None:
                 found.setdefault(kill.wrong.id, []).append(f"{verdict.claim.id}{where} x {kill.factor:.3f}")
