@@ -24,6 +24,7 @@ from verify.draws import Draws
 from verify.setting import Setting
 from verify.statistics import ROUNDING
 
+# Looks that a wrong theory may get beyond those of the right one: one that is hardly beyond eps takes more draws.
 MORE_LOOKS = 3
 
 
@@ -115,13 +116,13 @@ def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     return lambda width, measured: right(width, {**measured, claim.given[0]: measured[claim.given[0]] * factor**power})
 
 
-def _unnormalized(claim: Claim, setting: Setting) -> Predictor | None:
-    """What the theory says about outputs without the last normalization, if it says something."""
+def _with_last(claim: Claim, setting: Setting, last: str) -> Predictor | None:
+    """What the theory says with another last normalization, if it says something."""
     if claim.last == "none" or claim.measured != claim.quantity:
         return None
     try:
-        return evaluator(theory.predict(replace(setting, last="none").wide(), claim.quantity, claim.samples), setting)
-    except ValueError:  # the theory has no such statement about unnormalized outputs
+        return evaluator(theory.predict(replace(setting, last=last).wide(), claim.quantity, claim.samples), setting)
+    except ValueError:  # the theory has no such statement about those outputs
         return None
 
 
@@ -136,24 +137,26 @@ def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
     n = setting.classes if claim.last == "layer" else setting.samples_at(claim.widths(setting)[0])
     if claim.last in ("batch", "layer") and n <= (9 if claim.quantity == "s" else 5):
         return None
-    return _unnormalized(claim, setting)
+    return _with_last(claim, setting, "none")
 
 
-def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
-    """Outputs divided by sd as if neither mean nor sd hung on the parameters."""
-    right, name = _unnormalized(claim, setting), claim.given[0] if claim.given else ""
+def _scaled_with_last(claim: Claim, setting: Setting, last: str) -> Predictor | None:
+    """Outputs divided by sd, and differentiated as under another last normalization, which does not divide."""
+    right, name = _with_last(claim, setting, last), claim.given[0] if claim.given else ""
     if right is None or name not in ("Q1", "Q2", "Qmax", "R1"):
         return None
     gain = setting.last_gamma**2 if name == "R1" else 1.0  # which the others hold
     return lambda width, measured: gain * right(width, measured) * measured[name]
 
 
+def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
+    """As if neither mean nor sd of the outputs hung on the parameters."""
+    return _scaled_with_last(claim, setting, "none")
+
+
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
     """Batch normalization differentiated through the mean and not through the standard deviation."""
-    if claim.last != "batch" or not claim.given or claim.quantity not in ("m", "s"):
-        return None  # the direction z that the derivative removes changes the sums, not the eigenvalues that stay
-    mean = evaluator(theory.predict(replace(setting, last="mean").wide(), claim.quantity, claim.samples), setting)
-    return lambda width, measured: mean(width, measured) * measured[claim.given[0]]
+    return _scaled_with_last(claim, setting, "mean") if claim.last == "batch" else None
 
 
 def _without_hidden(setting: Setting) -> Setting:
