@@ -9,12 +9,17 @@ from theory.certificate import Certificate, certify
 from theory.fluctuations import fluctuation_variance
 from theory.formula_book import book
 from theory.functions import ActivationError
-from theory.network import WideNetwork
-from theory.normalizations import HiddenRule, add_normalization
-from theory.predict import QUANTITIES, predict
-from theory.prediction import Prediction
-from theory.recursion import OrderParameters, numeric_order_parameters, order_parameters
-from theory.spectrum import add_output_normalization, layer_output_spectrum, output_spectrum
+from theory.network.chain import WideNetwork
+from theory.network.combine import Chain
+from theory.network.composition import Network
+from theory.network.describe import compose
+from theory.network.inputs import GivenInputs
+from theory.network.orders import OrderParameters, numeric_order_parameters, order_parameters
+from theory.network.outputs import add_output_normalization, layer_output_spectrum, output_spectrum
+from theory.network.predict import QUANTITIES, predict
+from theory.network.prediction import Prediction
+from theory.network.state import Gaussian, Overlaps, State, Unmixed
+from theory.network.step import CompositionError, Run, Step, add_step
 
 __all__ = [
     "BUILTIN",
@@ -22,16 +27,26 @@ __all__ = [
     "Activation",
     "ActivationError",
     "Certificate",
-    "HiddenRule",
+    "Chain",
+    "CompositionError",
+    "Gaussian",
+    "GivenInputs",
+    "Network",
     "OrderParameters",
+    "Overlaps",
     "Prediction",
+    "Run",
+    "State",
+    "Step",
+    "Unmixed",
     "WideNetwork",
     "activation",
     "add_activation",
-    "add_normalization",
     "add_output_normalization",
+    "add_step",
     "book",
     "certify",
+    "compose",
     "fluctuation_variance",
     "layer_output_spectrum",
     "leaky_relu",

@@ -7,7 +7,7 @@ import sympy as sp
 
 from theory.analysis import growth, homogeneity, require_expectations
 from theory.functions import ActivationError, Function
-from theory.normalizations import check_new
+from theory.naming import check_new
 from theory.symbols import Expr, x
 
 

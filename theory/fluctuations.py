@@ -21,9 +21,10 @@ import numpy as np
 
 from theory.functions import Function
 from theory.gaussian import kernel
-from theory.network import WideNetwork
+from theory.network.chain import WideNetwork
 from theory.quadrature import spread_moments
-from theory.recursion import numeric_order_parameters, slope_of
+from theory.network.elementwise import slope_of
+from theory.network.orders import numeric_order_parameters
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from theory.activations import BUILTIN, Activation, activation
 from theory.certificate import certify
 from theory.functions import ActivationError
 from theory.gaussian import kernel
-from theory.network import WideNetwork
+from theory.network.chain import WideNetwork
 from theory.phase import critical_line
-from theory.predict import predict
-from theory.recursion import slope_of
-from theory.spectrum import SPECTRA
+from theory.network.predict import predict
+from theory.network.elementwise import slope_of
+from theory.network.outputs import OUTPUTS
 from theory.symbols import Expr, latex
 
 _CASES = (("m", "fixed"), ("s", "fixed"), ("lambda_max", "fixed"), ("lambda_perp", "fixed"))
@@ -70,7 +70,7 @@ def _recursion() -> Iterator[str]:
 def _predictions() -> Iterator[str]:
     yield "## Predictions by the normalization of the outputs"
     yield ""
-    for last in (*SPECTRA, "layer"):
+    for last in OUTPUTS:
         net = WideNetwork(3, "relu", last=last)
         yield f"### last: {last}"
         yield ""

@@ -18,7 +18,7 @@ from scipy import optimize
 from theory.activations import Activation, activation
 from theory.functions import Function
 from theory.gaussian import kernel
-from theory.recursion import slope_of
+from theory.network.elementwise import slope_of
 from theory.symbols import Expr, p, sigma_b2, sigma_w2, x
 
 MAX_LAYERS = 100_000

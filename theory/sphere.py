@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from theory.derivation import derive_mean
 from theory.functions import Function
 from theory.gaussian import kernel
 from theory.quadrature import RULES, certified, features
@@ -23,7 +24,7 @@ REACH = 12.0
 
 
 class SpherePair(sp.Function):
-    """E[h(z_1) h(z_2)], or E[h(z_1)^2], left as it is: arguments h(x), 1 or 2, T; x is bound."""
+    """E[h(z_1)], E[h(z_1)^2] or E[h(z_1) h(z_2)] left as it is: arguments h(x), 0, 1 or 2, T; x is bound."""
 
     @property
     def free_symbols(self) -> set[sp.Basic]:
@@ -37,19 +38,24 @@ class SpherePair(sp.Function):
 
     def _latex(self, printer: Any) -> str:
         h, count, samples = self.args
-        second = "^2" if count == 1 else r"\,h(z_2)"
+        second = ("", "^2", r"\,h(z_2)")[int(count)]
         where = f"h(x)={printer._print(h)}"
         return rf"\mathbb{{E}}_{{T={printer._print(samples)}}}\left[h(z_1){second}\right]_{{{where}}}"
 
 
 def expr(f: Function, power: int, count: int, samples: Expr, gamma: Expr, beta: Expr) -> Expr:
-    """E[h(z_1) h(z_2)] (count = 2) or E[h(z_1)^2] (count = 1) with h(z) = z^power f(gamma z + beta)."""
+    """E[h(z_1)] (count = 0), E[h(z_1)^2] (1) or E[h(z_1) h(z_2)] (2) with h(z) = z^power f(gamma z + beta)."""
     h = _composed(f, power, gamma, beta)
     if h is None:
         return SpherePair(x**power * f.expr.subs(x, gamma * x + beta), sp.Integer(count), samples)
     pieces = _homogeneous_pieces(h)
     if pieces is None:
         return SpherePair(h.expr, sp.Integer(count), samples)
+    if count == 0:
+        means = {d: derive_mean(piece, sp.S.Zero) for d, piece in pieces.items()}
+        if None in means.values():
+            return SpherePair(h.expr, sp.Integer(count), samples)
+        return sp.Add(*(value.subs(p, 1) / radius_moment(d, samples) for d, value in means.items()))
     total = sp.S.Zero
     for (d, left), (e, right) in product(pieces.items(), repeat=2):
         both = kernel(left, right)
@@ -111,8 +117,8 @@ def _sphere_integral(h: Any, ends: np.ndarray, kinks: np.ndarray, count: int, sa
     def estimate(splits: int, rule: int) -> tuple[float, float]:
         _, z, w = _nodes(np.zeros(1), np.array([np.sqrt(square)]), samples - 3, outer, splits, rule)
         z, w = z.ravel(), w.ravel()
-        if count == 1:
-            terms = w * h(z) ** 2
+        if count < 2:
+            terms = w * h(z) ** (count + 1)
             return float(terms.sum()), float(np.abs(terms).sum())
         # Given z_1, z_2 is spread about -z_1/(T-1) over a sphere of one dimension less.
         reach = np.sqrt((1 - correlation**2) * np.maximum(square - z**2, 1e-300))

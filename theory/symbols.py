@@ -3,6 +3,7 @@
 Symbols are matched by name *and* assumptions in SymPy, so build expressions from these objects.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import sympy as sp
@@ -34,6 +35,9 @@ gamma = sp.Symbol("gamma", positive=True)
 beta = sp.Symbol("beta", real=True)
 """Shift of the normalization in the hidden layers."""
 
+N = sp.Symbol("N", positive=True)
+"""Number of positions of a sample."""
+
 last_gamma = sp.Symbol("last_gamma", positive=True)
 """Scale of the normalization in the last layer."""
 
@@ -54,6 +58,11 @@ R1 = sp.Symbol("R1", positive=True)
 
 c_2 = sp.Symbol("c_2", nonnegative=True)
 """The nonnegative constant in the upper bound on lambda_max for T = M/rho."""
+
+
+def free_symbols(exprs: Iterable[Any]) -> set[sp.Symbol]:
+    """All free symbols of some expressions."""
+    return set().union(*(e.free_symbols for e in exprs))
 
 
 def arguments(expr: Expr) -> tuple[Expr, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 import theory
+from theory.network.composition import Composed
 from verify.setting import Setting, SettingError
 from verify.statistics import Array
 
@@ -120,11 +121,11 @@ class Claim:
         """The measured quantity, one value per draw."""
         return draws[self.measured]
 
-    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """What the theory says for this setting, or for another wide network in its place."""
         return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
 
-    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
         return evaluator(self.prediction(setting, wide), setting)
 
@@ -157,12 +158,12 @@ def rivals(setting: Setting) -> int:
 
     Samples in proportion to the width leave an all-ones outlier for every class, or else only bounds are claimed.
     """
-    removed = {"mean": 1, "batch": 2}.get(setting.last)
-    if removed is not None:
-        return setting.classes * ((setting.samples or 1 + removed) - removed)
+    last = setting.wide().output
+    if last.removed:
+        return setting.classes * ((setting.samples or 1 + last.removed) - last.removed)
     if setting.last == "layer":  # the classes that are left differ, at random and so now and then by little
         return setting.classes - 2
-    if setting.last != "none":  # added: it may leave any number
+    if last.spectrum is None:  # it may leave any number
         return setting.classes * (setting.samples or 2)
     if setting.samples is None:
         return setting.classes
@@ -197,14 +198,14 @@ class RateClaim(Claim):
         """2 over the largest stable rate."""
         return 2 / draws[self.measured]
 
-    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """2 over the measured largest eigenvalue: every step multiplies its mode by 1 - rate * lambda_max."""
         (given,) = self.given
         formula = 2 / sp.Symbol(given, positive=True)
         net = wide or setting.wide()
         return theory.Prediction(self.measured, net, self.samples, formula, "equals", (), self.source)
 
-    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """2 over the predicted rate, as in `values`."""
         right = super().predictor(setting, wide)
         return lambda width, measured: 2 / right(width, measured)
@@ -235,7 +236,7 @@ class OrderClaim(Claim):
             return draws[self.measured]
         return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
 
-    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The value from the recursion."""
         wide, T = wide or setting.wide(), theory.symbols.T
         orders = order_parameters(wide, self.samples)
@@ -269,7 +270,7 @@ class SecondMomentClaim(Claim):
         if setting.classes != 1:
             raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
 
-    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
         wide = wide or setting.wide()
         orders = order_parameters(wide, self.samples)
@@ -286,7 +287,7 @@ class OutputClaim(Claim):
     every normalization of the outputs that was added.
     """
 
-    def prediction(self, setting: Setting, wide: theory.WideNetwork | None = None) -> theory.Prediction:
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
         M, T = theory.symbols.M, theory.symbols.T
         formula = theory.symbols.alpha_total * M / T
@@ -294,7 +295,7 @@ class OutputClaim(Claim):
             self.quantity, wide or setting.wide(), self.samples, formula, "equals", (), self.source
         )
 
-    def predictor(self, setting: Setting, wide: theory.WideNetwork | None = None) -> Predictor:
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The quantity of that matrix, for every draw of the raw outputs."""
         wide = wide or setting.wide()
         orders = order_parameters(wide, self.samples)
@@ -307,8 +308,6 @@ class OutputClaim(Claim):
             return (spectra ** {"m": 1, "s": 2}[self.quantity]).sum(1) / (alpha * width**2)
 
         def spectrum(width: int, raw: Array) -> Array:
-            if self.last == "layer":
-                return theory.layer_output_spectrum(kappa1, kappa2, alpha, width, raw, setting.last_gamma)
             return theory.output_spectrum(self.last, kappa1, kappa2, alpha, width, raw, setting.last_gamma)
 
         return predicted

@@ -6,7 +6,7 @@ confirm a failure, and more of the same where a mistake is hardly larger than ep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -14,10 +14,9 @@ import numpy as np
 import sympy as sp
 
 import theory
-from theory import spectrum
-from theory.normalizations import HiddenRule, hidden_rule
+from theory.network.composition import Composed
+from theory.network.outputs import output
 from theory.symbols import T, kappa1, kappa2
-from verify import wrong_rules
 from verify.check import PILOT, Verdict, decide
 from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
@@ -87,16 +86,14 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
     return build
 
 
-def _altered_rule(alter: Callable[[HiddenRule], HiddenRule | None]) -> Callable[[Claim, Setting], Predictor | None]:
-    """The prediction from a recursion with another rule of the hidden layers."""
+def _altered_network(alter: Callable[[Composed], Composed | None]) -> Callable[[Claim, Setting], Predictor | None]:
+    """The prediction for another wide network in place of the right one."""
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
-        wrong = alter(hidden_rule(setting.hidden, claim.samples))
-        if wrong is None:
-            return None
         try:
-            return claim.predictor(setting, replace(setting.wide(), hidden=wrong))
-        except ValueError:  # the theory has no such statement about the altered rule
+            wrong = alter(setting.wide())
+            return None if wrong is None else claim.predictor(setting, wrong)
+        except ValueError:  # the theory has no such statement about the altered network
             return None
 
     return build
@@ -132,7 +129,7 @@ def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
     It goes like 1/sd^2 or 1/sd^4 of n outputs, and a prediction without them does not divide that out: no number of
     draws could judge it at n <= 5 or 9. Of an added normalization nobody knows.
     """
-    if claim.last in spectrum.ADDED:
+    if output(claim.last).added:
         return None
     n = setting.classes if claim.last == "layer" else setting.samples_at(claim.widths(setting)[0])
     if claim.last in ("batch", "layer") and n <= (9 if claim.quantity == "s" else 5):
@@ -177,7 +174,6 @@ WRONG_THEORIES = (
     WrongTheory("M^+1/2", "an exponent of the width too large by a half", _power(0.5)),
     WrongTheory("M^-1/2", "an exponent of the width too small by a half", _power(-0.5)),
     WrongTheory("T-1", "T - 1 for T", _altered_formula(lambda f: f.subs(T, T - 1))),
-    WrongTheory("no sb2", "the bias variance is dropped", _altered_setting(lambda s: replace(s, sigma_b2=0.0))),
     WrongTheory("k1=k2", "kappa_1 for kappa_2", _altered_formula(lambda f: f.subs(kappa2, kappa1))),
     WrongTheory("k2=k1", "kappa_2 for kappa_1", _altered_formula(lambda f: f.subs(kappa1, kappa2))),
     WrongTheory(
@@ -188,20 +184,7 @@ WRONG_THEORIES = (
     WrongTheory("no norm", "the hidden normalization is forgotten", _altered_setting(_without_hidden)),
     WrongTheory("no last", "the last normalization is forgotten", _without_last),
     WrongTheory("fixed last", "the derivative through the output statistics is forgotten", _last_held_fixed),
-    WrongTheory("phi'", "phi' for phi in the forward overlaps", _altered_rule(wrong_rules.slope_for_phi)),
-    WrongTheory("after", "the hidden normalization after phi, not before", _altered_rule(wrong_rules.after_phi)),
-    WrongTheory(
-        "fixed mu,sd",
-        "the derivative through the statistics of hidden batch normalization is forgotten",
-        _altered_rule(wrong_rules.statistics_held_fixed),
-    ),
-    WrongTheory(
-        "no 1/sd",
-        "the backward pass of hidden layer normalization does not divide by sd",
-        _altered_rule(wrong_rules.scale_held_fixed),
-    ),
-    WrongTheory("gamma=1", "the scale gamma is forgotten", _altered_setting(lambda s: replace(s, gamma=1.0))),
-    WrongTheory("beta=0", "the shift beta is forgotten", _altered_setting(lambda s: replace(s, beta=0.0))),
+    WrongTheory("after", "the hidden normalization after phi, not before", _altered_network(Composed.normalized_after)),
     WrongTheory(
         "last gamma=1",
         "the scale of the last normalization is forgotten",
@@ -251,7 +234,7 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     claim, effort, kills = right.claim, right.effort, []
     if right.status == "AGREE":
         effort = replace(effort, looks=effort.looks + MORE_LOOKS)
-    for wrong in WRONG_BOUNDS.get(right.rule.relation, WRONG_THEORIES):
+    for wrong in WRONG_BOUNDS.get(right.rule.relation, (*WRONG_THEORIES, *_slips(draws.setting))):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
@@ -263,6 +246,12 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
         verdict = None if close else decide(claim, draws, predicted, effort, right.counts)
         kills.append(Kill(wrong, verdict, max(moved, key=lambda factor: abs(factor - 1))))
     return kills
+
+
+def _slips(setting: Setting) -> Iterator[WrongTheory]:
+    """What can go wrong in the theory of the steps of this network, as they tell it themselves."""
+    for slip, words in setting.wide().slips.items():
+        yield WrongTheory(slip, words, _altered_network(lambda net, slip=slip: net.altered(slip)))
 
 
 def _moved(claim: Claim, draws: Draws, predicted: Predictor) -> list[float]:

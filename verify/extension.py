@@ -25,7 +25,10 @@ import numerics
 import theory
 from numerics import activations as torch_activations
 from numerics import definitions
-from theory import activations, normalizations, spectrum
+from theory import activations
+from theory.network import outputs as theory_outputs
+from theory.network.chain import hidden_names
+from theory.network.step import STEPS
 from verify import claims
 from verify.claim import at_unit_width, order_parameters
 
@@ -72,9 +75,9 @@ IN_USE: dict[str, Extension] = {}
 REGISTRIES: tuple[dict[str, Any], ...] = (
     activations.BUILTIN,
     torch_activations.FUNCTIONS,
-    normalizations.ADDED,
+    STEPS,
     definitions.HIDDEN,
-    spectrum.ADDED,
+    theory_outputs.OUTPUTS,
     definitions.OUTPUT,
     claims.CLAIMS,
 )
@@ -101,7 +104,7 @@ def load(path: Path, seconds: float = SECONDS) -> Extension:
     try:
         _run(path, source, seconds)
         if not any(added()):
-            raise ExtensionError(f"{path}: it adds nothing; call add_activation, add_normalization or add_claim")
+            raise ExtensionError(f"{path}: it adds nothing; call add_activation, add_step or add_claim")
         generated = _both_sides(path, added())
     except BaseException:
         _remove(added())
@@ -179,7 +182,7 @@ def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
     """Refuse a name that one side lacks; make the torch function of activations that have none, and name these."""
     active, torch_active, hidden, torch_hidden, outputs, torch_outputs, claim_ids = added
     for what, ours, theirs in (
-        ("normalization", hidden, torch_hidden),
+        ("step", hidden, torch_hidden),
         ("output_normalization", outputs, torch_outputs),
     ):
         for one, other, names in (("theory", "numerics", ours - theirs), ("numerics", "theory", theirs - ours)):
@@ -203,7 +206,7 @@ def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
                     f"{_line(path, id)}: claim {id!r}: {method.__name__} takes {inspect.signature(method)}; it must "
                     "take (setting, wide=None), wide a network in place of the setting's"
                 ) from None
-        for name, known in ((claim.hidden, normalizations.hidden_names()), (claim.last, spectrum.output_names())):
+        for name, known in ((claim.hidden, hidden_names()), (claim.last, theory_outputs.names())):
             if name not in known:
                 raise ExtensionError(
                     f"{_line(path, id)}: claim {id!r} is about the normalization {name!r}, which nothing adds; use one "

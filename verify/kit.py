@@ -17,7 +17,7 @@ import theory
 from numerics import definitions
 from numerics.activations import FUNCTIONS, resolve_activation
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, normalize
-from theory import spectrum
+from theory.network.outputs import OUTPUTS
 from theory.functions import Function
 from verify.extension import SECONDS, time_limit
 
@@ -75,7 +75,7 @@ def checks(name: str, device: str = "cpu") -> Iterator[Check]:
             requirements |= {"agrees with its expression": _agrees, "elementwise": _elementwise}
         else:
             requirements["derivative"] = _derivative
-        if subject.name in spectrum.ADDED and subject.role == "output normalization":
+        if subject.name in OUTPUTS and OUTPUTS[subject.name].added and subject.role == "output normalization":
             requirements["Jacobian of theory equals that of the definition"] = _same_jacobian
         for requirement, try_it in requirements.items():
             with time_limit(SECONDS, f"{name}, {requirement}"):
@@ -251,7 +251,9 @@ def _same_jacobian(subject: Subject, device: str) -> str:
         outputs = _signals(subject, shape, device)[0]
         found = definitions.OUTPUT[subject.name].jacobian(outputs, GAMMA)[1].cpu().numpy()
         for one, matrix in zip(outputs.cpu().numpy(), found, strict=True):
-            stated = np.asarray(spectrum.ADDED[subject.name](one.T, GAMMA), dtype=float)
+            jacobian = OUTPUTS[subject.name].jacobian
+            assert jacobian is not None
+            stated = np.asarray(jacobian(one.T, GAMMA), dtype=float)
             if stated.shape != matrix.shape:
                 return f"theory's has shape {stated.shape}, the definition's {matrix.shape}"
             far = float(np.abs(stated - matrix).max() / np.abs(matrix).max())

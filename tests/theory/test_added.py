@@ -1,31 +1,45 @@
 """Rules, Jacobians and activations that are added by name."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import sympy as sp
-from scipy import integrate
 
 import theory
-from theory import normalizations, spectrum, symbols
+from theory import symbols
 from theory.activations import named
-from theory.normalizations import HiddenRule, LayerNorm
+from theory.network.normalize import LayerNorm
+from theory.network.outputs import OUTPUTS
+from theory.network.state import mapped
+from theory.network.step import STEPS
 
 
-class Residual(HiddenRule):
-    def skip(self, at):
-        return at.gamma
+class MyLayer(LayerNorm):
+    """Layer normalization once more."""
 
 
-class MeanOnly(HiddenRule):
+@dataclass(frozen=True)
+class MeanOnly(theory.Step):
+    """Centering over the batch: every signal stays Gaussian."""
+
     couples_samples = True
-    fewest_samples = 5
+    fewest_places = 5
 
-    def pair(self, q, at):
-        spread = at.gamma**2 * (q[0] - q[1])
-        return spread * (1 - 1 / at.samples), -spread / at.samples, at.beta
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
+
+    def apply(self, state, run, path):
+        n = run.samples * state.positions
+
+        def centred(t):
+            spread = self.gamma**2 * (t.same - t.other)
+            return state.alike(spread * (1 - 1 / n), -spread / n)
+
+        K = centred(state.K).map(lambda K: K + self.beta**2)
+        return replace(state, K=K, mean=self.beta, tangent=mapped(state.tangent, centred))
 
 
 def layer_jacobian(outputs: np.ndarray, last_gamma: float) -> np.ndarray:
@@ -39,14 +53,13 @@ def layer_jacobian(outputs: np.ndarray, last_gamma: float) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def added() -> Iterator[None]:
-    theory.add_normalization("my_layer", LayerNorm())
-    theory.add_normalization("my_residual", Residual())
-    theory.add_normalization("my_mean_only", MeanOnly())
+    theory.add_step("my_layer", MyLayer)
+    theory.add_step("my_mean_only", MeanOnly)
     theory.add_output_normalization("my_layer", layer_jacobian)
     yield
-    for name in ("my_layer", "my_residual", "my_mean_only"):
-        del normalizations.ADDED[name]
-    del spectrum.ADDED["my_layer"]
+    for name in ("my_layer", "my_mean_only"):
+        del STEPS[name]
+    del OUTPUTS["my_layer"]
 
 
 def numbers(hidden: str, activation: str = "relu", **values: float) -> theory.OrderParameters:
@@ -63,33 +76,8 @@ def test_a_built_in_rule_added_again_gives_the_same() -> None:
     assert "my_layer" in theory.predict(net, "m").source
 
 
-def test_the_residual_recursion_against_its_formulas() -> None:
-    """u^l = z^l + a u^(l-1): variances add forward, and signals backward, written out for tanh by quadrature."""
-    a, w2, b2 = 0.8, 1.7, 0.3
-
-    def mean(f, variance: float) -> float:
-        def density(z: float) -> float:
-            return f(np.sqrt(variance) * z) * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
-
-        return integrate.quad(density, -12, 12, epsabs=1e-13)[0]
-
-    p, hq, q = {}, {0: 1.0}, {}
-    for layer in (1, 2, 3):
-        q[layer] = w2 * hq[layer - 1] + b2
-        p[layer] = q[layer] + a**2 * p.get(layer - 1, 0.0)
-        hq[layer] = mean(lambda u: np.tanh(u) ** 2, p[layer])
-    slope = {layer: mean(lambda u: (1 - np.tanh(u) ** 2) ** 2, p[layer]) for layer in p}
-    tq = {4: 1.0, 3: w2 * slope[3]}
-    for layer in (2, 1):
-        tq[layer] = w2 * tq[layer + 1] * slope[layer] + a**2 * tq[layer + 1]
-    found = numbers("my_residual", "tanh")
-    assert found.hq1 == pytest.approx(hq, rel=1e-10)
-    assert found.tq1 == pytest.approx(tq, rel=1e-10)
-    assert numbers("none", "tanh").tq1 != pytest.approx(tq, rel=0.05)
-
-
 def test_expressions_and_numbers_agree_for_added_rules() -> None:
-    for hidden in ("my_residual", "my_mean_only"):
+    for hidden in ("my_layer", "my_mean_only"):
         values: dict[str, Any] = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 0.8, "beta": 0}
         exact = theory.order_parameters(theory.WideNetwork(4, "relu", hidden, ratios=[1, 2, 1, 1], **values))
         for name in ("kappa1", "kappa2"):
@@ -126,7 +114,7 @@ def test_a_jacobian_of_the_wrong_shape_is_refused() -> None:
         with pytest.raises(ValueError, match="'flat' has shape"):
             theory.output_spectrum("flat", 1, 0.5, 1, 10, np.ones((5, 4)))
     finally:
-        del spectrum.ADDED["flat"]
+        del OUTPUTS["flat"]
 
 
 def test_an_added_activation_is_derived() -> None:
@@ -142,13 +130,13 @@ def test_an_added_activation_is_derived() -> None:
 def test_bad_names_and_rules_are_refused() -> None:
     for name, rule in (("two words", "one word"), ("layer", "exists already")):
         with pytest.raises(ValueError, match=rule):
-            theory.add_normalization(name, LayerNorm())
+            theory.add_step(name, MyLayer)
         with pytest.raises(ValueError, match=rule):
             theory.add_output_normalization(name, layer_jacobian)
     with pytest.raises(ValueError, match="exists already"):
         theory.add_activation("relu", symbols.x)
-    with pytest.raises(ValueError, match="HiddenRule"):
-        theory.add_normalization("new", LayerNorm)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="class made of theory.Step"):
+        theory.add_step("new", MyLayer())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no function"):
         theory.add_output_normalization("new", 3)  # type: ignore[arg-type]
     with pytest.raises(theory.ActivationError, match="faster than exponentials"):

@@ -5,15 +5,16 @@ import pytest
 import sympy as sp
 
 import theory
-from theory import phase, recursion
+from theory import phase
+from theory.network.expectations import Numbers
 from theory.symbols import p, sigma_b2, sigma_w2
 
 
 def test_samples_that_depth_has_aligned_stay_aligned() -> None:
     """Where expectations are interpolated a covariance may come out above its variance by rounding."""
     phi, variance = theory.activation("tanh").phi, np.array([0.3, 0.7])
-    same = recursion.Numbers().same(phi, variance, 0.0)
-    assert recursion.Numbers().pair(phi, variance, variance * (1 + 1e-12), 0.0) == pytest.approx(same, rel=1e-11)
+    same = Numbers().same(phi, variance, 0.0)
+    assert Numbers().pair(phi, variance, variance * (1 + 1e-12), 0.0) == pytest.approx(same, rel=1e-11)
 
 
 def test_relu_solved_in_depth_equals_the_recursion() -> None:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
-from theory import scaling, spectrum
-from theory.predict import inverse_chi_square
+from theory import scaling
+from theory.network import outputs as spectrum
+from theory.network.outputs import OUTPUTS
+from theory.network.predict import inverse_chi_square
 from theory.symbols import T, kappa1, kappa2
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5, "c_2": 0.0}
@@ -128,7 +130,7 @@ def test_moments_of_inverse_chi_square_are_derived() -> None:
             lambda: theory.predict(theory.WideNetwork(3), "lambda_max_upper", "proportional"),
             'ask for "lambda_max"',
         ),
-        (lambda: theory.predict(theory.WideNetwork(3, last="layer"), "s"), "layer_output_spectrum"),
+        (lambda: theory.predict(theory.WideNetwork(3, last="layer"), "s"), "output_spectrum"),
         (lambda: value(theory.predict(theory.WideNetwork(3, last="mean"), "m"), T=1.0), "T .?= 1"),
         (lambda: value(theory.predict(theory.WideNetwork(3, last="batch"), "s"), T=5.0), "5 < T|T > 5"),
         (
@@ -213,7 +215,7 @@ def test_the_book_holds_what_is_derived() -> None:
     assert "| lambda_max_upper | proportional |" in text
     page = theory.book(("relu",), "html", certificates=False)
     assert page.startswith("<!DOCTYPE html>")
-    assert page.count("<table>") == 4
+    assert page.count("<table>") == len(OUTPUTS)
     with pytest.raises(ValueError, match="style"):
         theory.book(style="pdf")
 

@@ -1,8 +1,8 @@
 """A prediction: a formula in the order parameters, its written-out expression and its numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import sympy as sp
 
 from theory import symbols
 from theory.codegen import python_source
-from theory.explain import steps
-from theory.network import WideNetwork
-from theory.normalizations import Parameters
-from theory.recursion import Numbers, OrderParameters, order_parameters, run
+from theory.network.composition import Composed
+from theory.network.expectations import ClosedForms, Numbers
+from theory.network.explain import steps
+from theory.network.given import GIVEN, numbers_of
+from theory.network.state import Expectations
 from theory.scaling import leading
 from theory.symbols import Expr, T, alpha_total, kappa1, kappa2, latex
 
@@ -23,7 +24,7 @@ first_variance = sp.Symbol("q1_L", positive=True)
 spread = sp.Symbol("Delta", positive=True)
 """q_1^L - q_2^L: what of it varies from sample to sample."""
 
-ORDER_SYMBOLS = {kappa1, kappa2, spread, first_variance}
+ORDER_SYMBOLS = {kappa1, kappa2, spread, first_variance, *GIVEN}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Prediction:
     """
 
     quantity: str
-    network: WideNetwork
+    network: Composed
     samples: str
     formula: Expr
     relation: str
@@ -48,7 +49,7 @@ class Prediction:
         """The statement in the network's own parameters, every order parameter written out."""
         values: dict[Expr, Any] = {alpha_total: self.network.alpha}
         if self._needs_orders:
-            values |= self._order_values(order_parameters(self.network, self.samples))
+            values |= self._order_values(ClosedForms(), T if self.samples == "fixed" else sp.oo, lambda value: value, apart=True)
         return self.formula.subs(values, simultaneous=True)
 
     @cached_property
@@ -56,31 +57,27 @@ class Prediction:
         """Names of the numbers that `evaluate` needs."""
         needed = self.formula.free_symbols - ORDER_SYMBOLS - {alpha_total}
         needed |= set().union(*(condition.free_symbols for condition in self.conditions))
-        needed |= set().union(*(e.free_symbols for e in self._inputs.values()))
         if self._needs_orders:
-            needed |= self.network.activation.parameters
+            needed |= self.network.open_symbols
             needed |= {T} if self.network.depends_on_samples(self.samples) else set()
+        elif alpha_total in self.formula.free_symbols:
+            needed |= self.network.alpha.free_symbols
         return tuple(sorted(s.name for s in needed))
 
     @property
     def _needs_orders(self) -> bool:
         return bool(self.formula.free_symbols & ORDER_SYMBOLS)
 
-    @cached_property
-    def _inputs(self) -> dict[str, Expr]:
-        """The network's parameters that enter."""
-        net, values = self.network, {}
-        if self._needs_orders or alpha_total in self.formula.free_symbols:
-            values |= {f"ratio_{i}": r for i, r in enumerate(net.ratios)}
-        if self._needs_orders:
-            values |= {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2}
-            values |= {"gamma": net.gamma, "beta": net.beta} if net.hidden != "none" else {}
-        return values
-
-    def _order_values(self, found: OrderParameters) -> dict[Expr, Any]:
-        last = self.network.depth
-        gap = found.q1[last] - found.q2[last]
-        return {kappa1: found.kappa1, kappa2: found.kappa2, spread: gap, first_variance: found.q1[last]}
+    def _order_values(
+        self, expect: Expectations, samples: Any, number: Callable[[Expr], Any], apart: bool = False
+    ) -> dict[Expr, Any]:
+        """Values of the symbols that stand for order parameters, from a run of the given kind."""
+        run, end = self.network.run(expect, samples, apart=apart, number=number)
+        total, K = run.total(end), end.K
+        if self.network.inputs is not None:
+            return numbers_of(total, run.count, self.network)
+        orders = {kappa1: total.same / run.count, kappa2: total.other / run.count}
+        return orders | {spread: K.same - K.other, first_variance: K.same}
 
     def evaluate(self, **numbers: Any) -> Any:
         """The predicted number in float64, from the recursion run layer by layer.
@@ -88,22 +85,17 @@ class Prediction:
         numbers: one per name in `symbols`; floats, or arrays that broadcast.
         """
         values = self._checked(numbers)
-        names = {s.name: s for s in self.network.activation.parameters}
-        net = self.network.with_activation_values({s: values.pop(n) for n, s in names.items() if n in values})
-        found = {key: _at(expr, values) for key, expr in self._inputs.items()}
-        ratios = tuple(found[f"ratio_{i}"] for i in range(net.depth)) if found else ()
-        order: dict[Expr, Any] = {alpha_total: sum(a * b for a, b in pairwise(ratios))}
+
+        def number(expr: Expr) -> Any:
+            return _at(expr, values)
+
+        order: dict[Expr, Any] = {}
         if self._needs_orders:
-            at = Parameters(
-                found["sigma_w2"],
-                found["sigma_b2"],
-                ratios,
-                found.get("gamma", 1.0),
-                found.get("beta", 0.0),
-                values.get("T", np.inf),
-            )
+            samples = values.get("T", np.inf) if self.samples == "fixed" else np.inf
             with np.errstate(over="ignore", invalid="ignore"):
-                order |= self._order_values(run(net, at, Numbers(), self.samples))
+                order = self._order_values(Numbers(), samples, number)
+        if alpha_total in self.formula.free_symbols:
+            order[alpha_total] = number(self.network.alpha)
         with np.errstate(over="ignore", invalid="ignore"):
             result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
         if not np.all(np.isfinite(result)):

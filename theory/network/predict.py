@@ -5,14 +5,14 @@ from typing import Any
 
 import sympy as sp
 
-from theory import normalizations
-from theory.gaussian import kernel
-from theory.network import WideNetwork
-from theory.normalizations import HiddenRule, Parameters, hidden_rule
-from theory.prediction import Prediction, first_variance, spread
-from theory.recursion import ClosedForms
+from theory import symbols
+from theory.network import given
+from theory.network.chain import WideNetwork
+from theory.network.composition import Composed
+from theory.network.names import ZerosOnly, placeholder_settle
+from theory.network.outputs import DEGENERATE, SHARED, Spectrum
+from theory.network.prediction import Prediction, first_variance, spread
 from theory.scaling import leading_term
-from theory.spectrum import ADDED, DEGENERATE, SHARED, SPECTRA, Spectrum
 from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
@@ -33,7 +33,7 @@ PARAMETERS = alpha_total * M**2
 """Number of parameters P to leading order."""
 
 
-def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outputs: bool = False) -> Prediction:
+def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs: bool = False) -> Prediction:
     """The prediction of one quantity.
 
     quantity: m = tr F/P, s = tr F^2/P, lambda_max, lambda_1 (along the all-ones direction of a class),
@@ -51,25 +51,23 @@ def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outpu
         # Gradient descent on a quadratic multiplies the mode of eigenvalue lambda by 1 - rate * lambda.
         sharpest = predict(net, "lambda_max", samples, given_outputs)
         return replace(sharpest, quantity=quantity, formula=2 / sharpest.formula)
-    if given_outputs and net.last not in ("batch", "layer"):
+    if given_outputs and not (net.output.jacobian or net.output.scaled):
         raise ValueError(
             f"given_outputs has no meaning for last = {net.last!r}: its outputs do not enter. Leave it out."
         )
-    if net.last in ADDED:
-        raise ValueError(
-            f"last = {net.last!r} was added by its Jacobian, which depends on the outputs: pass them to "
-            "output_spectrum."
-        )
-    if net.last == "layer":
-        formula, relation, conditions = _under_layer_norm(quantity)
+    if net.inputs is not None:
+        return given.predict(net, quantity, samples)
+    if net.output.spectrum is None:
+        formula, relation, conditions = _through_outputs(net, quantity)
     else:
-        formula, relation, conditions = _statement(net, quantity, samples)
+        formula, relation, conditions = _statement(net, net.output.spectrum, quantity, samples)
     if kappa2_vanishes(net, samples):
         formula = formula.subs(kappa2, 0)
     if not given_outputs:
         formula, needed = _averaged(formula, every_class_alike=samples != "fixed")
         conditions += needed
-    formula = formula.subs(last_gamma, net.last_gamma)
+    if net.power == 0:  # NTK parametrization: every eigenvalue without its factor M
+        formula = formula / M ** (2 if quantity == "s" else 1)
     if samples == "infinite":
         formula = leading_term(formula, T)
     elif samples == "proportional":
@@ -77,7 +75,7 @@ def predict(net: WideNetwork, quantity: str, samples: str = "fixed", given_outpu
     if samples != "fixed":
         conditions = [k for k in conditions if k.free_symbols != {T}]
     elif net.depends_on_samples(samples):
-        conditions.append(sp.Gt(T, hidden_rule(net.hidden, samples).fewest_samples - 1))
+        conditions.append(sp.Gt(T, net.fewest_samples - 1))
     held = tuple(
         k for k in dict.fromkeys(conditions) if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
     )
@@ -90,14 +88,12 @@ def _known(name: str, value: object, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} = {value!r} is not known. Choose one of {', '.join(known)}.")
 
 
-def _free(net: WideNetwork, formula: Expr, samples: str) -> set[sp.Basic]:
+def _free(net: Composed, formula: Expr, samples: str) -> set[sp.Basic]:
     return formula.free_symbols | ({T} if net.depends_on_samples(samples) else set())
 
 
-def _statement(net: WideNetwork, quantity: str, samples: str) -> tuple[Expr, str, list[Any]]:
-    spectrum = SPECTRA[net.last]
-    fewest = 3 if net.last == "batch" else 2
-    conditions: list[Any] = [sp.Ge(T, fewest)]
+def _statement(net: Composed, spectrum: Spectrum, quantity: str, samples: str) -> tuple[Expr, str, list[Any]]:
+    conditions: list[Any] = [sp.Ge(T, net.output.fewest_samples)]
     no_outlier = spectrum.shared is None or kappa2_vanishes(net, samples)
     if quantity in ("lambda_max_lower", "lambda_max_upper"):
         if samples != "proportional" or not no_outlier:
@@ -145,14 +141,15 @@ def _bound(spectrum: Spectrum, quantity: str) -> tuple[Expr, str, list[Any]]:
     return sp.sqrt(spectrum.trace_of_square + c_2 * M), "at most", []
 
 
-def _under_layer_norm(quantity: str) -> tuple[Expr, str, list[Any]]:
-    if quantity != "m":
+def _through_outputs(net: Composed, quantity: str) -> tuple[Expr, str, list[Any]]:
+    """Where the spectrum is that of a matrix made of the outputs, its mean alone may have a formula."""
+    if quantity != "m" or net.output.mean is None:
+        only = " only m has a formula." if net.output.mean is not None else ""
         raise ValueError(
-            f'{quantity} under last = "layer" is that of a matrix made of the outputs; only m has a formula. '
-            "Pass the outputs to layer_output_spectrum."
+            f"{quantity} under last = {net.last!r} is that of a matrix made of the outputs;{only} Pass the outputs to "
+            "output_spectrum."
         )
-    # tr F = sum_t alpha M kappa1/T tr(P_t) last_gamma^2/sd(t)^2, and the projection P_t has rank C - 2.
-    return kappa1 * (C - 2) / M * last_gamma**2 * R1, "equals", [C >= 3]
+    return net.output.mean, "equals", [net.output.fewest_classes <= C]
 
 
 def _averaged(formula: Expr, every_class_alike: bool) -> tuple[Expr, list[Any]]:
@@ -180,41 +177,27 @@ def inverse_chi_square(power: int, size: Expr) -> Expr:
     return sp.factor(sp.gammasimp(moment).subs(excess, size - 1 - 2 * power))
 
 
-def kappa2_vanishes(net: WideNetwork, samples: str) -> bool:
-    """Whether the network is centered: sigma_b = 0 and E phi = 0 in every layer, so that kappa2 = 0.
+def kappa2_vanishes(net: Composed, samples: str) -> bool:
+    """Whether the network is centered, sigma_b = 0 and E phi = 0 wherever it matters, so that kappa2 = 0.
 
-    With batch normalization over T -> infinity samples E phi(gamma z + beta) = 0 is enough.
+    With batch normalization over T -> infinity samples E phi(gamma z + beta) = 0 is enough. Where the order parameters
+    depend on T it is not for this test to say.
     """
-    rule, phi = hidden_rule(net.hidden, samples), net.activation.phi
-    if type(rule).forward is not HiddenRule.forward or net.depends_on_samples(samples):
-        return False  # not for this test to say
-    if not rule.couples_samples and net.sigma_b2 != 0:
+    if net.depends_on_samples(samples):
         return False
-    at = Parameters(net.sigma_w2, net.sigma_b2, net.ratios, net.gamma, net.beta, sp.oo)
-    seen = None
-    q = (net.sigma_w2 + net.sigma_b2, net.sigma_b2)
-    for _ in range(1, net.depth):
-        seen = rule.seen(q, seen, at)
-        p, c, mean = seen
-        if kernel(phi, phi).expr(p, sp.sympify(c), sp.sympify(mean)) != 0:
-            return False
-        if phi.is_odd:
-            return True  # and so in every further layer
-        q = (net.sigma_w2 * ClosedForms().same(phi, p, mean) + net.sigma_b2, net.sigma_b2)
-    return True
+    count = symbols.T if samples == "fixed" else sp.oo
+    run, end = net.run(ZerosOnly(), count, apart=False, settle=placeholder_settle)
+    return bool(run.total(end).other == 0)
 
 
-def _source(net: WideNetwork, quantity: str, samples: str) -> str:
-    if net.hidden in normalizations.ADDED:
-        return f"the added rule of {net.hidden}, spectrum as in {PAPER}"
-    if net.hidden == "batch" and samples == "fixed":
+def _source(net: Composed, quantity: str, samples: str) -> str:
+    added = [step.name for step in net.all_steps.values() if step.added]
+    if added:
+        return f"the added rule of {', '.join(dict.fromkeys(added))}, spectrum as in {PAPER}"
+    if net.depends_on_samples(samples):
         return f"derived here (batch normalization exact in T), spectrum as in {PAPER}"
+    if not isinstance(net, WideNetwork):
+        return f"derived here (composition of steps), spectrum as in {PAPER}"
     if quantity.startswith("lambda_max_"):
         return f"{PAPER}, bounds on the largest eigenvalue for T proportional to M"
-    parts = {
-        "none": "the FIM without normalization of the outputs",
-        "mean": "mean subtraction in the last layer",
-        "batch": "batch normalization in the last layer",
-        "layer": "layer normalization of the outputs",
-    }
-    return f"{PAPER}, {parts[net.last]}"
+    return f"{PAPER}, {net.output.source}"

@@ -1,0 +1,159 @@
+"""The paper's network: a chain of dense weights, one normalization and one activation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import sympy as sp
+
+from theory import symbols
+from theory.activations import Activation, activation
+from theory.network import outputs
+from theory.network.combine import Chain
+from theory.network.composition import Composed
+from theory.network.dense import Dense
+from theory.network.elementwise import Phi
+from theory.network.step import STEPS, Step
+from theory.symbols import Expr
+
+Value = Expr | int | float
+
+
+@dataclass(frozen=True, init=False)
+class WideNetwork(Composed):
+    """A fully connected network of large width M.
+
+    depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: a step on the pre-activations of
+    layers 1..L-1, "none", "layer", "batch", another step by name, or a step. last: what is done to the
+    outputs, "none", "mean", "batch", "layer", "softmax" or an added one. sigma_w2 > 0 and sigma_b2 >= 0: variances of
+    weights (times fan-in) and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the
+    hidden normalization. last_gamma: scale of the last one. Every value is a number or a SymPy expression; the
+    defaults are the symbols of `theory.symbols`.
+    """
+
+    depth: int
+    activation: Activation
+    hidden: str | Step
+    last: str
+    sigma_w2: Expr
+    sigma_b2: Expr
+    ratios: tuple[Expr, ...]
+    gamma: Expr
+    beta: Expr
+    last_gamma: Expr
+
+    positions = sp.S.One
+    inputs = None
+
+    def __init__(
+        self,
+        depth: int,
+        activation: "str | Expr | Activation" = "relu",
+        hidden: str | Step = "none",
+        last: str = "none",
+        sigma_w2: Value = symbols.sigma_w2,
+        sigma_b2: Value = symbols.sigma_b2,
+        ratios: Sequence[Value] | None = None,
+        gamma: Value = symbols.gamma,
+        beta: Value = symbols.beta,
+        last_gamma: Value = symbols.last_gamma,
+    ) -> None:
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
+            raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
+        values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
+        if len(values) != depth:
+            raise ValueError(
+                f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the "
+                f"layers 0..{depth - 1}. Give that many."
+            )
+        set_ = object.__setattr__
+        set_(self, "depth", depth)
+        set_(self, "activation", _activation(activation))
+        set_(self, "hidden", hidden)
+        set_(self, "last", last)
+        set_(self, "sigma_w2", positive("sigma_w2", sigma_w2))
+        set_(self, "sigma_b2", nonnegative("sigma_b2", sigma_b2))
+        set_(self, "ratios", tuple(positive(f"ratios[{i}]", v) for i, v in enumerate(values)))
+        set_(self, "gamma", nonzero("gamma", gamma))
+        set_(self, "beta", finite("beta", beta))
+        set_(self, "last_gamma", nonzero("last_gamma", last_gamma))
+        self._step_before_phi()  # refuses an unknown name
+        self.check()
+
+    @cached_property
+    def steps(self) -> Chain:  # type: ignore[override]
+        """Dense, hidden step, activation; L - 1 times, and dense once more."""
+        before = self._step_before_phi()
+        found: list[Step] = []
+        for width in self.ratios[1:]:
+            found += [Dense(width, self.sigma_w2, self.sigma_b2), *before, Phi(self.activation)]
+        return Chain((*found, Dense(sp.S.Zero, self.sigma_w2, self.sigma_b2)))
+
+    def _step_before_phi(self) -> tuple[Step, ...]:
+        if isinstance(self.hidden, Step):
+            return (self.hidden,)
+        if self.hidden == "none":
+            return ()
+        if self.hidden not in STEPS:
+            known = ", ".join(map(repr, hidden_names()))
+            raise ValueError(f"hidden = {self.hidden!r} is not known. Choose one of {known}.")
+        kind = STEPS[self.hidden]
+        own = {field.name for field in fields(kind)}
+        return (kind(**{name: getattr(self, name) for name in ("gamma", "beta") if name in own}),)
+
+    @property
+    def input_width(self) -> Expr:  # type: ignore[override]
+        """alpha_0."""
+        return self.ratios[0]
+
+    def _repr_latex_(self) -> str:
+        phi = symbols.latex(self.activation.expr)
+        return (
+            rf"$L={self.depth},\ \phi(x)={phi},\ \sigma_w^2={symbols.latex(self.sigma_w2)},\ "
+            rf"\sigma_b^2={symbols.latex(self.sigma_b2)},\ \text{{hidden: {self.hidden}, last: {self.last}}}$"
+        )
+
+
+_activation = activation
+
+
+def hidden_names() -> tuple[str, ...]:
+    """Names of the steps that may stand before phi in every hidden layer: those that need nothing but gamma and beta."""
+    from dataclasses import MISSING
+
+    simple = (n for n, kind in STEPS.items() if all(f.default is not MISSING for f in fields(kind)) and not kind.mixes)
+    return ("none", *simple)
+
+
+def finite(name: str, value: Value) -> Expr:
+    """A finite real number or expression."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # SymPy tells 0.0 from 0, and an exact 0 decides whether a network is centered
+    expr = value if isinstance(value, sp.Expr) else None if isinstance(value, str) else sp.sympify(value)
+    if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
+        raise ValueError(f"{name} = {value} is not a finite real number. Give a number or a SymPy expression.")
+    return expr
+
+
+def positive(name: str, value: Value) -> Expr:
+    """One that is not known to be 0 or negative."""
+    expr = finite(name, value)
+    if expr.is_positive is False:
+        raise ValueError(f"{name} = {value}: it must be positive, or no signal passes. Give a value > 0.")
+    return expr
+
+
+def nonnegative(name: str, value: Value) -> Expr:
+    """One that is not known to be negative."""
+    expr = finite(name, value)
+    if expr.is_negative:
+        raise ValueError(f"{name} = {value}: a variance is not negative. Give a value >= 0.")
+    return expr
+
+
+def nonzero(name: str, value: Value) -> Expr:
+    """One that is not known to be 0."""
+    expr = finite(name, value)
+    if expr.is_zero:
+        raise ValueError(f"{name} = 0 switches the layer off; give a nonzero scale.")
+    return expr
