@@ -8,20 +8,22 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from numerics.composed import ComposedDraw
+from numerics.composition import Composition
 from numerics.network import RandomNetwork
 from numerics.sampling import Draw
 
 Parameters = dict[str, Tensor]
 
 
-def slow_gram(network: RandomNetwork, draw: Draw) -> Tensor:
+def slow_gram(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
     """G = J J^T / T of every drawn network from its full Jacobian, shape (S, C*T, C*T), rows k*T + t."""
     samples = draw.inputs.shape[1]
     j = slow_jacobian(network, draw)
     return j @ j.mT / samples
 
 
-def slow_jacobian(network: RandomNetwork, draw: Draw) -> Tensor:
+def slow_jacobian(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
     """The Jacobian d f_k(t) / d theta by ``torch.func.jacrev``, shape (S, C*T, P); its column order is
     unspecified.
     """
@@ -35,6 +37,8 @@ def slow_jacobian(network: RandomNetwork, draw: Draw) -> Tensor:
             return network_outputs(network, inputs, one | moved)[0].T.flatten()
 
         blocks = torch.func.jacrev(outputs)({name: one[name] for name in free})
+        if isinstance(network, Composition):
+            blocks = {name: block * network.rate(name) ** 0.5 for name, block in blocks.items()}
         jacobians.append(torch.cat([block.flatten(1) for block in blocks.values()], 1))
     return torch.stack(jacobians)
 
@@ -44,8 +48,12 @@ def slow_outputs(network: RandomNetwork, draw: Draw) -> Tensor:
     return network_outputs(network, draw.inputs, parameters(network, draw))
 
 
-def parameters(network: RandomNetwork, draw: Draw) -> Parameters:
+def parameters(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Parameters:
     """Every parameter of the networks by name, the seeds along the first axis."""
+    if isinstance(network, Composition):
+        assert isinstance(draw, ComposedDraw)
+        return dict(network.trained(draw.numbers))
+    assert isinstance(draw, Draw)
     named = {f"weight{n}": weight for n, weight in enumerate(draw.weights, 1)}
     named |= {f"bias{n}": bias for n, bias in enumerate(draw.biases, 1)}
     for n, bias in enumerate(draw.biases, 1):
@@ -55,8 +63,11 @@ def parameters(network: RandomNetwork, draw: Draw) -> Parameters:
     return named
 
 
-def free_names(network: RandomNetwork) -> list[str]:
+def free_names(network: RandomNetwork | Composition) -> list[str]:
     """Names of the parameters that are in the Fisher matrix."""
+    if isinstance(network, Composition):
+        return [n for n, _ in network.steps.draws(network.start(4), "") if n.endswith(".W") or
+                (n.endswith(".b") and network.biases)]  # fmt: skip
     layers = range(1, network.depth + 1)
     names = [f"weight{n}" for n in layers] + ([f"bias{n}" for n in layers] if network.biases else [])
     if network.affine:
@@ -66,8 +77,10 @@ def free_names(network: RandomNetwork) -> list[str]:
     return names
 
 
-def network_outputs(network: RandomNetwork, h: Tensor, named: Parameters) -> Tensor:
-    """The outputs (S,T,C) for inputs h (S,T,M_0) and all parameters."""
+def network_outputs(network: RandomNetwork | Composition, h: Tensor, named: Parameters) -> Tensor:
+    """The outputs (S,T,C) for inputs h (S,T,M_0), or (S,T,N,M_0) of a composed network, and all parameters."""
+    if isinstance(network, Composition):
+        return torch.func.vmap(lambda one, given: _composed_outputs(network, one, given))(h, named)
     below = None
     for n in range(1, network.depth + 1):
         last = n == network.depth
@@ -88,3 +101,15 @@ def network_outputs(network: RandomNetwork, h: Tensor, named: Parameters) -> Ten
             u = gamma * functional.layer_norm(u, u.shape[2:], eps=0.0) + beta
         h = u if last else network.phi.value(u)
     return h
+
+
+def _composed_outputs(network: Composition, h: Tensor, given: Parameters) -> Tensor:
+    """The outputs (T,C) of one composed network for inputs h (T,N,M_0)."""
+    f = network.steps.slow(h, given, "").squeeze(1)
+    if network.output_definition is not None:
+        return network.output_definition(f, network.last_gamma)
+    if network.last == "layer":
+        return network.last_gamma * functional.layer_norm(f, f.shape[1:], eps=0.0)
+    if network.last in ("mean", "batch"):
+        f = f - f.mean(0, keepdim=True)
+    return network.last_gamma * f / f.square().mean(0, keepdim=True).sqrt() if network.last == "batch" else f

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from numerics.composition import Composition
 from numerics.network import RandomNetwork
 
 # Below this size eigvalsh takes a few milliseconds and block Lanczos as long in the interpreter.
@@ -11,16 +12,20 @@ SMALLEST_FOR_LANCZOS = 500
 PRODUCTS_PER_EIGENVALUE = 60
 
 
-def forward_operations(network: RandomNetwork, samples: int) -> int:
+def forward_operations(network: RandomNetwork | Composition, samples: int) -> int:
     """Multiplications and additions of the matrix products of one forward pass."""
+    if isinstance(network, Composition):
+        return network.steps.operations(network.start(samples), 0)
     return sum(2 * samples * a * b for a, b in pairwise(network.widths))
 
 
-def exact_operations(network: RandomNetwork, samples: int) -> int:
+def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
     """The same for the exact dual matrix, its forward pass included.
 
     Under hidden batch normalization with all rows in one block.
     """
+    if isinstance(network, Composition):
+        return network.steps.operations(network.start(samples), network.outputs)
     widths, rows = network.widths, network.outputs * samples
     count = forward_operations(network, samples)
     count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0
@@ -47,16 +52,18 @@ def exact_operations(network: RandomNetwork, samples: int) -> int:
     return count
 
 
-def product_operations(network: RandomNetwork, samples: int) -> int:
+def product_operations(network: RandomNetwork | Composition, samples: int) -> int:
     """The same for one matrix-free product with one vector."""
+    if isinstance(network, Composition):
+        return 4 * forward_operations(network, samples)
     widths = network.widths
     count = sum(4 * samples * a * b for a, b in pairwise(widths[1:]))
     return count + sum(2 * samples * out * min(samples, 2 * into) for into, out in pairwise(widths))
 
 
-def prefers_matrix_free(network: RandomNetwork, samples: int, count: int) -> bool:
+def prefers_matrix_free(network: RandomNetwork | Composition, samples: int, count: int) -> bool:
     """Whether the ``count`` largest eigenvalues are cheaper from products than from the exact matrix."""
-    if network.definition is not None or network.output_definition is not None:
+    if isinstance(network, RandomNetwork) and (network.definition or network.output_definition):
         return False  # of an added normalization only reverse-mode products are at hand
     products = PRODUCTS_PER_EIGENVALUE * count * product_operations(network, samples)
     return products + forward_operations(network, samples) < exact_operations(network, samples)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from numerics.autograd import Parameters, free_names, network_outputs, parameters
+from numerics.composed import ComposedDraw
+from numerics.composition import Composition
 from numerics.network import RandomNetwork
 from numerics.sampling import Draw
 
@@ -27,7 +29,7 @@ PRECISION = 0.005
 BLOCK = 2**18
 
 
-def stable_rates(network: RandomNetwork, draw: Draw) -> Tensor:
+def stable_rates(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
     """The largest stable learning rate of every drawn network, (S,), to a relative ``PRECISION``; nan where the
     outputs are not finite or do not move. Refuses float32, whose rounding hides the start's distance from the minimum.
     """
@@ -42,7 +44,7 @@ def stable_rates(network: RandomNetwork, draw: Draw) -> Tensor:
 class _Descent:
     """Descent of several networks side by side, each at a learning rate of its own."""
 
-    def __init__(self, network: RandomNetwork, inputs: Tensor, minimum: Parameters) -> None:
+    def __init__(self, network: RandomNetwork | Composition, inputs: Tensor, minimum: Parameters) -> None:
         self.network, self.inputs, self.minimum = network, inputs, minimum
         self.labels = network_outputs(network, inputs, minimum)
         # A start in the span of the gradients has a part along every eigenvector that descent can move.

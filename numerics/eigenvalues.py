@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch import Tensor
 
+from numerics.composition import Composition
 from numerics.cost import lanczos_products
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.network import RandomNetwork
@@ -12,7 +13,7 @@ from numerics.network import RandomNetwork
 TOP = frozenset({"lambda_max", "lambda_top"})
 
 
-def eigenvalue_quantities(network: RandomNetwork, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
+def eigenvalue_quantities(network: RandomNetwork | Composition, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
     """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
     (S,).
     """

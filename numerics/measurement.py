@@ -1,22 +1,25 @@
 """Measure a random network: raw draws of every quantity, one per seed, never only means."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
+from json import dumps, loads
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from numerics import orders
+from numerics import composed, orders, overlaps
 from numerics.activations import ACTIVATIONS
+from numerics.composed import ComposedDraw, ComposedRun
+from numerics.composition import Composition
 from numerics.cost import prefers_matrix_free
 from numerics.descent import stable_rates
 from numerics.dual import gram_of
 from numerics.eigenspace import alignment
 from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
-from numerics.krylov import default_tolerance, top_eigenvalues
+from numerics.krylov import Operator, default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
 from numerics.memory import MEMORY, out_of_memory
 from numerics.network import RandomNetwork
@@ -26,7 +29,7 @@ from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
-QUANTITIES = (*MATRIX, *ORDERS, *OUTPUT_STATISTICS, "outputs", "raw_outputs", "alignment", "stable_rate")
+QUANTITIES = (*MATRIX, *ORDERS, *overlaps.OVERLAPS, *OUTPUT_STATISTICS, "outputs", "raw_outputs", "alignment", "stable_rate")
 
 # Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
 # larger group gains nothing.
@@ -44,7 +47,7 @@ class Measurement:
     threads.
     """
 
-    network: RandomNetwork
+    network: RandomNetwork | Composition
     samples: int
     seeds: tuple[int, ...]
     draws: dict[str, np.ndarray]
@@ -65,12 +68,12 @@ class Measurement:
         Numbers that are not finite become the strings nan, inf, -inf: JSON has none. Refuses a network
         whose activation is a function, which no record can hold.
         """
-        if not isinstance(self.network.activation, str):
+        if isinstance(self.network, RandomNetwork) and not isinstance(self.network.activation, str):
             raise ValueError(
                 f"activation {self.network.phi.name} is a function and cannot be written to a record: "
                 f"use one of {', '.join(ACTIVATIONS)}"
             )
-        network = asdict(self.network) | {"widths": list(self.network.widths)}
+        network = loads(dumps(asdict(self.network)))  # lists for tuples
         draws = {name: _plain(values.tolist()) for name, values in self.draws.items()}
         return {
             "network": network,
@@ -86,14 +89,15 @@ class Measurement:
     @classmethod
     def from_record(cls, record: dict) -> "Measurement":
         """The measurement that ``to_record`` wrote."""
-        network = RandomNetwork(**record["network"])
+        kind = Composition if "description" in record["network"] else RandomNetwork
+        network = kind(**record["network"])
         draws = {name: np.array(values, dtype=np.float64) for name, values in record["draws"].items()}
         rest = {name: record[name] for name in ("samples", "dtype", "device", "versions")}
         return cls(network=network, seeds=tuple(record["seeds"]), draws=draws, notes=tuple(record["notes"]), **rest)
 
 
 def measure(
-    network: RandomNetwork,
+    network: RandomNetwork | Composition,
     samples: int,
     seeds: Sequence[int],
     quantities: Sequence[str],
@@ -116,7 +120,8 @@ def measure(
     normalizations that couple samples, such as batch, c_I and c_1 only there. Output statistics, sd biased
     and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
-    last_gamma. outputs: after the last normalization; raw_outputs: before it. alignment: see
+    last_gamma. Of a composed network, in place of these, the overlaps of ``numerics.overlaps``: K, mean, tq, Th.
+    outputs: after the last normalization; raw_outputs: before it. alignment: see
     ``numerics.eigenspace``. stable_rate: largest stable learning rate, see ``numerics.descent``.
 
     ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
@@ -133,8 +138,11 @@ def measure(
     parts, notes, start = [], (), 0
     while start < len(seeds):
         try:
-            drawn = draw(network, samples, seeds[start : start + group], dtype, device, inputs)
-            parts.append(_measure_group(network, drawn, quantities, memory))
+            some = seeds[start : start + group]
+            if isinstance(network, Composition):
+                parts.append(_measure_composed(network, composed.draw(network, samples, some, dtype, device, inputs), quantities))
+            else:
+                parts.append(_measure_group(network, draw(network, samples, some, dtype, device, inputs), quantities, memory))
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error) or (group == 1 and memory < 2**20):
                 raise
@@ -166,7 +174,9 @@ def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str
     if wanted & set(OUTPUT_STATISTICS):
         values |= output_statistics(network, run)
     matrix = wanted & set(MATRIX)
-    found = _matrix_free(network, drawn, run, matrix) if matrix and "alignment" not in wanted else None
+    found = None
+    if matrix and "alignment" not in wanted:
+        found = _matrix_free(network, run, lambda: dual_operator(network, drawn), matrix)
     if found is not None:
         values |= found
     elif matrix or "alignment" in wanted:
@@ -179,8 +189,38 @@ def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str
     return {name: values[name] for name in quantities}
 
 
+def _measure_composed(network: Composition, drawn: ComposedDraw, quantities: Sequence[str]) -> dict[str, Tensor]:
+    run = composed.forward(network, drawn)
+    values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.raw}
+    wanted = set(quantities)
+    if wanted & {"K", "mean"}:
+        values |= overlaps.forward_overlaps(network, run)
+    if "tq" in wanted:
+        values |= overlaps.backward_overlaps(network, run)
+    if "Th" in wanted:
+        values |= overlaps.tangent_overlaps(network, run)
+    if wanted & set(OUTPUT_STATISTICS):
+        values |= output_statistics(network, run)
+    matrix, found = wanted & set(MATRIX), None
+    if matrix and "alignment" not in wanted:
+        found = _matrix_free(network, run, lambda: composed.dual_operator(network, run), matrix)
+    if found is not None:
+        values |= found
+    elif matrix or "alignment" in wanted:
+        g = composed.gram_of(network, run)
+        values |= eigenvalue_quantities(network, g, matrix)
+        if "alignment" in wanted:
+            values["alignment"] = alignment(g, network.outputs)
+    if "stable_rate" in wanted:
+        values["stable_rate"] = stable_rates(network, drawn)
+    return {name: values[name] for name in quantities}
+
+
 def _matrix_free(
-    network: RandomNetwork, drawn: Draw, run: Forward, wanted: AbstractSet[str]
+    network: RandomNetwork | Composition,
+    run: Forward | ComposedRun,
+    operator: Callable[[], Operator],
+    wanted: AbstractSet[str],
 ) -> dict[str, Tensor] | None:
     """lambda_max and lambda_top without the matrix, if only they are wanted, it is cheaper and it
     converges.
@@ -192,11 +232,11 @@ def _matrix_free(
     if not bool(run.outputs.isfinite().all()):
         return None
     start = random_block(run.outputs, rows, count)
-    found = top_eigenvalues(dual_operator(network, drawn), start, count, default_tolerance(start.dtype))
+    found = top_eigenvalues(operator(), start, count, default_tolerance(start.dtype))
     return top_quantities(found.values) if found.converged else None
 
 
-def output_statistics(network: RandomNetwork, run: Forward) -> dict[str, Tensor]:
+def output_statistics(network: RandomNetwork | Composition, run: Forward | ComposedRun) -> dict[str, Tensor]:
     """Q1, Q2, Qmax under batch, R1 under layer normalization of the outputs, each (S,)."""
     assert run.last is not None
     assert run.last.gain is not None
@@ -206,7 +246,7 @@ def output_statistics(network: RandomNetwork, run: Forward) -> dict[str, Tensor]
     return {"Q1": inverse.mean(1), "Q2": inverse.square().mean(1), "Qmax": inverse.amax(1)}
 
 
-def _check_quantity(network: RandomNetwork, quantity: str) -> None:
+def _check_quantity(network: RandomNetwork | Composition, quantity: str) -> None:
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
     reason = None
@@ -218,19 +258,26 @@ def _check_quantity(network: RandomNetwork, quantity: str) -> None:
         reason = "the gradients of the normalized outputs have mean zero; ask for lambda_max"
     elif quantity == "R1" and network.last != "layer":
         reason = "it belongs to last = 'layer'"
+    elif isinstance(network, Composition):
+        reason = "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
+    elif quantity in overlaps.OVERLAPS:
+        reason = "it belongs to composed networks; ask for hq1, q1, tq1, ..."
     elif quantity in orders.BACKWARD_ORDERS and network.couples_samples:
         reason = f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
     elif quantity in orders.COUPLED_ORDERS and not network.couples_samples:
         reason = "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
     if reason:
-        raise ValueError(
-            f"quantity {quantity!r} does not exist for hidden = {network.hidden!r}, last = {network.last!r}: {reason}"
-        )
+        about = "a composed network" if isinstance(network, Composition) else f"hidden = {network.hidden!r}"
+        raise ValueError(f"quantity {quantity!r} does not exist for {about}, last = {network.last!r}: {reason}")
 
 
-def _bytes_per_seed(network: RandomNetwork, samples: int) -> int:
+def _bytes_per_seed(network: RandomNetwork | Composition, samples: int) -> int:
     """A rough size of one seed's work: its weights, its matrix and its backward signals."""
     rows = network.outputs * samples
+    if isinstance(network, Composition):
+        places = samples * network.positions
+        signals = places * network.width * network.outputs * (samples if network.couples_samples else 1)
+        return 8 * (2 * network.parameters + 2 * rows**2 + 3 * signals + 2 * places**2)
     signals = rows * max(network.widths[:-1]) * (samples if network.couples_samples else 1)
     return 8 * (network.parameters + 2 * rows**2 + 3 * signals)
 

@@ -44,12 +44,7 @@ def draw(
     """
     network.check_samples(samples)
     check_seeds(seeds)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype = {dtype!r} is unknown: use one of {', '.join(DTYPES)}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either
-        raise ValueError(f"device = {device!r} cannot be used here ({error}): use 'cpu'") from error
+    check_place(dtype, device)
     if inputs is not None and tuple(inputs.shape) != (samples, network.widths[0]):
         raise ValueError(
             f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = ({samples}, {network.widths[0]})"
@@ -58,7 +53,7 @@ def draw(
     drawn = samples * network.widths[0] if inputs is None else 0
     total = sum(out * (into + 1) for out, into in pairs) + drawn
     numbers = torch.empty(len(seeds), total, dtype=torch.float64)
-    _fill(numbers.numpy(), seeds)
+    fill(numbers.numpy(), seeds)
 
     weights, biases, start = [], [], 0
     for out, into in pairs:
@@ -85,13 +80,25 @@ def check_seeds(seeds: Sequence[int]) -> None:
             raise ValueError(f"seed {seed!r}: a seed must be a whole number in [0, 2^63)")
 
 
-def _fill(numbers: np.ndarray, seeds: Sequence[int]) -> None:
-    def fill(row: int) -> None:
+def check_place(dtype: str, device: str) -> None:
+    """Raise ``ValueError`` for an unknown dtype or a device that this machine lacks."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype = {dtype!r} is unknown: use one of {', '.join(DTYPES)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        raise ValueError(f"device = {device!r} cannot be used here ({error}): use 'cpu'") from error
+
+
+def fill(numbers: np.ndarray, seeds: Sequence[int]) -> None:
+    """Standard normal numbers of every seed into its row."""
+
+    def fill_row(row: int) -> None:
         np.random.Generator(np.random.SFC64(int(seeds[row]))).standard_normal(out=numbers[row])
 
     # numpy fills without holding the interpreter, so threads share the work.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill, range(len(seeds))))
+        list(pool.map(fill_row, range(len(seeds))))
 
 
 def _scaled(raw: Tensor, network: RandomNetwork) -> Tensor:

@@ -1,0 +1,252 @@
+"""Steps with weights: dense, convolution, attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
+
+WEIGHTS = ("gaussian", "orthogonal", "uniform", "sparse")
+PARAMETRIZATIONS = ("standard", "ntk")
+KEPT = 0.25
+"""Share of the weights of a sparse step that are not zero."""
+
+
+@register
+@dataclass(frozen=True)
+class Dense(Step):
+    """u = W h + b, ``units`` units; W_ij of variance sigma_w2 over the fan-in, b_i of variance sigma_b2.
+
+    param: "standard", or "ntk": parameters of variance one, W = sqrt(sigma_w2/fan-in) w and b = sqrt(sigma_b2) beta.
+    rate: factor on the squared gradient. weights: gaussian, orthogonal (Haar), uniform, or sparse (three weights of
+    four are zero). trained: whether the weights, and the biases, are among the parameters.
+    """
+
+    name: ClassVar[str] = "dense"
+
+    units: int
+    sigma_w2: float
+    sigma_b2: float
+    param: str = "standard"
+    rate: float = 1.0
+    weights_: str = "gaussian"
+    biases: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("weights", self.weights_, WEIGHTS), ("param", self.param, PARAMETRIZATIONS)
+        ):  # fmt: skip
+            if value not in known:
+                raise NetworkError(f"{self.name}: {name} = {value!r} is unknown: use one of {', '.join(known)}")
+
+    def shape(self, shape: Shape, path: str) -> Shape:  # noqa: ARG002
+        """Its own units."""
+        return Shape(shape.samples, shape.positions, self.units)
+
+    def fan_in(self, shape: Shape) -> int:
+        """Weights of a unit."""
+        return shape.units
+
+    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Weights and biases."""
+        yield f"{path}.W", (self.units, self.fan_in(shape))
+        yield f"{path}.b", (self.units,)
+
+    def weights(self, shape: Shape) -> int:
+        """Weights and biases."""
+        return self.units * (self.fan_in(shape) + int(self.biases))
+
+    def scaled(self, drawn: Mapping[str, Tensor], path: str) -> tuple[Tensor, Tensor]:
+        """W (S, units, fan-in) and b (S, units) from standard normal numbers."""
+        return _law(drawn[f"{path}.W"], self.weights_) * self.scale(drawn, path), drawn[f"{path}.b"] * self.sigma_b2**0.5
+
+    def scale(self, drawn: Mapping[str, Tensor], path: str) -> float:
+        """Standard deviation of a weight."""
+        return (self.sigma_w2 / drawn[f"{path}.W"].shape[-1]) ** 0.5
+
+    def patches(self, x: Tensor) -> Tensor:
+        """What the weights of one unit meet at each place, (S, T, N, fan-in)."""
+        return x
+
+    def unpatched(self, rows: Tensor, units: int) -> Tensor:  # noqa: ARG002
+        """The transpose of `patches`, on the last two axes."""
+        return rows
+
+    def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
+        """Weights times what they meet."""
+        weight, bias = self.scaled(drawn, path)
+        inputs, units = self.patches(x), x.shape[-1]
+        value = (inputs.flatten(1, 2) @ weight.mT + bias.unsqueeze(1)).view(*inputs.shape[:3], self.units)
+        ntk = self.param == "ntk"
+        share = self.rate * (self.scale(drawn, path) ** 2 if ntk else 1.0)
+        own_bias = self.rate * (self.sigma_b2 if ntk else 1.0) if self.biases else 0.0
+
+        def pull(rows: Rows, visit: Visit) -> Rows:
+            visit(Meeting(path, inputs, rows, share, own_bias))
+            back = (rows.values.flatten(1, 3) @ weight).view(*rows.values.shape[:4], -1)
+            return rows.with_values(self.unpatched(back, units))
+
+        def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
+            met = self.patches(tangent)
+            forward = (met.flatten(1, 3) @ weight.mT).view(*met.shape[:4], self.units)
+            return forward + moved[path] if path in moved else forward
+
+        return Trace(value, pull, push)
+
+    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
+        """By torch.nn.functional.linear; an ntk weight is a parameter of variance one with its factor in front."""
+        weight, bias = given[f"{path}.W"], given[f"{path}.b"]
+        if self.param == "ntk":
+            weight, bias = weight * (self.sigma_w2 / weight.shape[-1]) ** 0.5, bias * self.sigma_b2**0.5
+        return torch.nn.functional.linear(self.met_slowly(x), weight, bias)
+
+    def met_slowly(self, x: Tensor) -> Tensor:
+        """`patches` of one network, (T, N, fan-in), written another way."""
+        return x
+
+    def operations(self, shape: Shape, rows: int) -> int:
+        """Forward, backward, and the products that make its share of the dual matrix."""
+        places, fan_in = shape.samples * shape.positions, self.fan_in(shape)
+        through = 2 * places * fan_in * self.units
+        return through * (1 + rows) + 2 * places**2 * (fan_in + rows * (rows + 1) // 2 * self.units)
+
+
+def _law(raw: Tensor, weights: str) -> Tensor:
+    """Standard normal numbers (S, out, in) turned into weights of unit variance of the given law."""
+    if weights == "gaussian":
+        return raw
+    if weights == "uniform":
+        return (2 * torch.special.ndtr(raw) - 1) * math.sqrt(3)
+    if weights == "sparse":
+        # The sign and size of a kept weight are normal again: its rank among the kept ones, taken as a probability.
+        level = torch.special.ndtr(raw)
+        kept = (level < KEPT / 2) | (level > 1 - KEPT / 2)
+        inside = torch.where(level < 0.5, level, level - (1 - KEPT)) / KEPT
+        return torch.where(kept, torch.special.ndtri(inside.clamp(1e-300, 1 - 1e-16)), 0.0) / math.sqrt(KEPT)
+    out, into = raw.shape[-2:]
+    q, r = torch.linalg.qr(raw if out >= into else raw.mT)
+    # Fixing the sign of the diagonal of R makes Q uniform (Mezzadri 2007).
+    q = q * torch.sgn(torch.diagonal(r, dim1=-2, dim2=-1)).unsqueeze(-2)
+    return (q if out >= into else q.mT) * max(out, into) ** 0.5
+
+
+@register
+@dataclass(frozen=True)
+class Convolution(Dense):
+    """A circular convolution over positions with ``taps`` taps; tap j meets position n + j - (taps - 1) // 2."""
+
+    name: ClassVar[str] = "conv"
+
+    taps: int = 3
+
+    def shape(self, shape: Shape, path: str) -> Shape:
+        """As dense; refuses a signal with fewer positions than taps."""
+        if shape.positions < max(2, self.taps):
+            raise NetworkError(
+                f"step {path}: conv with {self.taps} taps over {shape.positions} positions; give as many positions as taps"
+            )
+        return super().shape(shape, path)
+
+    def fan_in(self, shape: Shape) -> int:
+        """Units times taps."""
+        return shape.units * self.taps
+
+    @property
+    def shifts(self) -> list[int]:
+        """How far each tap looks."""
+        return [tap - (self.taps - 1) // 2 for tap in range(self.taps)]
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Signals of all taps side by side."""
+        return torch.cat([x.roll(-shift, -2) for shift in self.shifts], -1)
+
+    def unpatched(self, rows: Tensor, units: int) -> Tensor:
+        """Every tap's share back where it came from."""
+        parts = rows.split(units, -1)
+        return sum((part.roll(shift, -2) for part, shift in zip(parts, self.shifts, strict=True)), torch.zeros_like(parts[0]))
+
+    def met_slowly(self, x: Tensor) -> Tensor:
+        """Position by position."""
+        N = x.shape[-2]
+        places = [[(n + shift) % N for shift in self.shifts] for n in range(N)]
+        return torch.stack([torch.cat([x[..., p, :] for p in at], -1) for at in places], -2)
+
+
+@register
+@dataclass(frozen=True)
+class Attention(Step):
+    """u(n) = W_o sum_n' softmax_n'(q(n) . k(n') / d) W_v h(n'), d the number of units of q = W_q h and k = W_k h.
+
+    All four matrices are square, without biases, and parameters; variances over the fan-in: sigma_w2 for value and
+    output, 1 for query and key.
+    """
+
+    name: ClassVar[str] = "attention"
+
+    units: int
+    sigma_w2: float
+
+    def shape(self, shape: Shape, path: str) -> Shape:
+        """Kept; refuses a signal without positions."""
+        if shape.positions < 2:
+            raise NetworkError(f"step {path}: attention over one position; give the network positions")
+        return shape
+
+    @property
+    def parts(self) -> dict[str, Dense]:
+        """The four matrices."""
+        return {
+            name: Dense(self.units, 1.0 if name in ("query", "key") else self.sigma_w2, 0.0, biases=False)
+            for name in ("query", "key", "value", "output")
+        }
+
+    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Those of the four matrices."""
+        for name, part in self.parts.items():
+            yield from part.draws(shape, f"{path}.{name}")
+
+    def weights(self, shape: Shape) -> int:
+        """Four matrices."""
+        return sum(part.weights(shape) for part in self.parts.values())
+
+    def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
+        """Query, key, value; the mean under the softmax; output."""
+        q, k, v = (self.parts[name].at(x, drawn, f"{path}.{name}") for name in ("query", "key", "value"))
+        share = (q.value @ k.value.mT / self.units).softmax(-1)
+        out = self.parts["output"].at(share @ v.value, drawn, f"{path}.output")
+        P, kq, vv = share.unsqueeze(1), (q.value.unsqueeze(1), k.value.unsqueeze(1)), v.value.unsqueeze(1)
+
+        def pull(rows: Rows, visit: Visit) -> Rows:
+            mixed = out.pull(rows, visit)
+            at_share = mixed.values @ vv.mT
+            at_logit = P * (at_share - (at_share * P).sum(-1, keepdim=True)) / self.units
+            parts = (
+                (q, at_logit @ kq[1]), (k, at_logit.mT @ kq[0]), (v, P.mT @ mixed.values)
+            )  # fmt: skip
+            back = [trace.pull(mixed.with_values(values), visit) for trace, values in parts]
+            return back[0].with_values(back[0].values + back[1].values + back[2].values)
+
+        def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
+            dq, dk, dv = (trace.push(tangent, moved) for trace in (q, k, v))
+            logit = (dq @ kq[1].mT + kq[0] @ dk.mT) / self.units
+            shift = P * (logit - (logit * P).sum(-1, keepdim=True))
+            return out.push(shift @ vv + P @ dv, moved)
+
+        return Trace(out.value, pull, push)
+
+    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
+        """By torch's scaled_dot_product_attention."""
+        q, k, v = (self.parts[name].slow(x, given, f"{path}.{name}") for name in ("query", "key", "value"))
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1 / self.units)
+        return self.parts["output"].slow(mixed, given, f"{path}.output")
+
+    def operations(self, shape: Shape, rows: int) -> int:
+        """Four matrices and the mixing."""
+        mixing = 4 * shape.samples * shape.positions**2 * shape.units * (1 + 2 * rows)
+        return mixing + sum(part.operations(shape, rows) for part in self.parts.values())
