@@ -1,34 +1,33 @@
-"""Mean-only batch normalization of the hidden layers, exact in T: u -> gamma (u - mean over the T samples) + beta."""
+"""Mean-only batch normalization, exact in T: u -> gamma (u - mean over the T samples) + beta."""
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numerics
 import theory
+from theory import symbols
+from theory.network.state import mapped
 
 
-class MeanOnly(theory.HiddenRule):
-    """What phi sees stays Gaussian. Its samples are correlated by -1/(T - 1), and so are the signals that pass back."""
+@dataclass(frozen=True)
+class MeanOnly(theory.Step):
+    """Centering is linear, so Gaussian signals stay Gaussian; overlaps and tangent overlaps are centered alike."""
 
     couples_samples = True
 
-    def pair(self, q, at):
-        spread = at.gamma**2 * (q[0] - q[1])
-        return spread * (1 - 1 / at.samples), -spread / at.samples, at.beta
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
 
-    def backward(self, expect, slope, q, seen, upper, above, at):
-        p, c, mean = seen
-        scale = at.gamma**2 * at.sigma_w2
-        one, two = scale * expect.same(slope, p, mean), scale * expect.pair(slope, p, c, mean)
-        if above is None:  # the signal of one sample, projected orthogonally to (1, .., 1)
-            return (one * (1 - 1 / at.samples), -two / at.samples), upper
-        spread = one * (1 - 1 / at.samples) + two / at.samples  # of a signal that is orthogonal to it already
-        return (spread * upper[0], spread * upper[1]), upper
+    def apply(self, state, run, path):
+        n = run.samples * state.positions
 
-    def overlaps(self, hq):
-        return hq[0] - hq[1], hq[0] - hq[1]  # the backward signal is orthogonal to what all samples share
+        def centered(t):
+            spread = self.gamma**2 * (t.same - t.other)
+            return state.alike(spread * (1 - 1 / n), -spread / n)
+
+        K = centered(state.K).map(lambda K: K + self.beta**2)
+        return replace(state, K=K, mean=self.beta, tangent=mapped(state.tangent, centered))
 
 
-def mean_only(u, gamma, beta):
-    return gamma * (u - u.mean(-2, keepdim=True)) + beta
-
-
-theory.add_normalization("mean_only", MeanOnly())
-numerics.add_normalization("mean_only", mean_only)
+theory.add_step("mean_only", MeanOnly)
+numerics.add_step("mean_only", lambda u, gamma, beta: gamma * (u - u.mean(-2, keepdim=True)) + beta)

@@ -1,22 +1,23 @@
-"""RMS normalization of the hidden layers: u -> gamma u / rms(u) + beta over units, the mean not subtracted."""
+"""RMS normalization with a shift: u -> gamma u / rms(u) + beta over units, the mean not subtracted."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numerics
 import theory
+from theory import symbols
 
 
-class RMS(theory.HiddenRule):
-    """As the width grows, the mean square of a sample's units tends to q_1."""
+@dataclass(frozen=True)
+class RMS(theory.Step):
+    """As the width grows, the mean square of a sample's units tends to K[same]; dense weights leave no mean."""
 
-    def pair(self, q, at):
-        return at.gamma**2, at.gamma**2 * q[1] / q[0], at.beta
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
 
-    def gain(self, q, at):
-        return at.gamma**2 / q[0], at.gamma**2 / q[0]
-
-
-def rms(u, gamma, beta):
-    return gamma * u / u.square().mean(-1, keepdim=True).sqrt() + beta
+    def apply(self, state, run, path):
+        return state.affine(self.gamma**2 / state.K.same, self.beta, run.expect)
 
 
-theory.add_normalization("rms", RMS())
-numerics.add_normalization("rms", rms)
+theory.add_step("rms_shift", RMS)
+numerics.add_step("rms_shift", lambda u, gamma, beta: gamma * u / u.square().mean(-1, keepdim=True).sqrt() + beta)

@@ -1,20 +1,24 @@
-"""Deliberately wrong: RMS normalization whose rule forgets gamma^2 in the backward pass."""
+"""Deliberately wrong: RMS normalization whose theory forgets gamma^2 in the derivative."""
+
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numerics
 import theory
+from theory import symbols
+from theory.network.state import mapped
 
 
-class Forgotten(theory.HiddenRule):
-    def pair(self, q, at):
-        return at.gamma**2, at.gamma**2 * q[1] / q[0], at.beta
+@dataclass(frozen=True)
+class Forgotten(theory.Step):
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
 
-    def gain(self, q, at):
-        return 1 / q[0], 1 / q[0]  # the mistake: gamma^2/q_1 is right
+    def apply(self, state, run, path):
+        right = state.affine(self.gamma**2 / state.K.same, self.beta, run.expect)
+        # The mistake: gamma^2/K[same] is right.
+        return replace(right, tangent=mapped(state.tangent, lambda t: t * (1 / state.K.same)))
 
 
-def rms(u, gamma, beta):
-    return gamma * u / u.square().mean(-1, keepdim=True).sqrt() + beta
-
-
-theory.add_normalization("rms_forgotten", Forgotten())
-numerics.add_normalization("rms_forgotten", rms)
+theory.add_step("rms_forgotten", Forgotten)
+numerics.add_step("rms_forgotten", lambda u, gamma, beta: gamma * u / u.square().mean(-1, keepdim=True).sqrt() + beta)

@@ -1,25 +1,29 @@
 """Deliberately wrong: mean-only batch normalization over T samples with the constants of T -> infinity."""
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numerics
 import theory
+from theory import symbols
+from theory.network.state import mapped
 
 
-class TooEarly(theory.HiddenRule):
+@dataclass(frozen=True)
+class TooEarly(theory.Step):
     couples_samples = True
 
-    def pair(self, q, at):
-        return at.gamma**2 * (q[0] - q[1]), 0 * q[0], at.beta  # the mistake: over T samples (q_1 - q_2)(1 - 1/T)
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
 
-    def gain(self, q, at):
-        return at.gamma**2, 0
+    def apply(self, state, run, path):
+        def centered(t):  # the mistake: over T samples (same - other)(1 - 1/T), and -(same - other)/T for two
+            spread = self.gamma**2 * (t.same - t.other)
+            return state.alike(spread, 0 * spread)
 
-    def overlaps(self, hq):
-        return hq[0] - hq[1], hq[0] - hq[1]
-
-
-def mean_only(u, gamma, beta):
-    return gamma * (u - u.mean(-2, keepdim=True)) + beta
+        K = centered(state.K).map(lambda K: K + self.beta**2)
+        return replace(state, K=K, mean=self.beta, tangent=mapped(state.tangent, centered))
 
 
-theory.add_normalization("mean_only_limit", TooEarly())
-numerics.add_normalization("mean_only_limit", mean_only)
+theory.add_step("mean_only_limit", TooEarly)
+numerics.add_step("mean_only_limit", lambda u, gamma, beta: gamma * (u - u.mean(-2, keepdim=True)) + beta)

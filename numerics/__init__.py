@@ -2,7 +2,7 @@
 
 from numerics.activations import ACTIVATIONS, add_activation
 from numerics.composition import Composition
-from numerics.definitions import add_normalization, add_output_normalization
+from numerics.definitions import add_output_normalization
 from numerics.dual import gram
 from numerics.measurement import QUANTITIES, Measurement, measure
 from numerics.modules import Spectrum, spectrum
@@ -21,7 +21,6 @@ __all__ = [
     "RandomNetwork",
     "Spectrum",
     "add_activation",
-    "add_normalization",
     "add_output_normalization",
     "add_step",
     "draw",

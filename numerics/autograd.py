@@ -81,7 +81,6 @@ def network_outputs(network: RandomNetwork | Composition, h: Tensor, named: Para
     """The outputs (S,T,C) for inputs h (S,T,M_0), or (S,T,N,M_0) of a composed network, and all parameters."""
     if isinstance(network, Composition):
         return torch.func.vmap(lambda one, given: _composed_outputs(network, one, given))(h, named)
-    below = None
     for n in range(1, network.depth + 1):
         last = n == network.depth
         u = h @ named[f"weight{n}"].mT + named[f"bias{n}"].unsqueeze(1)
@@ -89,8 +88,6 @@ def network_outputs(network: RandomNetwork | Composition, h: Tensor, named: Para
         name = network.last if last else network.hidden
         if last and network.output_definition is not None:
             u = network.output_definition(u, network.last_gamma)
-        elif not last and network.definition is not None:
-            u = below = network.definition(u, network.gamma, network.beta, below)
         elif name == "mean":
             u = u - u.mean(1, keepdim=True)
         elif name == "batch":

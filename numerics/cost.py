@@ -30,14 +30,6 @@ def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
     count = forward_operations(network, samples)
     count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0
     count += 4 * rows**3 if network.output_definition is not None else 0
-    if network.couples_samples and network.definition is not None:
-        count += 2 * samples**2 * widths[-2]
-        for number, (before, width) in enumerate(pairwise(widths[:-1])):
-            inputs = before + int(network.biases)
-            root = min(samples, inputs)
-            count += 2 * rows * samples * width * (before if number else 0) + 2 * rows * root * width * (samples + rows)
-            count += 2 * samples**2 * inputs if inputs > samples else 0
-        return count
     if network.hidden != "batch":
         blocks = network.outputs * (network.outputs + 1) // 2
         count += 2 * samples**2 * (sum(widths[:-1]) + blocks * sum(widths[1:-1]))
@@ -63,7 +55,7 @@ def product_operations(network: RandomNetwork | Composition, samples: int) -> in
 
 def prefers_matrix_free(network: RandomNetwork | Composition, samples: int, count: int) -> bool:
     """Whether the ``count`` largest eigenvalues are cheaper from products than from the exact matrix."""
-    if isinstance(network, RandomNetwork) and (network.definition or network.output_definition):
+    if isinstance(network, RandomNetwork) and network.output_definition:
         return False  # of an added normalization only reverse-mode products are at hand
     products = PRODUCTS_PER_EIGENVALUE * count * product_operations(network, samples)
     return products + forward_operations(network, samples) < exact_operations(network, samples)

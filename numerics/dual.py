@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from numerics.coupled import add_coupled_layers
-from numerics.generic import add_generic_layers
 from numerics.memory import MEMORY
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, Layer, backward, forward
@@ -32,9 +31,7 @@ def gram_of(network: RandomNetwork, draw: Draw, run: Forward, memory: int = MEMO
     """``gram`` for a forward pass that is at hand."""
     seeds, samples, outputs = run.outputs.shape
     g = run.outputs.new_zeros(seeds, outputs, samples, outputs, samples)
-    if network.couples_samples and network.definition is not None:
-        add_generic_layers(g.view(seeds, outputs * samples, -1), network, draw, run, memory)
-    elif network.hidden == "batch":
+    if network.hidden == "batch":
         add_coupled_layers(g.view(seeds, outputs * samples, -1), network, draw, run, memory)
     else:
         _add_plain_layers(g, network, draw, run)

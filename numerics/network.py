@@ -19,7 +19,7 @@ class RandomNetwork:
     widths: M_0 (inputs), M_1, ..., M_L = C (outputs); depth L >= 2 counts weight layers.
     activation: a name of ``numerics.activations.ACTIVATIONS`` or an elementwise torch function.
     hidden: normalization of u^1..u^{L-1} before phi: none, layer (over units), batch (over the given
-    samples), or one that ``add_normalization`` added.
+    samples). A chain with another step before phi is a ``Composition``.
     last: normalization of the output u^L: none, mean (subtract the mean over samples), batch, layer (over
     the C outputs), or one that ``add_output_normalization`` added.
     sigma_w2, sigma_b2: W^l_ij has variance sigma_w2/M_{l-1}, b^l_i has variance sigma_b2.
@@ -45,7 +45,7 @@ class RandomNetwork:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         _check_widths(self.widths)
-        _check_choice("hidden", self.hidden, (*HIDDEN_NORMALIZATIONS, *definitions.HIDDEN))
+        _check_choice("hidden", self.hidden, HIDDEN_NORMALIZATIONS)
         _check_choice("last", self.last, (*LAST_NORMALIZATIONS, *definitions.OUTPUT))
         _check_choice("weights", self.weights, WEIGHTS)
         for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
@@ -72,12 +72,7 @@ class RandomNetwork:
                 f"C = {self.outputs} outputs with last = 'layer': normalizing fewer than 3 outputs leaves a "
                 "Jacobian that is zero; use C >= 3"
             )
-        if self.definition and self.definition.before and len(set(self.widths[1:-1])) > 1:
-            raise ValueError(
-                f"widths = {self.widths} with hidden = {self.hidden!r}: it adds layers to each other; make the hidden "
-                "widths equal"
-            )
-        if self.affine and (self.definition or self.output_definition):
+        if self.affine and self.output_definition:
             raise ValueError(
                 "affine = True: scale and shift as parameters belong to the built-in normalizations; use affine = False"
             )
@@ -93,11 +88,6 @@ class RandomNetwork:
         return resolve_activation(self.activation)
 
     @property
-    def definition(self) -> definitions.Definition | None:
-        """The added hidden normalization, None under a built-in one."""
-        return definitions.HIDDEN.get(self.hidden)
-
-    @property
     def output_definition(self) -> definitions.OutputDefinition | None:
         """The added normalization of the outputs, None under a built-in one."""
         return definitions.OUTPUT.get(self.last)
@@ -105,7 +95,7 @@ class RandomNetwork:
     @property
     def couples_samples(self) -> bool:
         """Whether a derivative of the raw output of one sample reaches other samples."""
-        return self.hidden == "batch" or (self.definition is not None and self.definition.couples)
+        return self.hidden == "batch"
 
     @property
     def depth(self) -> int:

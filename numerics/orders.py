@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from numerics.coupled import CoupledBackward, pull
-from numerics.generic import Signals
 from numerics.network import RandomNetwork
 from numerics.passes import Forward, backward
 from numerics.sampling import Draw
@@ -69,8 +68,7 @@ def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
     seeds, samples, outputs = run.outputs.shape
     c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
     c_1 = torch.zeros_like(c_i)
-    added = run.layers[0].pullback is not None
-    source = Signals(draw, run) if added else CoupledBackward(draw, run, samples)
+    source = CoupledBackward(draw, run, samples)
     for k in range(outputs):
         for number, at_u in _signals(source, range(k * samples, (k + 1) * samples)):
             c_i[:, number - 1] += at_u.square().sum((1, 2, 3))
@@ -79,12 +77,8 @@ def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
     return {"c_I": scale * c_i, "c_1": scale * c_1}
 
 
-def _signals(source: Signals | CoupledBackward, rows: range) -> Iterator[tuple[int, Tensor]]:
+def _signals(source: CoupledBackward, rows: range) -> Iterator[tuple[int, Tensor]]:
     """(l, d f_r / d u^l) for every hidden layer, (S,M_l,T,R)."""
-    if isinstance(source, Signals):
-        for number, at_u in source.of(rows):
-            yield number, at_u.transpose(1, 3)
-        return
     for number, at_h in source.below(rows):
         yield number, pull(source.run.layers[number - 1], at_h)
     yield len(source.run.layers) - 1, source.top(rows)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from numerics.definitions import Pullback
 from numerics.network import RandomNetwork
 from numerics.normalizations import Derivative, normalize
 from numerics.sampling import Draw
@@ -17,21 +16,17 @@ class Layer:
     """What the backward pass needs of layer l: inputs h^{l-1} (S,T,M_{l-1}), pre-activations u^l (S,T,M_l).
 
     Hidden layers also keep the derivative of the normalization (None for the identity) and the slope
-    phi'(normalized u^l) (S,T,M_l); both are None for the output layer. pullback takes the place of the
-    derivative for a normalization that was added.
+    phi'(normalized u^l) (S,T,M_l); both are None for the output layer.
     """
 
     inputs: Tensor
     u: Tensor
     derivative: Derivative | None
     slope: Tensor | None
-    pullback: Pullback | None = None
 
-    def pull(self, at_y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Signals (S,R,T,M) at the normalized u^l taken back to u^l, and to the normalized u^{l-1} if it enters."""
-        if self.pullback is not None:
-            return self.pullback(at_y)
-        return (at_y if self.derivative is None else self.derivative.unsqueeze(1)(at_y)), None
+    def pull(self, at_y: Tensor) -> Tensor:
+        """Signals (S,R,T,M) at the normalized u^l taken back to u^l."""
+        return at_y if self.derivative is None else self.derivative.unsqueeze(1)(at_y)
 
 
 @dataclass(frozen=True)
@@ -48,16 +43,11 @@ class Forward:
 
 def forward(network: RandomNetwork, draw: Draw) -> Forward:
     """Run the sampled networks on their inputs, batch statistics taken over the T samples."""
-    h, y, layers = draw.inputs, None, []
+    h, layers = draw.inputs, []
     for weight, bias in zip(draw.weights[:-1], draw.biases[:-1], strict=True):
         u = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
-        derivative, pullback = None, None
-        if network.definition is None:
-            y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
-        else:
-            pullback = network.definition.at(u, network.gamma, network.beta, y)
-            y = pullback.value
-        layers.append(Layer(h, u, derivative, network.phi.slope(y), pullback))
+        y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
+        layers.append(Layer(h, u, derivative, network.phi.slope(y)))
         h = network.phi.value(y)
     u = torch.baddbmm(draw.biases[-1].unsqueeze(1), h, draw.weights[-1].mT)
     layers.append(Layer(h, u, None, None))
@@ -85,13 +75,12 @@ def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
     """Signals of layers L-1 down to 1 for all C*T rows, k-major, for networks whose samples do not couple."""
     seeds, samples, outputs = run.outputs.shape
     # The top weight's rows are the same for every sample: (S,C,1,M).
-    signal, carried = draw.weights[-1].unsqueeze(2), None
+    signal = draw.weights[-1].unsqueeze(2)
     for number in range(len(run.layers) - 1, 0, -1):
         layer = run.layers[number - 1]
         assert layer.slope is not None
         at_y = signal * layer.slope.unsqueeze(1)
-        at_y = at_y if carried is None else at_y + carried
-        at_u, carried = layer.pull(at_y)
+        at_u = layer.pull(at_y)
         at_y, at_u = (v.reshape(seeds, outputs * samples, -1) for v in (at_y, at_u))
         yield Signal(number, at_y, at_u)
         if number > 1:

@@ -11,6 +11,7 @@ from verify.check import Verdict
 from verify.claim import Claim, OrderClaim
 from verify.diagnosis import observe, propose
 from verify.draws import Draws
+from verify.network_claims import OverlapClaim
 from verify.setting import Setting
 from verify.suite import Case
 from verify.variation import FAILURES, shrink, varied_settings
@@ -34,7 +35,7 @@ def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> 
     if verdict.rule.relation == "equals":
         yield factor(verdict, run)
     simplest = verdict.setting
-    if not isinstance(verdict.claim, OrderClaim):
+    if not isinstance(verdict.claim, OrderClaim | OverlapClaim):
         simplest = shrink(verdict.setting, lambda setting: _fails(verdict.claim, setting, run))
         yield f"the simplest setting found that still fails: {simplest}"
     yield f"replay: {replay(file, verdict.claim, simplest)}"

@@ -37,6 +37,7 @@ class Claim:
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
     activations: the ones it is about, () for all that are left.
+    network: the text of a setting of the composed network that it is about, whatever its numbers; "" for any chain.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Claim:
     fewest_samples: int = 2
     centered: bool = False
     activations: tuple[str, ...] = ()
+    network: str = ""
     source: str = "Karakida, Akaho, Amari 2019"
 
     @property
@@ -70,6 +72,14 @@ class Claim:
 
     def admit(self, setting: Setting) -> None:
         """Refuse a setting that the statement is not about."""
+        if self.network and setting.structure != Setting.parse(self.network).structure:
+            about = Setting.parse(self.network).structure
+            raise SettingError(f"{setting}: claim {self.id} is about {about}; take that")
+        if setting.steps and not self.network:
+            raise SettingError(
+                f"{setting.steps}: claim {self.id} is about the paper's chain of layers; leave the claims out to test those "
+                "of this network"
+            )
         for name in ("hidden", "last"):
             mine, theirs = getattr(self, name), getattr(setting, name)
             if mine != theirs:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ from verify.claims import CLAIMS
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.files import check_folder, check_writable
+from verify.network_claims import network_claims
 from verify.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
 from verify.pool import make
 from verify.progress import Watch, err
@@ -58,7 +60,8 @@ Activations = Annotated[
     ),
 ]
 AtSetting = Annotated[
-    str | None, typer.Option("--setting", help='test at this setting, as the table names it: "relu C=2 T=6 last=mean"')
+    str | None, typer.Option("--setting", help='test there: "relu C=2 T=6 last=mean", or a network of steps, '
+        '"dense 2*(skip(relu dense)) relu dense T=6"')
 ]
 ReportTo = Annotated[
     Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
@@ -235,16 +238,21 @@ def _todo(
         return suite.cases(
             _named(claim), [replace(suite.BASES[0], activation=a) for a in activation] if activation else default
         )
-    if claim is None or activation is not None:
+    at = Setting.parse(setting)
+    own = {c.id: c for c in network_claims(at)} if at.composed else {}
+    if activation is not None or (claim is None and not own):
         raise ValueError(f"--setting {setting!r}: name the claims to test there, and no --activation beside it")
-    return [suite.Case(c, Setting.parse(setting)) for c in _named(claim)]
+    return [suite.Case(c, at) for c in _named(claim or list(own), own)]
 
 
-def _named(ids: list[str] | None) -> list[Claim]:
-    unknown = sorted(set(ids or ()) - set(CLAIMS))
+def _named(ids: list[str] | None, own: Mapping[str, Claim] = MappingProxyType({})) -> list[Claim]:
+    """Claims by id; own: those about the network of a setting, beside the ones that `fimcheck claims` lists."""
+    known = {**CLAIMS, **own}
+    unknown = sorted(set(ids or ()) - set(known))
     if unknown:
-        raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them")
-    return [CLAIMS[i] for i in ids or CLAIMS]
+        about = f"; about this network are {', '.join(own)}" if own else ""
+        raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them{about}")
+    return [known[i] for i in ids or CLAIMS]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 import numerics
 import theory
+from verify.description import parse, unrolled, uses_positions
 
 app = typer.Typer()
 out = Console()
@@ -26,9 +27,12 @@ ORDERS = ("kappa1", "kappa2")
 @app.command()
 def derive(
     quantity: Annotated[str, typer.Argument(help=f"one of {', '.join((*theory.QUANTITIES, *ORDERS))}")],
+    network: Annotated[
+        str | None, typer.Argument(help='a network of steps, "dense 2*(skip(layer relu dense)) relu dense"; a chain if none')
+    ] = None,
     activation: Annotated[str, typer.Option(help='a name ("erf") or an expression in x ("x*Phi(x)**2")')] = "relu",
-    hidden: Annotated[str, typer.Option(help="none, layer or batch")] = "none",
-    last: Annotated[str, typer.Option(help="none, mean, batch or layer")] = "none",
+    hidden: Annotated[str, typer.Option(help="none, or a step before every activation: layer, batch, rms, ...")] = "none",
+    last: Annotated[str, typer.Option(help="none, mean, batch, layer or softmax")] = "none",
     depth: Annotated[str, typer.Option(help="number of weight layers, or symbolic (kappa1, homogeneous phi)")] = "3",
     samples: Annotated[str, typer.Option(help="fixed, infinite or proportional (T = M/rho)")] = "fixed",
     given: Annotated[bool, typer.Option("--given", help="given the measured outputs (Q1, Q2, Qmax, R1)")] = False,
@@ -38,6 +42,11 @@ def derive(
     steps: Annotated[bool, typer.Option("--steps", help="print the derivation")] = False,
 ) -> None:
     """Derive a formula from the activation's expression and print it."""
+    if network is not None:
+        plain = {"activation": "relu", "hidden": "none", "depth": "3"}
+        for name, value in (("activation", activation), ("hidden", hidden), ("depth", depth)):
+            if value != plain[name]:
+                raise ValueError(f"--{name} {value}: the network {network!r} says it itself; leave it out")
     phi = activation if activation in theory.BUILTIN else theory.parse.parse_expression(activation)
     if depth == "symbolic":
         if quantity != "kappa1":
@@ -46,7 +55,12 @@ def derive(
         return
     if not depth.isdecimal():
         raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
-    net = theory.WideNetwork(int(depth), phi, hidden, last)
+    net: theory.WideNetwork | theory.Network = (
+        theory.WideNetwork(int(depth), phi, hidden, last)
+        if network is None
+        else theory.compose(unrolled(parse(network)), last=last, positions=theory.symbols.N if uses_positions(network) else 1,
+                            text=network)
+    )  # fmt: skip
     if quantity in ORDERS:
         expr = sp.sympify(getattr(theory.order_parameters(net, samples), quantity))
         if steps or python:

@@ -86,12 +86,9 @@ def _nodes(items: tuple[Item, ...]) -> Iterator[Node]:
                 yield from branches[0]
 
 
-def paths(nodes: tuple[Node, ...], places: Mapping[str, tuple[str, ...]], prefix: str = "") -> Iterator[str]:
-    """Paths of all steps in the order of computation: branches of a step, by their places, and then the step."""
-    for number, (name, _, branches) in enumerate(nodes, 1):
-        for place, branch in zip(places.get(name, ()), branches, strict=False):
-            yield from paths(branch, places, f"{prefix}{number}.{place}.")
-        yield f"{prefix}{number}"
+def uses_positions(text: str) -> bool:
+    """Whether a step of a text needs positions."""
+    return bool({"pool", "conv", "attention"} & set(re.findall(r"[A-Za-z_]\w*", text)))
 
 
 def _number(value: Value) -> str:

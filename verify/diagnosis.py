@@ -19,7 +19,7 @@ from scipy.spatial import KDTree
 
 import theory
 from verify.check import Verdict
-from verify.claim import OrderClaim
+from verify.claim import Claim, OrderClaim
 from verify.setting import Setting
 from verify.statistics import Array
 
@@ -65,7 +65,7 @@ class Observation:
         s = self.setting
         known = {"sigma_w2": s.sigma_w2, "L": s.depth, "C": s.classes, "C-1": s.classes - 1, "C-2": s.classes - 2}
         known |= {f"alpha_{i}": a for i, a in enumerate(s.ratios)}
-        known |= {"gamma": s.gamma} if s.hidden != "none" else {}
+        known |= {"gamma": s.gamma} if s.hidden != "none" or s.steps else {}
         known |= {"last_gamma": s.last_gamma} if s.last not in ("none", "mean") else {}
         if s.samples is None:
             known |= {"rho": s.rho or 0.0}
@@ -129,6 +129,8 @@ def observe(verdict: Verdict) -> Observation:
 def order_symbols(verdict: Verdict) -> dict[str, float]:
     """Order parameters that the claim is made of: q of its layer, or else the two kappas."""
     claim, setting = verdict.claim, verdict.setting
+    if claim.network:
+        return _overlap_symbols(claim, setting)
     orders = theory.numeric_order_parameters(setting.wide(), claim.samples, setting.samples)
     layer = claim.layer if isinstance(claim, OrderClaim) else None
     name, one, two = "kappa", orders.kappa1, orders.kappa2
@@ -137,6 +139,21 @@ def order_symbols(verdict: Verdict) -> dict[str, float]:
             return {}
         name, one, two = "q", orders.q1[layer], orders.q2[layer]
     return {f"{name}_1": float(one), f"{name}_2": float(two), f"{name}_1-{name}_2": float(one - two)}
+
+
+def _overlap_symbols(claim: Claim, setting: Setting) -> dict[str, float]:
+    """K before the step that an overlap belongs to, and the two kappas for what belongs to the whole network."""
+    orders = theory.numeric_order_parameters(setting.wide(), T=setting.samples)
+    path = getattr(claim, "path", "")
+    if not path:
+        one, two, name = orders.kappa1, orders.kappa2, "kappa"
+    else:
+        *above, number = path.rpartition(".")
+        before = "".join(above) + str(int(number) - 1) if number.isdigit() and int(number) > 1 else ""
+        if before not in orders.K:
+            return {}
+        one, two, name = orders.K[before].same, orders.K[before].other, f"K[{before}]"
+    return {f"{name}_1": float(one), f"{name}_2": float(two), f"{name}_1-{name}_2": float(one) - float(two)}
 
 
 def propose(observed: Sequence[Observation]) -> Diagnosis:

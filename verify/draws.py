@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Chunk:
     def measure(self) -> numerics.Measurement:
         """Measure them here. One thread on a CPU: with more, sums are ordered otherwise and the last bits differ."""
         load_in_worker(self.extensions)
-        threads = torch.get_num_threads()
+        threads, given = torch.get_num_threads(), self.setting.given()
         torch.set_num_threads(1 if self.device == "cpu" else threads)
         try:
             return numerics.measure(
@@ -69,12 +69,15 @@ class Chunk:
                 self.quantities,
                 self.dtype,
                 self.device,
+                inputs=None if given is None else torch.from_numpy(given),
             )
         finally:
             torch.set_num_threads(threads)
 
     def spec(self) -> dict[str, Any]:
         """What determines the draws, for a store."""
+        given = self.setting.given()
+        named = {} if given is None else {"inputs": sha256(given.tobytes()).hexdigest()}
         loaded = {"extensions": sorted(sha256 for _, sha256 in self.extensions)} if self.extensions else {}
         return {
             "kind": "draws",
@@ -87,6 +90,7 @@ class Chunk:
             "dtype": self.dtype,
             "device": self.device,
             "fimcheck": code_of("numerics"),
+            **named,
             **loaded,
         }
 
@@ -190,7 +194,7 @@ class Draws:
         the machine happened to be and can be replayed."""
         setting = self.setting
         network, samples = setting.network(width), setting.samples_at(width)
-        weights = sum(a * b for a, b in pairwise(network.widths))
+        weights = network.parameters
         rows = samples * setting.classes  # the matrix is passed over a few times, at about one weight per entry
         total = OVERHEAD + weights + rows**2 + exact_operations(network, samples) / OPERATIONS_PER_WEIGHT
         total += max((rows**3 / n for quantity, n in EIGENSOLVERS.items() if quantity in self.quantities), default=0)

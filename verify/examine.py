@@ -22,6 +22,7 @@ from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
 from verify.kit import checks
+from verify.network_claims import OverlapClaim, network_claims
 from verify.setting import Setting, SettingError
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case
@@ -110,7 +111,7 @@ def derives(extension: Extension) -> Stage:
                     lines.append(f"{name}: certificate {certificate.what}, {certificate.digits:.0f} digits")
             for name in extension.hidden:
                 far, formula = _two_ways(name)
-                lines.append(f"{name}: with relu, L = 2: kappa_1 = {formula}")
+                lines.append(f"{name}: {setting_with(name).structure}: kappa_1 = {formula}")
                 if not far < 1e-9:
                     failed = True
                     lines.append(f"{extension.line(name)}: {name}: the rule gives other values on expressions than on "
@@ -130,7 +131,7 @@ def derives(extension: Extension) -> Stage:
 
 def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
     """How far the recursion on expressions and that on numbers are apart, at numbers; and a formula to look at."""
-    setting = suite.default_setting(claims_about_orders(hidden, [("kappa1", None)])[0], BASES[0])
+    setting = setting_with(hidden)
     T = setting.samples
     one = order_parameters(setting.wide(), "fixed")
     two = theory.numeric_order_parameters(setting.wide(), T=T)
@@ -138,7 +139,7 @@ def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
     for name in ("kappa1", "kappa2"):
         exact = float(sp.N(sp.sympify(getattr(one, name)).subs(theory.symbols.T, T)))
         far = max(far, abs(float(getattr(two, name)) - exact) / max(abs(exact), 1e-300))
-    return far, theory.order_parameters(theory.WideNetwork(2, "relu", hidden, beta=0)).kappa1
+    return far, theory.order_parameters(theory.compose(setting.nodes, beta=0)).kappa1
 
 
 def orders(extension: Extension, run: Run) -> Stage:
@@ -164,19 +165,28 @@ def orders(extension: Extension, run: Run) -> Stage:
 def order_cases(extension: Extension) -> list[Case]:
     """The order parameters that what is new enters, each after all that it depends on."""
     found = []
-    for hidden, activation in (
-        *((name, "relu") for name in extension.hidden),
-        *(("none", name) for name in extension.activations),
-    ):
-        coupled = Setting(hidden=hidden, samples=64).couples_samples
+    for name in extension.hidden:
+        setting = setting_with(name)
+        claims = (c for c in network_claims(setting) if isinstance(c, OverlapClaim))
+        found += [Case(replace(claim, source=str(extension.path)), setting) for claim in claims]
+    for activation in extension.activations:
         places: list[tuple[str, int | None]] = [("q1", 1), ("hq1", 1), ("hq2", 1)]
         places += [("q1", 2), ("q2", 2), ("hq1", 2), ("hq2", 2)]
-        places += [(name, layer) for layer in (2, 1) for name in (("c_I", "c_1") if coupled else ("tq1", "tq2"))]
-        places += [] if coupled else [("kappa1", None), ("kappa2", None)]
-        for claim in claims_about_orders(hidden, places):
-            claim = replace(claim, source=str(extension.path), fewest_samples=fewest_samples(hidden))
+        places += [(name, layer) for layer in (2, 1) for name in ("tq1", "tq2")]
+        for claim in claims_about_orders("none", [*places, ("kappa1", None), ("kappa2", None)]):
+            claim = replace(claim, source=str(extension.path))
             found.append(Case(claim, suite.default_setting(claim, replace(BASES[0], activation=activation))))
     return found
+
+
+def setting_with(step: str) -> Setting:
+    """A network with an added step in two layers: between dense weights and relu if relu can follow it, else alone."""
+    base = Setting(samples=64, sigma_b2=0.3, gamma=1.25, beta=0.5)
+    try:
+        found = replace(base, hidden=step)
+    except ValueError:
+        found = replace(base, steps=f"dense {step} dense {step} dense")
+    return replace(found, samples=fewest_samples(found))
 
 
 def departure(verdict: Verdict, count: int) -> Iterator[str]:
@@ -184,14 +194,17 @@ def departure(verdict: Verdict, count: int) -> Iterator[str]:
     claim, limit = verdict.claim, verdict.finding.limit
     layer = getattr(claim, "layer", None)
     where = claim.quantity if layer is None else f"{claim.quantity} at layer {layer}"
+    if isinstance(claim, OverlapClaim) and claim.path:
+        words = verdict.setting.wide().all_steps[claim.path.removesuffix(".value").removesuffix(".output")].words
+        where = f"{claim.id.removeprefix('network.')}, step {claim.path}: {words},"
     ratio = f"measured/predicted {limit.value:.4f} +- {limit.error:.4f}" if limit else verdict.finding.reason
     yield f"{where} is the first of {count}, in the order of computation, to depart: {ratio}"
 
 
-def fewest_samples(hidden: str) -> int:
-    """T from which the draws of a hidden normalization are calm; 8 where samples are mixed, as for batch."""
-    wide = theory.WideNetwork(2, hidden=hidden)
-    return max(wide.fewest_samples, 8 if wide.depends_on_samples("fixed") else 2)
+def fewest_samples(setting: Setting) -> int:
+    """T from which the draws of a network are calm; 8 where samples are mixed, as for batch, else 5."""
+    wide = setting.wide()
+    return max(wide.fewest_samples, 8 if wide.depends_on_samples("fixed") else 5)
 
 
 def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) -> Stage:
@@ -224,10 +237,15 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
             generated.extend(Case(claim, setting) for claim in claims)
 
     for hidden in extension.hidden:
-        coupled = Setting(hidden=hidden, samples=64).couples_samples
+        setting = setting_with(hidden)
+        if setting.steps:  # it takes the place of the activation: no chain of the paper has it
+            own = [replace(c, source=str(extension.path)) for c in network_claims(setting, every=False)]
+            default.extend(Case(claim, setting) for claim in own)
+            continue
+        coupled = setting.couples_samples
         for last, quantities in (("none", f"m s lambda_perp{' lambda_1' if coupled else ''}"), ("mean", "m")):
             found = spectrum_claims(hidden, last, quantities)
-            own = [replace(c, source=str(extension.path), fewest_samples=fewest_samples(hidden)) for c in found]
+            own = [replace(c, source=str(extension.path), fewest_samples=setting.samples or 2) for c in found]
             add(own)
     for last in extension.outputs:
         own = [
@@ -245,7 +263,12 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
 
 
 def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED) -> list[Setting]:
-    """Settings that a claim is about, always the same ones; they differ in activation, or in depth if it has one."""
+    """Settings that a claim is about, always the same ones; they differ in activation, or in depth if it has one.
+
+    None for a claim about one composed network, whose setting is given.
+    """
+    if claim.network:
+        return []
     found: list[Setting] = []
     one = len(claim.activations or activations) == 1
 

@@ -25,11 +25,13 @@ import numerics
 import theory
 from numerics import activations as torch_activations
 from numerics import definitions
+from numerics.steps.elementwise import DEFINED
 from theory import activations
 from theory.network import outputs as theory_outputs
 from theory.network.chain import hidden_names
 from theory.network.step import STEPS
 from verify import claims
+from verify import setting as settings
 from verify.claim import at_unit_width, order_parameters
 
 SECONDS = 60
@@ -63,7 +65,7 @@ class Extension:
 
     def line(self, name: str) -> str:
         """FILE:LINE of the definition of a name, or where the name is first written; FILE where neither is found."""
-        for registry in (definitions.HIDDEN, definitions.OUTPUT):
+        for registry in (DEFINED, definitions.OUTPUT):
             code = getattr(registry[name].function, "__code__", None) if name in registry else None
             if code is not None and code.co_filename == str(self.path):
                 return f"{self.path}:{code.co_firstlineno}"
@@ -76,7 +78,7 @@ REGISTRIES: tuple[dict[str, Any], ...] = (
     activations.BUILTIN,
     torch_activations.FUNCTIONS,
     STEPS,
-    definitions.HIDDEN,
+    DEFINED,
     theory_outputs.OUTPUTS,
     definitions.OUTPUT,
     claims.CLAIMS,
@@ -231,5 +233,5 @@ def _remove(added: Iterable[Iterable[str]]) -> None:
     for registry, names in zip(REGISTRIES, added, strict=True):
         for name in tuple(names):
             registry.pop(name, None)
-    for remembered in (order_parameters, at_unit_width, activations.named):
+    for remembered in (order_parameters, at_unit_width, activations.named, settings._wide):
         remembered.cache_clear()

@@ -17,6 +17,7 @@ import theory
 from numerics import definitions
 from numerics.activations import FUNCTIONS, resolve_activation
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, normalize
+from numerics.steps.elementwise import DEFINED
 from theory.network.outputs import OUTPUTS
 from theory.functions import Function
 from verify.extension import SECONDS, time_limit
@@ -33,9 +34,7 @@ POINTS = np.concatenate([np.linspace(-6.013, 6.017, 31), [-37.3, -12.1, 12.7, 38
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined. call: the definition, of one signal or, with the layer below, two; pull: its v -> v J as
-    the measurement uses it, one result a signal.
-    """
+    """What is examined. call: the definition; pull: its v -> v J as the measurement uses it."""
 
     name: str
     role: str
@@ -93,19 +92,16 @@ def _subjects(name: str) -> Iterator[Subject]:
         yield _built_in(name, "hidden normalization", HIDDEN_SHAPES[:2], BETA)
     if name in LAST_NORMALIZATIONS[1:]:
         yield _built_in(name, "output normalization", OUTPUT_SHAPES, 0.0)
-    if name in definitions.HIDDEN:
-        step = definitions.HIDDEN[name]
+    if name in DEFINED:
+        step = DEFINED[name]
 
-        def call(z: Tensor, before: Tensor | None = None) -> Tensor:
-            return step(z, GAMMA, BETA, before)
+        def call(z: Tensor) -> Tensor:
+            return step(z, GAMMA, BETA)
 
         def pull(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            own, below = step.at(at[0], GAMMA, BETA, at[1] if len(at) > 1 else None)(v.unsqueeze(1))
-            return tuple(signal.squeeze(1) for signal in (own, below) if signal is not None)
+            return torch.func.vjp(call, at[0])[1](v)
 
-        for signals in (1, 2) if step.before else (1,):
-            where = " above another layer" if signals == 2 else ""
-            yield Subject(name, f"hidden normalization{where}", HIDDEN_SHAPES[:2], call, pull, signals)
+        yield Subject(name, "step", HIDDEN_SHAPES[:2], call, pull)
     if name in definitions.OUTPUT:
         last = definitions.OUTPUT[name]
 
@@ -138,7 +134,8 @@ def _signals(subject: Subject, shape: tuple[int, ...], device: str, seed: int = 
 def _shape(subject: Subject, device: str) -> str:
     for shape in subject.shapes:
         found = subject.call(*_signals(subject, shape, device))
-        if not isinstance(found, Tensor) or tuple(found.shape) != shape:
+        kept = -1 if subject.role == "step" else len(shape)  # a step may change the number of units
+        if not isinstance(found, Tensor) or tuple(found.shape)[:kept] != shape[:kept]:
             return f"signals of shape {shape} become {getattr(found, 'shape', type(found).__name__)}"
     return ""
 
@@ -183,7 +180,7 @@ def _derivative(subject: Subject, device: str) -> str:
     """Along a random direction against central differences, whose own error two steps tell."""
     for shape in subject.shapes:
         at, along = _signals(subject, shape, device), _signals(subject, shape, device, 1)
-        weight = _signals(subject, shape, device, 2)[0]
+        weight = _signals(subject, shape, device, 2)[0][..., : subject.call(*at).shape[-1]]
         pulled = subject.pull(weight, at)
         stated = sum(float((p * d).sum()) for p, d in zip(pulled, along, strict=True))
 

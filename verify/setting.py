@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from hashlib import sha256
 from json import dumps
 from typing import Any
 
 import numerics
 import theory
+from verify.description import Node, parse, unrolled, written
+from verify.inputs import GAUSSIAN, given_inputs
+from verify.regression import Array
 
 SHORT = {
     "depth": "L",
@@ -19,7 +24,10 @@ SHORT = {
     "classes": "C",
     "samples": "T",
     "rho": "M/T",
+    "positions": "N",
 }
+# Fields that records had not before networks could be composed.
+LATER = ("steps", "positions", "inputs")
 
 
 class SettingError(ValueError):
@@ -39,6 +47,10 @@ class Setting:
     rho: M / T, for samples in proportion to the width. Exactly one of the two is given.
     hidden, last: names of the normalizations in the hidden layers and in the last layer.
     gamma, beta: shared scale and shift of the hidden normalization; last_gamma: scale of the last one.
+    steps: a network of other steps in place of the chain, as text; see `verify.description`. Then activation, depth
+        and hidden have no meaning, ratios is the one ratio of the inputs, and sigma_w2, ... gamma, beta are those of
+        steps that do not give their own. positions: number N of positions of a sample.
+    inputs: "gaussian", drawn anew for every network, or given ones; see `verify.inputs`.
     """
 
     activation: str = "relu"
@@ -54,9 +66,12 @@ class Setting:
     gamma: float = 1.0
     beta: float = 0.0
     last_gamma: float = 1.0
+    steps: str = ""
+    positions: int = 1
+    inputs: str = GAUSSIAN
 
     def __post_init__(self) -> None:
-        for name in ("depth", "classes", "samples"):
+        for name in ("depth", "classes", "samples", "positions"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, int):
                 _refuse(name, value, "it counts something", "give a whole number")
@@ -66,12 +81,62 @@ class Setting:
             object.__setattr__(self, name, float(getattr(self, name)))  # equal settings have equal seeds
         if self.rho is not None:
             object.__setattr__(self, "rho", float(self.rho))
-        if len(self.ratios) == 1:
+        if self.steps:
+            self._check_steps()
+        elif len(self.ratios) == 1:
             object.__setattr__(self, "ratios", self.ratios * self.depth)
+        if self.inputs != GAUSSIAN:
+            self._check_inputs()
         # Each side refuses what it cannot mean: the theory first, whose rules are about the limit, then the network.
         self.wide()
-        self._network((16,) * self.depth)
+        self._network((16,) * self.depth, 16)
         self._check_samples()
+
+    def _check_steps(self) -> None:
+        for name, plain in (("activation", "relu"), ("depth", 3), ("hidden", "none")):
+            if getattr(self, name) != plain:
+                _refuse(name, getattr(self, name), f"the network {self.steps!r} says it itself", "leave it out")
+        if len(self.ratios) != 1:
+            _refuse("ratios", self.ratios, "of a composed network the inputs alone have one here",
+                    "give widths in the steps, dense(width=2)")  # fmt: skip
+        object.__setattr__(self, "steps", written(parse(self.steps)))
+
+    def _check_inputs(self) -> None:
+        if self.samples is None or self.positions != 1:
+            _refuse("inputs", self.inputs, "given inputs have a fixed number of samples and no positions",
+                    "give samples=T, and leave positions out")  # fmt: skip
+        if set(self.ratios) != {1.0}:
+            _refuse("ratios", self.ratios, "given inputs have their own dimension", "leave the ratios out")
+        self.given()
+
+    @property
+    def composed(self) -> bool:
+        """Whether its finite networks are made of steps: a chain of built-in normalizations on drawn inputs is not."""
+        return bool(self.steps) or self.inputs != GAUSSIAN or self.hidden not in ("none", "layer", "batch")
+
+    @property
+    def structure(self) -> str:
+        """What a claim about its steps is about: the steps, whatever the numbers of the setting."""
+        network = self.steps or f"a chain with L={self.depth} hidden={self.hidden}"
+        return network + (" with positions" if self.positions > 1 else "") + (
+            "" if self.inputs == GAUSSIAN else " of given inputs"
+        )
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The network as plain data, the paper's chain written out in steps."""
+        if self.steps:
+            return unrolled(parse(self.steps))
+        before: tuple[Node, ...] = () if self.hidden == "none" else ((self.hidden, {}, ()),)
+        layers = (
+            (("dense", {} if ratio == 1 else {"width": ratio}, ()), *before, (self.activation, {}, ()))
+            for ratio in self.ratios[1:]
+        )
+        return (*(node for layer in layers for node in layer), ("dense", {}, ()))
+
+    def given(self) -> Array | None:
+        """The given inputs (T, D), None for drawn ones."""
+        return None if self.inputs == GAUSSIAN else given_inputs(self.inputs, self.samples or 0)
 
     def _check_samples(self) -> None:
         if (self.samples is None) == (self.rho is None):
@@ -101,13 +166,27 @@ class Setting:
             return self.samples
         return _whole(width / float(self.rho or math.nan), f"T = M / rho at M = {width}, rho = {self.rho}")
 
-    def network(self, width: int) -> numerics.RandomNetwork:
+    def network(self, width: int) -> numerics.RandomNetwork | numerics.Composition:
         """The finite network at this width."""
-        return self._network(
-            tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
-        )
+        widths = tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
+        return self._network(widths, width)
 
-    def _network(self, widths: tuple[int, ...]) -> numerics.RandomNetwork:
+    def _network(self, widths: tuple[int, ...], width: int) -> numerics.RandomNetwork | numerics.Composition:
+        if self.composed:
+            given = self.given()
+            return numerics.Composition(
+                self.nodes,
+                width,
+                widths[0] if given is None else given.shape[1],
+                self.classes,
+                self.positions,
+                self.last,
+                self.sigma_w2,
+                self.sigma_b2,
+                self.gamma,
+                self.beta,
+                self.last_gamma,
+            )
         return numerics.RandomNetwork(
             widths=(*widths, self.classes),
             activation=self.activation,
@@ -120,8 +199,27 @@ class Setting:
             last_gamma=self.last_gamma,
         )
 
-    def wide(self) -> theory.WideNetwork:
+    def wide(self) -> theory.WideNetwork | theory.Network:
         """The infinitely wide network."""
+        return _wide(self)
+
+    def _wide(self) -> theory.WideNetwork | theory.Network:
+        given = self.given()
+        if self.steps or given is not None:
+            kernel = None if given is None else theory.GivenInputs(given @ given.T / given.shape[1])
+            return theory.compose(
+                self.nodes,
+                last=self.last,
+                sigma_w2=self.sigma_w2,
+                sigma_b2=self.sigma_b2,
+                gamma=self.gamma,
+                beta=self.beta,
+                last_gamma=self.last_gamma,
+                input_width=self.ratios[0] if given is None else given.shape[1] / theory.symbols.M,
+                positions=self.positions,
+                inputs=kernel,
+                text=self.steps,
+            )
         return theory.WideNetwork(
             depth=self.depth,
             activation=self.activation,
@@ -145,19 +243,20 @@ class Setting:
 
     def seed(self, width: int, block: str, replicate: int) -> int:
         """Seed of one draw: a hash of what it is drawn for, so that nobody can choose a lucky one."""
-        text = dumps([asdict(self), width, block, replicate], sort_keys=True)
+        text = dumps([self.record(), width, block, replicate], sort_keys=True)
         return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
 
     def record(self) -> dict[str, Any]:
-        """The fields as plain data."""
-        return asdict(self)
+        """The fields as plain data; those that only composed networks have where they are not the default."""
+        plain = {field.name: field.default for field in fields(self) if field.name in LATER}
+        return {name: value for name, value in asdict(self).items() if name not in plain or value != plain[name]}
 
     def __str__(self) -> str:
-        """The activation and whatever differs from the defaults; `parse` reads it back."""
-        words = [self.activation]
+        """The activation, or the steps, and whatever differs from the defaults; `parse` reads it back."""
+        words = [self.steps or self.activation]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            plain = (1.0,) * self.depth if field.name == "ratios" else field.default
+            plain = (1.0,) * len(self.ratios) if field.name == "ratios" else self.steps if field.name == "steps" else field.default
             if value != plain:
                 shown = [f"{v}".removesuffix(".0") for v in (value if isinstance(value, tuple) else (value,))]
                 words.append(f"{SHORT.get(field.name, field.name)}={','.join(shown)}")
@@ -165,8 +264,10 @@ class Setting:
 
     @classmethod
     def parse(cls, text: str) -> Setting:
-        """The setting that a text such as "relu C=2 T=6 last=mean" names; the inverse of `str`."""
-        activation, *words = text.split() or [""]
+        """The setting that a text names, "relu C=2 T=6 last=mean" or "dense 2*(skip(relu dense)) dense C=2 T=6"; the
+        inverse of `str`."""
+        first, words = _words(text)
+        chain = len(first) == 1 and "(" not in first[0]
         full = {short: name for name, short in SHORT.items()}
         kinds = {"int": int, "int | None": int, "float": float, "float | None": float, "str": str}
         types = {field.name: field.type for field in fields(cls)}
@@ -179,6 +280,8 @@ class Setting:
                 raise SettingError(
                     f"{word!r} in setting {text!r}: words are NAME=VALUE with NAME among {known}; fix it"
                 )
+            if name in values:
+                raise SettingError(f"{word!r} in setting {text!r}: {key} is given twice; give it once")
             try:
                 if name == "ratios":
                     values[name] = tuple(float(v) for v in value.split(","))
@@ -186,7 +289,29 @@ class Setting:
                     values[name] = kinds[str(types[name])](value)
             except ValueError:
                 raise SettingError(f"{word!r} in setting {text!r}: {value!r} is no number; give one") from None
-        return cls(activation, **values)
+        return cls(first[0], **values) if chain else cls(steps=" ".join(first), **values)
+
+
+def _words(text: str) -> tuple[list[str], list[str]]:
+    """The steps of a text, and its words NAME=VALUE; parentheses hold together."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "(") - (sign == ")")
+        if sign.isspace() and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    parts = [part for part in parts if part] or [""]
+    outside = [re.sub(r"\(.*\)", "", part, flags=re.DOTALL) for part in parts]
+    settings = [i for i, part in enumerate(outside) if "=" in part]
+    first = settings[0] if settings else len(parts)
+    return parts[:first] or [""], parts[first:]
+
+
+@cache
+def _wide(setting: Setting) -> theory.WideNetwork | theory.Network:
+    """Kept, since every step of a wide network is tried when it is made."""
+    return setting._wide()
 
 
 def _refuse(name: str, value: object, rule: str, remedy: str) -> None:

@@ -126,9 +126,9 @@ def code_of(*packages: str) -> str:
     code may measure otherwise, also under the same version."""
     digest = sha256()
     for package in packages:
-        for file in sorted(files(package).iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".py"):
-                digest.update(f"{package}/{file.name}\0".encode() + file.read_bytes())
+        root = Path(str(files(package)))
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{package}/{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
     return f"{version('fimcheck')} {digest.hexdigest()[:16]}"
 
 

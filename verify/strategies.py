@@ -31,9 +31,6 @@ def settings_for(
     """
     depth = draw(st.integers(2, max_depth))
     unequal = [draw(st.sampled_from(RATIOS)) for _ in range(depth - 1)]
-    definition = definitions.HIDDEN.get(claim.hidden)
-    if definition is not None and definition.before:  # layers are added to each other
-        unequal[1:] = [1.0] * (depth - 2)
     choice = claim.activations or (tuple(a for a in activations if a in ODD) or ODD if claim.centered else activations)
     hidden = claim.hidden != "none"
     fewest = max(claim.fewest_samples, 8 if claim.hidden == "batch" else 2)

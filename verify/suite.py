@@ -31,6 +31,8 @@ class Case:
 
 def default_setting(claim: Claim, base: Setting) -> Setting:
     """The setting at which a claim is tested when none is named: the base with what the claim is about."""
+    if claim.network:
+        return Setting.parse(claim.network)
     classes = 6 if claim.last in ("layer", *definitions.OUTPUT) else 2
     last_gamma = base.last_gamma if claim.last not in ("none", "mean") else 1.0
     base = replace(
@@ -77,7 +79,7 @@ def cases(claims: Iterable[Claim] = tuple(CLAIMS.values()), bases: Iterable[Sett
     for claim in claims:
         fitting = [b for b in bases if odd(b.activation)] or [replace(b, activation="tanh") for b in bases[:1]]
         fitting = [replace(bases[0], activation=a) for a in claim.activations] or (fitting if claim.centered else bases)
-        todo += [Case(claim, default_setting(claim, base)) for base in fitting]
+        todo += dict.fromkeys(Case(claim, default_setting(claim, base)) for base in fitting)
     first = {case.setting: i for i, case in reversed(list(enumerate(todo)))}
     return sorted(todo, key=lambda case: first[case.setting])
 

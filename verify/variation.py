@@ -43,7 +43,7 @@ def _variations(setting: Setting, claim: Claim) -> Iterator[list[dict[str, Any]]
     yield [{"sigma_w2": setting.sigma_w2 * f} for f in (0.75, 1.5)]
     if setting.sigma_b2 > 0:
         yield [{"sigma_b2": setting.sigma_b2 * 4}]
-    if setting.hidden != "none":
+    if setting.hidden != "none" or setting.steps:
         yield [{"gamma": setting.gamma * f} for f in (1.5, 0.6)]
     if setting.last not in ("none", "mean"):
         yield [{"last_gamma": setting.last_gamma * 1.5}]
@@ -55,7 +55,7 @@ def _variations(setting: Setting, claim: Claim) -> Iterator[list[dict[str, Any]]
         yield [{"samples": 2 * setting.samples}]
     else:
         yield [{"rho": (setting.rho or 0.0) * f} for f in (2.0, 0.5)]
-    if not (isinstance(claim, OrderClaim) and claim.layer is not None):
+    if not (claim.network or (isinstance(claim, OrderClaim) and claim.layer is not None)):
         yield [{"depth": setting.depth + 1, "ratios": (*setting.ratios, setting.ratios[-1])}]
 
 

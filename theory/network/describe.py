@@ -82,7 +82,7 @@ def _step(node: Node, shared: Mapping[str, Any], path: str) -> Step:
         near = get_close_matches(name, (*STEPS, *BUILTIN), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise CompositionError(
-            f"step {path}: {name!r} is no step{hint} Known: {', '.join(STEPS)}, and the activations {', '.join(BUILTIN)}."
+            f"step {path}: {name!r} is not a step{hint or '.'} Known: {', '.join(STEPS)}, and the activations {', '.join(BUILTIN)}."
         )
     kind = STEPS[name]
     own = {field.name: field for field in fields(kind)}

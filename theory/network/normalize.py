@@ -147,11 +147,8 @@ class BatchNorm(Step):
         if self.held:
             tangent = mapped(state.tangent, lambda t: t * factor)
             return replace(state, K=K, mean=self.beta, tangent=tangent, law=_Held(n, self.gamma, self.beta, {}))
-        mates = (state.positions - 1) / (n - 1)  # places are exchangeable, so of two different ones only the mean counts
-        spread = {
-            source: factor * (t.same - (t.other if t.mate is None else mates * t.mate + (1 - mates) * t.other))
-            for source, t in state.tangent.items()
-        }
+        # Places are exchangeable: what is added for mates equals what is added for others, and is counted with it.
+        spread = {source: factor * (t.same - t.other) for source, t in state.tangent.items()}
         projection = state.alike(1 - 2 / n, -1 / n + 1 / (n * (n - 1)))
         tangent = {source: projection * value for source, value in spread.items()}
         return replace(
