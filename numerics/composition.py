@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,10 @@ class Composition:
         if self.outputs < fewest:
             raise NetworkError(f"C = {self.outputs} outputs with last = {self.last!r}: nothing is left; use C >= {fewest}")
         self.shape(4)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickled by its fields alone: steps that a user defined hold functions, which do not travel."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def steps(self) -> Chain:

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from numerics.composition import Composition
 from numerics.network import RandomNetwork
+from numerics.steps.combine import Chain
 
 # Below this size eigvalsh takes a few milliseconds and block Lanczos as long in the interpreter.
 SMALLEST_FOR_LANCZOS = 500
@@ -15,7 +16,7 @@ PRODUCTS_PER_EIGENVALUE = 60
 def forward_operations(network: RandomNetwork | Composition, samples: int) -> int:
     """Multiplications and additions of the matrix products of one forward pass."""
     if isinstance(network, Composition):
-        return network.steps.operations(network.start(samples), 0)
+        return network.steps.forward_operations(network.start(samples))
     return sum(2 * samples * a * b for a, b in pairwise(network.widths))
 
 
@@ -25,7 +26,15 @@ def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
     Under hidden batch normalization with all rows in one block.
     """
     if isinstance(network, Composition):
-        return network.steps.operations(network.start(samples), network.outputs)
+        start, classes = network.start(samples), network.outputs
+        *below, top = network.steps.steps
+        body = Chain(tuple(below))
+        # The outputs' own dense step: their derivative is the same at every sample.
+        count = top.forward_operations(body.shape(start, "")) * (samples + classes) // samples + 2 * classes**3
+        count += 2 * samples**2 * body.shape(start, "").units
+        count += body.forward_operations(start) + body.gram_operations(start, classes, False, back=False)
+        added = 4 * (classes * samples) ** 3 if network.output_definition or network.last == "softmax" else 0
+        return count + added + (6 * (classes * samples) ** 2 + 4 * classes**2 * samples if network.last == "batch" else 0)
     widths, rows = network.widths, network.outputs * samples
     count = forward_operations(network, samples)
     count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0

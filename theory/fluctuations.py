@@ -21,9 +21,10 @@ import numpy as np
 
 from theory.functions import Function
 from theory.gaussian import kernel
-from theory.network.chain import WideNetwork
+from theory.network.composition import Composed
+from theory.network.dense import Dense
 from theory.quadrature import spread_moments
-from theory.network.elementwise import slope_of
+from theory.network.elementwise import Phi, slope_of
 from theory.network.orders import numeric_order_parameters
 
 
@@ -36,23 +37,26 @@ class _Sources:
     cross: float
 
 
-def fluctuation_variance(net: WideNetwork) -> float:
+def fluctuation_variance(net: Composed) -> float:
     """V = Var sum_l alpha_(l-1) (tq_2^l a^(l-1) + hq_2^(l-1) b^l), for one output.
 
     Then sum_i lambda_i^2/M -> rho alpha^2 (kappa_1 - kappa_2)^2 + V for mean subtraction in the last layer,
     C = 1, T = M/rho, and V is the c_2 of the upper bound on lambda_max. Numbers throughout and no hidden
     normalization.
     """
-    if net.hidden != "none":
+    *layers, top = net.steps.steps
+    dense, acts = layers[::2], layers[1::2]
+    if not all(type(d) is Dense for d in (*dense, top)) or {type(a) for a in acts} != {Phi} or len(set(acts)) > 1:
         raise ValueError(
-            f"hidden = {net.hidden!r}: the fluctuations are derived for hidden layers without "
-            f"normalization. Leave "
-            'hidden = "none".'
+            "the fluctuations are derived for a chain of dense weights and one activation, without normalization of the "
+            'hidden layers. Leave hidden = "none".'
         )
+    phi = acts[0]
+    assert isinstance(phi, Phi)
     orders = numeric_order_parameters(net)
-    depth, w2 = net.depth, float(net.sigma_w2)
-    alpha = [float(r) for r in net.ratios]
-    slope = slope_of(net.activation)
+    depth, w2 = len(dense) + 1, float(top.sigma_w2)  # type: ignore[attr-defined]
+    alpha = [float(net.input_width), *(float(d.width) for d in dense)]  # type: ignore[attr-defined]
+    slope = slope_of(phi.activation)
     bend = slope.derivative()
     # Every a^l and b^l is a sum over independent sources: a^0, and (n_l, nt_l) of the layers 1..L-1.
     size = 2 * depth - 1
@@ -66,7 +70,7 @@ def fluctuation_variance(net: WideNetwork) -> float:
         chi[layer] = w2 * float(kernel(slope, slope)(p, c))
         curvature[layer] = w2**2 * float(orders.tq2[layer + 1]) * float(kernel(bend, bend)(p, c))
         n, nt = 2 * layer - 1, 2 * layer
-        found = _sources(net.activation.phi, slope, p, c, w2 * orders.tq1[layer + 1], w2 * orders.tq2[layer + 1])
+        found = _sources(phi.activation.phi, slope, p, c, w2 * orders.tq1[layer + 1], w2 * orders.tq2[layer + 1])
         covariance[n, n], covariance[nt, nt] = found.forward / alpha[layer], found.backward / alpha[layer]
         covariance[n, nt] = covariance[nt, n] = found.cross / alpha[layer]
         forward[layer] = chi[layer] * forward[layer - 1]

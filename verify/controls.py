@@ -6,7 +6,7 @@ confirm a failure, and more of the same where a mistake is hardly larger than ep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -234,7 +234,7 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     claim, effort, kills = right.claim, right.effort, []
     if right.status == "AGREE":
         effort = replace(effort, looks=effort.looks + MORE_LOOKS)
-    for wrong in WRONG_BOUNDS.get(right.rule.relation, (*WRONG_THEORIES, *_slips(draws.setting))):
+    for wrong in WRONG_BOUNDS.get(right.rule.relation, wrong_theories(draws.setting)):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
@@ -248,10 +248,11 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     return kills
 
 
-def _slips(setting: Setting) -> Iterator[WrongTheory]:
-    """What can go wrong in the theory of the steps of this network, as they tell it themselves."""
-    for slip, words in setting.wide().slips.items():
-        yield WrongTheory(slip, words, _altered_network(lambda net, slip=slip: net.altered(slip)))
+def wrong_theories(setting: Setting) -> tuple[WrongTheory, ...]:
+    """What can go wrong in any theory, and in that of the steps of this network, as they tell it themselves."""
+    slips = setting.wide().slips.items()
+    own = (WrongTheory(slip, what, _altered_network(lambda net, slip=slip: net.altered(slip))) for slip, what in slips)
+    return (*WRONG_THEORIES, *own)
 
 
 def _moved(claim: Claim, draws: Draws, predicted: Predictor) -> list[float]:

@@ -111,7 +111,8 @@ def derives(extension: Extension) -> Stage:
                     lines.append(f"{name}: certificate {certificate.what}, {certificate.digits:.0f} digits")
             for name in extension.hidden:
                 far, formula = _two_ways(name)
-                lines.append(f"{name}: {setting_with(name).structure}: kappa_1 = {formula}")
+                shown = str(formula) if len(str(formula)) < 400 else f"an expression of {formula.count_ops()} operations"
+                lines.append(f"{name}: {setting_with(name).structure}: kappa_1 = {shown}")
                 if not far < 1e-9:
                     failed = True
                     lines.append(f"{extension.line(name)}: {name}: the rule gives other values on expressions than on "
@@ -181,11 +182,11 @@ def order_cases(extension: Extension) -> list[Case]:
 
 def setting_with(step: str) -> Setting:
     """A network with an added step in two layers: between dense weights and relu if relu can follow it, else alone."""
-    base = Setting(samples=64, sigma_b2=0.3, gamma=1.25, beta=0.5)
+    numbers: dict[str, Any] = {"samples": 64, "sigma_b2": 0.3, "gamma": 1.25, "beta": 0.5}
     try:
-        found = replace(base, hidden=step)
+        found = Setting(hidden=step, **numbers)
     except ValueError:
-        found = replace(base, steps=f"dense {step} dense {step} dense")
+        found = Setting(steps=f"dense {step} dense {step} dense", **numbers)
     return replace(found, samples=fewest_samples(found))
 
 

@@ -66,7 +66,7 @@ class OverlapClaim(Claim):
 
 
 def add_network_claim(
-    kind: type[OverlapClaim], network: str, id: str, source: str, **which: str
+    claim: type[OverlapClaim], network: str, id: str, source: str, **which: str
 ) -> None:
     """Add a claim about an overlap of one composed network; which: `kind`, `path`, `relation`, `final` of OverlapClaim.
 
@@ -74,10 +74,10 @@ def add_network_claim(
     """
     setting = Setting(steps=network, samples=8, sigma_b2=0.3)
     wanted = {"relation": "same", "final": "same", **which}
-    for claim in network_claims(setting):
-        if isinstance(claim, OverlapClaim) and all(getattr(claim, k) == v for k, v in wanted.items()):
-            facts = {f.name: getattr(claim, f.name) for f in fields(claim)}
-            add_claim(kind(**{**facts, "id": id, "source": source}))
+    for found in network_claims(setting):
+        if isinstance(found, OverlapClaim) and all(getattr(found, k) == v for k, v in wanted.items()):
+            facts = {f.name: getattr(found, f.name) for f in fields(found)}
+            add_claim(claim(**{**facts, "id": id, "source": source}))
             return
     known = ", ".join(c.id for c in network_claims(setting) if isinstance(c, OverlapClaim))
     raise SettingError(f"claim {id!r}: {network!r} has no overlap {which}; it has {known}")

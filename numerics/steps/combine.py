@@ -56,13 +56,17 @@ class Chain(Step):
         """All weights."""
         return sum(step.weights(at) for step, at, _ in self.shapes(shape, ""))
 
-    def operations(self, shape: Shape, rows: int) -> int:
-        """Of all steps; a step that couples samples makes as many rows as there are outputs of samples."""
-        found, spread = 0, rows
-        for step, at, _ in reversed(list(self.shapes(shape, ""))):
-            found += step.operations(at, spread)
-            if any(inner.couples_samples for _, inner in step.walk("x")):
-                spread = rows * shape.samples
+    def forward_operations(self, shape: Shape) -> int:
+        """Of all steps."""
+        return sum(step.forward_operations(at) for step, at, _ in self.shapes(shape, ""))
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
+        """Of all steps, from the last one back; one that couples samples spreads the rows."""
+        found, last = 0, len(self.steps) - 1
+        for number, (step, at, _) in reversed(list(enumerate(self.shapes(shape, "")))):
+            found += step.gram_operations(at, rows, spread, back or 0 < number <= last)
+            if not spread and any(inner.couples_samples for _, inner in step.walk("x")):
+                rows, spread = rows * shape.samples, True
         return found
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
@@ -73,9 +77,12 @@ class Chain(Step):
             x = traces[-1].value
 
         def pull(rows: Rows, visit: Visit) -> Rows:
-            for trace in reversed(traces):
+            for trace in reversed(traces[1:]):
                 rows = trace.pull(rows, visit)
-            return rows
+            if path == "" and traces[0].report is not None:  # below it are the inputs
+                traces[0].report(rows, visit)
+                return rows
+            return traces[0].pull(rows, visit)
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
             for trace in traces:
@@ -126,9 +133,13 @@ class Skip(Step):
         """Those of the branch."""
         return self.branch.weights(shape)
 
-    def operations(self, shape: Shape, rows: int) -> int:
+    def forward_operations(self, shape: Shape) -> int:
         """Those of the branch."""
-        return self.branch.operations(shape, rows)
+        return self.branch.forward_operations(shape)
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
+        """Those of the branch."""
+        return self.branch.gram_operations(shape, rows, spread)
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Stream and branch add, forward and backward."""
@@ -182,9 +193,13 @@ class Gate(Step):
         """Those of both branches."""
         return self.first.weights(shape) + self.second.weights(shape)
 
-    def operations(self, shape: Shape, rows: int) -> int:
+    def forward_operations(self, shape: Shape) -> int:
         """Those of both branches."""
-        return self.first.operations(shape, rows) + self.second.operations(shape, rows)
+        return self.first.forward_operations(shape) + self.second.forward_operations(shape)
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
+        """Those of both branches."""
+        return sum(branch.gram_operations(shape, rows, spread) for _, branch in self._both())
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """The product rule."""

@@ -108,6 +108,7 @@ class Defined(Step):
     of the samples.
     """
 
+    called: str
     function: Callable[..., Tensor]
     values: tuple[float, ...]
     couples: bool
@@ -127,7 +128,7 @@ class Defined(Step):
         found = self.function(tried, *self.values)
         if not isinstance(found, Tensor) or found.shape[:-1] != tried.shape[:-1]:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise NetworkError(f"step {path}: {self.name} turns signals of shape {tuple(tried.shape)} into {got}")
+            raise NetworkError(f"step {path}: {self.called} turns signals of shape {tuple(tried.shape)} into {got}")
         return Shape(shape.samples, shape.positions, found.shape[-1])
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
@@ -173,8 +174,7 @@ class Definition:
 
     def step(self, values: Mapping[str, Any]) -> Defined:
         """The step with numbers for its parameters."""
-        kind = type(self.name, (Defined,), {"name": self.name})
-        return kind(self.function, tuple(values[n] for n in self.defaults), self.couples)
+        return Defined(self.name, self.function, tuple(values[n] for n in self.defaults), self.couples)
 
 
 DEFINED: dict[str, Definition] = {}

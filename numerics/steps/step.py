@@ -46,6 +46,11 @@ class Rows:
         full[:, :, t, t] = self.values
         return Rows(full.flatten(1, 2), True)
 
+    @property
+    def alike(self) -> bool:
+        """Whether they are the same at every sample, one stored for all: those of the outputs themselves."""
+        return self.values.stride(2) == 0
+
     def with_values(self, values: Tensor) -> Rows:
         """Other values in the same layout."""
         return Rows(values, self.spread)
@@ -87,6 +92,8 @@ class Trace:
     given by path: (S, R, T, N, M) at its outputs."""
     inside: Mapping[str, Tensor] = field(default_factory=dict)
     """Values of the steps inside it by path, in the order of computation."""
+    report: Callable[[Rows, Visit], None] | None = None
+    """Only the reports of `pull`, for a step right after the inputs, which nothing is taken back to."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,14 @@ class Step:
         """The value once more, from torch's own functions; ``given`` holds trainable parameters and the rest."""
         raise NotImplementedError
 
-    def operations(self, shape: Shape, rows: int) -> int:  # noqa: ARG002
-        """Multiplications and additions of its matrix products, forward and for ``rows`` backward signals a place."""
+    def forward_operations(self, shape: Shape) -> int:  # noqa: ARG002
+        """Multiplications and additions of the matrix products of its value."""
+        return 0
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
+        """The same of its share of the dual matrix, for ``rows`` backward signals, each at its own sample or
+        ``spread`` over all; back: whether they are taken on to the signal.
+        """
         return 0
 
     @property

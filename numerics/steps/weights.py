@@ -82,22 +82,26 @@ class Dense(Step):
         """Weights times what they meet."""
         weight, bias = self.scaled(drawn, path)
         inputs, units = self.patches(x), x.shape[-1]
-        value = (inputs.flatten(1, 2) @ weight.mT + bias.unsqueeze(1)).view(*inputs.shape[:3], self.units)
+        value = torch.baddbmm(bias.unsqueeze(1), inputs.flatten(1, 2), weight.mT).view(*inputs.shape[:3], self.units)
         ntk = self.param == "ntk"
         share = self.rate * (self.scale(drawn, path) ** 2 if ntk else 1.0)
         own_bias = self.rate * (self.sigma_b2 if ntk else 1.0) if self.biases else 0.0
 
-        def pull(rows: Rows, visit: Visit) -> Rows:
+        def report(rows: Rows, visit: Visit) -> None:
             visit(Meeting(path, inputs, rows, share, own_bias))
-            back = (rows.values.flatten(1, 3) @ weight).view(*rows.values.shape[:4], -1)
-            return rows.with_values(self.unpatched(back, units))
+
+        def pull(rows: Rows, visit: Visit) -> Rows:
+            report(rows, visit)
+            values = rows.values[:, :, :1] if rows.alike else rows.values
+            back = (values.flatten(1, 3) @ weight).view(*values.shape[:4], -1)
+            return rows.with_values(self.unpatched(back, units).expand(*rows.values.shape[:4], -1))
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
             met = self.patches(tangent)
             forward = (met.flatten(1, 3) @ weight.mT).view(*met.shape[:4], self.units)
             return forward + moved[path] if path in moved else forward
 
-        return Trace(value, pull, push)
+        return Trace(value, pull, push, report=report)
 
     def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
         """By torch.nn.functional.linear; an ntk weight is a parameter of variance one with its factor in front."""
@@ -110,11 +114,19 @@ class Dense(Step):
         """`patches` of one network, (T, N, fan-in), written another way."""
         return x
 
-    def operations(self, shape: Shape, rows: int) -> int:
-        """Forward, backward, and the products that make its share of the dual matrix."""
-        places, fan_in = shape.samples * shape.positions, self.fan_in(shape)
-        through = 2 * places * fan_in * self.units
-        return through * (1 + rows) + 2 * places**2 * (fan_in + rows * (rows + 1) // 2 * self.units)
+    def forward_operations(self, shape: Shape) -> int:
+        """Weights times what they meet."""
+        return 2 * shape.samples * shape.positions * self.fan_in(shape) * self.units
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
+        """Overlaps of the inputs, of the signals, and the signals times the weights."""
+        places, fan_in, units = shape.samples * shape.positions, self.fan_in(shape), self.units
+        count = rows * self.forward_operations(shape) if back else 0
+        if not spread:
+            return count + 2 * places**2 * (fan_in + rows * (rows + 1) // 2 * units)
+        if fan_in + 1 < places:
+            return count + 2 * rows * (fan_in + 1) * units * (places + rows)
+        return count + 2 * places**2 * fan_in + 2 * rows * places * units * (places + rows)
 
 
 def _law(raw: Tensor, weights: str) -> Tensor:
@@ -246,7 +258,14 @@ class Attention(Step):
         mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1 / self.units)
         return self.parts["output"].slow(mixed, given, f"{path}.output")
 
-    def operations(self, shape: Shape, rows: int) -> int:
-        """Four matrices and the mixing."""
-        mixing = 4 * shape.samples * shape.positions**2 * shape.units * (1 + 2 * rows)
-        return mixing + sum(part.operations(shape, rows) for part in self.parts.values())
+    def forward_operations(self, shape: Shape) -> int:
+        """Four matrices, logits and mixing."""
+        return self._mixing(shape) + sum(part.forward_operations(shape) for part in self.parts.values())
+
+    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
+        """Four matrices; the mixing has two products forward and four backward."""
+        own = sum(part.gram_operations(shape, rows, spread, back) for part in self.parts.values())
+        return own + 2 * rows * self._mixing(shape)
+
+    def _mixing(self, shape: Shape) -> int:
+        return 4 * shape.samples * shape.positions**2 * shape.units

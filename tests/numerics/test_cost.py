@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from numerics import RandomNetwork, definitions, draw, gram
+from numerics import Composition, RandomNetwork, composed, draw, gram
 from numerics.cost import (
     SMALLEST_FOR_LANCZOS,
     exact_operations,
@@ -42,16 +42,23 @@ def test_counts_are_what_torch_counts(network: RandomNetwork) -> None:
     assert counted(lambda: gram(network, drawn)) == exact_operations(network, samples)
 
 
-@pytest.mark.parametrize("widths", [(50, 60, 70, 80, 3), (5, 60, 7, 2)])
-def test_counts_of_an_added_normalization_are_what_torch_counts(widths: tuple[int, ...]) -> None:
-    definitions.add_normalization("counted", lambda u, gamma, beta: gamma * (u - u.mean(-2, keepdim=True)) + beta)
-    try:
-        network = RandomNetwork(widths, "tanh", "counted", "batch")
-        drawn = draw(network, 11, [1])
-        assert counted(lambda: gram(network, drawn)) == exact_operations(network, 11)
-    finally:
-        del definitions.HIDDEN["counted"]
+COMPOSED = [
+    ((("dense", {}, ()), ("tanh", {}, ()), ("dense", {}, ()), ("relu", {}, ()), ("dense", {}, ())), 1),
+    ((("dense", {}, ()), ("skip", {}, ((("layer", {}, ()), ("relu", {}, ()), ("dense", {}, ())),)), ("dense", {}, ())), 1),
+    ((("dense", {}, ()), ("batch", {}, ()), ("relu", {}, ()), ("dense", {"width": 0.5}, ()), ("relu", {}, ()),
+      ("dense", {}, ())), 1),
+    ((("conv", {}, ()), ("relu", {}, ()), ("conv", {"taps": 2}, ()), ("pool", {}, ()), ("dense", {}, ())), 4),
+    ((("dense", {}, ()), ("skip", {}, ((("attention", {}, ()),),)), ("pool", {}, ()), ("dense", {}, ())), 4),
+]  # fmt: skip
 
+
+@pytest.mark.parametrize(("description", "positions"), COMPOSED)
+@pytest.mark.parametrize("last", ["none", "batch"])
+def test_counts_of_composed_networks_are_what_torch_counts(description, positions: int, last: str) -> None:
+    network = Composition(description, 40, 7, 3, positions, last=last, sigma_b2=0.1)
+    drawn = composed.draw(network, 11, [1])
+    assert counted(lambda: composed.forward(network, drawn)) == forward_operations(network, 11)
+    assert counted(lambda: composed.gram(network, drawn)) == exact_operations(network, 11)
 
 def test_matrix_free_is_chosen_where_it_is_cheaper() -> None:
     # 0.5 s of products against a minute of matrix at the first, the other way round at the others.

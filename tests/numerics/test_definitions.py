@@ -1,4 +1,4 @@
-"""Normalizations that are added by name: the generic route against the slow obvious one, and against the built-in."""
+"""Steps and output normalizations that are added by name, against the slow obvious route and the built-in ones."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 import numerics
-from numerics import definitions
+from numerics import composed, definitions
 from numerics.activations import FUNCTIONS
 from numerics.autograd import slow_gram, slow_outputs
+from numerics.steps.elementwise import DEFINED
 
 
 def standardized(u: Tensor, axis: int) -> Tensor:
@@ -27,16 +28,18 @@ def batch(z: Tensor, gamma: float, beta: float) -> Tensor:
     return gamma * standardized(z, -2) + beta
 
 
-def residual(z: Tensor, gamma: float, beta: float, before: Tensor | None = None) -> Tensor:
-    return z + beta if before is None else z + gamma * before
+def halves(z: Tensor) -> Tensor:
+    """Changes the number of units."""
+    one, two = z.chunk(2, -1)
+    return one * two.sigmoid()
 
 
-def mixed(z: Tensor, gamma: float, beta: float, before: Tensor | None = None) -> Tensor:
-    """Couples samples and takes the layer below."""
-    return gamma * (z - z.mean(-2, keepdim=True)) + beta * (0 if before is None else before.tanh())
+def mixed(z: Tensor, gamma: float, beta: float, push: float = 0.5) -> Tensor:
+    """Couples samples, and has a parameter of its own."""
+    return gamma * (z - z.mean(-2, keepdim=True)) + push * z.tanh() + beta
 
 
-HIDDEN = {"my_layer": layer, "my_batch": batch, "my_residual": residual, "my_mixed": mixed}
+STEPS = {"my_layer": layer, "my_batch": batch, "my_halves": halves, "my_mixed": mixed}
 OUTPUT = {
     "my_mean": lambda f, gamma: f - f.mean(-2, keepdim=True),
     "my_batch": lambda f, gamma: gamma * standardized(f, -2),
@@ -47,13 +50,13 @@ OUTPUT = {
 
 @pytest.fixture(autouse=True)
 def added() -> Iterator[None]:
-    for name, function in HIDDEN.items():
-        numerics.add_normalization(name, function)
+    for name, function in STEPS.items():
+        numerics.add_step(name, function)
     for name, function in OUTPUT.items():
         numerics.add_output_normalization(name, function)
     yield
-    for name in HIDDEN:
-        del definitions.HIDDEN[name]
+    for name in STEPS:
+        del DEFINED[name]
     for name in OUTPUT:
         del definitions.OUTPUT[name]
 
@@ -63,47 +66,57 @@ NETWORK = numerics.RandomNetwork(
 )
 
 
-@pytest.mark.parametrize(("hidden", "last"), list(product(["none", "batch", *HIDDEN], ["none", "batch", *OUTPUT])))
-def test_generic_route_equals_the_slow_one(hidden: str, last: str) -> None:
+def with_step(step: str, last: str = "none", biases: bool = True) -> numerics.Composition:
+    """The same chain with a step before every activation; a step that halves the units stands in its place."""
+    before = ((step, {}, ()),) if step != "my_halves" else ()
+    after = (("tanh", {}, ()),) if step != "my_halves" else ((step, {}, ()),)
+    layers = (("dense", {}, ()), *before, *after) * 3
+    return numerics.Composition((*layers, ("dense", {}, ())), 6, 7, 4, 1, last, 1.7, 0.3, 1.3, 0.4, 0.8, biases)
+
+
+@pytest.mark.parametrize(("step", "last"), list(product(["layer", *STEPS], ["none", "batch", *OUTPUT])))
+def test_added_steps_and_outputs_equal_the_slow_route(step: str, last: str) -> None:
     for biases in (True, False):
-        network = replace(NETWORK, hidden=hidden, last=last, biases=biases)
-        draw = numerics.draw(network, 6, [1, 2, 3])
+        network = with_step(step, last, biases)
+        draw = composed.draw(network, 6, [1, 2, 3])
         slow = slow_gram(network, draw)
-        for memory in (2**31, 20_000):  # all rows at once, and few
-            assert numerics.gram(network, draw, memory) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
+        assert composed.gram(network, draw) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
+
+
+@pytest.mark.parametrize(("hidden", "last"), list(product(["none", "batch"], OUTPUT)))
+def test_added_outputs_of_the_chain_equal_the_slow_route(hidden: str, last: str) -> None:
+    network = replace(NETWORK, hidden=hidden, last=last)
+    draw = numerics.draw(network, 6, [1, 2, 3])
+    slow = slow_gram(network, draw)
+    assert numerics.gram(network, draw) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
 
 
 def test_the_step_is_really_applied() -> None:
     """Mutant of the comparison above: both routes might leave the step out."""
+    plain = with_step("shift")
+    drawn = composed.draw(plain, 6, [1])
+    for name in ("my_layer", "my_batch", "my_mixed"):
+        assert not torch.allclose(
+            slow_outputs(with_step(name), drawn), slow_outputs(plain, drawn), rtol=1e-3
+        )
     draw = numerics.draw(NETWORK, 6, [1])
-    plain = slow_outputs(NETWORK, draw)
-    for name in HIDDEN:
-        assert not torch.allclose(slow_outputs(replace(NETWORK, hidden=name), draw), plain, rtol=1e-3)
     for name in OUTPUT:
-        assert not torch.allclose(slow_outputs(replace(NETWORK, last=name), draw), plain, rtol=1e-3)
+        assert not torch.allclose(slow_outputs(replace(NETWORK, last=name), draw), slow_outputs(NETWORK, draw), rtol=1e-3)
 
 
-@pytest.mark.parametrize("last", ["none", "mean"])
-@pytest.mark.parametrize("hidden", ["layer", "batch"])
-def test_built_in_normalizations_written_as_definitions_measure_the_same(hidden: str, last: str) -> None:
-    quantities = ["hq1", "hq2", "q1", "q2", "m", "s", "lambda_max", "lambda_perp", "stable_rate"]
-    quantities += ["c_I", "c_1"] if hidden == "batch" else ["tq1", "tq2", "kappa1", "kappa2"]
-    built_in = replace(NETWORK, hidden=hidden, last=last)
-    written = replace(NETWORK, hidden=f"my_{hidden}", last="none" if last == "none" else f"my_{last}")
-    one, two = (numerics.measure(network, 6, [1, 2], quantities).draws for network in (built_in, written))
+@pytest.mark.parametrize("step", ["layer", "batch"])
+def test_built_in_steps_written_as_definitions_measure_the_same(step: str) -> None:
+    quantities = ["K", "mean", "tq", "Th", "m", "s", "lambda_max", "lambda_perp", "stable_rate"]
+    one, two = (numerics.measure(with_step(s), 6, [1, 2], quantities).draws for s in (step, f"my_{step}"))
     for quantity, values in one.items():
         # Gradient descent only bisects down to this width.
         assert two[quantity] == pytest.approx(values, rel=0.01 if quantity == "stable_rate" else 1e-10), quantity
 
 
 def test_coupling_is_found_by_trying() -> None:
-    assert {name: definitions.HIDDEN[name].couples for name in HIDDEN} == {
-        "my_layer": False, "my_batch": True, "my_residual": False, "my_mixed": True,
+    assert {name: DEFINED[name].couples for name in STEPS} == {
+        "my_layer": False, "my_batch": True, "my_halves": False, "my_mixed": True,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="my_batch"):
-        numerics.measure(replace(NETWORK, hidden="my_batch"), 6, [1], ["tq1"])
-    with pytest.raises(ValueError, match="couple samples"):
-        numerics.measure(replace(NETWORK, hidden="my_layer"), 6, [1], ["c_I"])
 
 
 @pytest.mark.parametrize(
@@ -112,16 +125,17 @@ def test_coupling_is_found_by_trying() -> None:
         ("layer", layer, "'layer' exists already"),
         ("my_layer", layer, "'my_layer' exists already"),
         ("two words", layer, "one word"),
+        ("tanh", layer, "'tanh' exists already"),
         ("new", 3, "no function"),
-        ("new", lambda z: z, "gamma, beta"),
-        ("new", lambda z, gamma, beta: z.mean(-1), "keep the shape"),
+        ("new", lambda z, strength: z, "strength needs a default"),
+        ("new", lambda z, gamma, beta: z.mean(-1), "keep networks and samples"),
         ("new", lambda z, gamma, beta: 1.0, "float"),
     ],
 )
 def test_bad_definitions_are_refused(name: str, function, named: str) -> None:
     with pytest.raises(ValueError, match=named):
-        numerics.add_normalization(name, function)
-    assert "new" not in definitions.HIDDEN
+        numerics.add_step(name, function)
+    assert "new" not in DEFINED
 
 
 def test_bad_output_definitions_are_refused() -> None:
@@ -132,12 +146,12 @@ def test_bad_output_definitions_are_refused() -> None:
 
 
 def test_bad_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="widths equal"):
-        numerics.RandomNetwork((5, 6, 7, 2), hidden="my_residual")
     with pytest.raises(ValueError, match="affine"):
-        replace(NETWORK, hidden="my_layer", affine=True)
-    with pytest.raises(ValueError, match="my_layer"):
-        replace(NETWORK, hidden="unknown")
+        replace(NETWORK, last="my_layer", affine=True)
+    with pytest.raises(ValueError, match="unknown"):
+        replace(NETWORK, hidden="my_layer")
+    with pytest.raises(ValueError, match="no parameter 'size'"):
+        numerics.Composition((("dense", {}, ()), ("my_layer", {"size": 1}, ()), ("dense", {}, ())), 6, 7, 4)
 
 
 def test_an_added_activation_is_measured_like_the_built_in_one() -> None:

@@ -16,11 +16,15 @@ ROOT = Path(__file__).parent.parent.parent
 NOT_A_DEFINITION = """
 import numerics, theory
 
-def noisy(z, gamma, beta):
+def noisy(z):
     return z + z.new_empty(z.shape).normal_()
 
-theory.add_normalization("noisy", theory.HiddenRule())
-numerics.add_normalization("noisy", noisy)
+class Same(theory.Step):
+    def apply(self, state, run, path):
+        return state
+
+theory.add_step("noisy", Same)
+numerics.add_step("noisy", noisy)
 """
 
 
@@ -48,7 +52,7 @@ def test_a_failing_stage_ends_with_1_and_is_recorded(
     shown = capsys.readouterr().out.replace("\n", " ")
     assert "Running the code of" in shown
     assert "conformance: failed" in shown
-    assert f"{file}:4: hidden normalization noisy: deterministic" in shown
+    assert f"{file}:4: step noisy: deterministic" in shown
     assert "order parameters" not in shown
     kept = json.loads(record.read_text())
     assert [stage["stage"] for stage in kept["extension"]["stages"]] == ["conformance"]
@@ -58,7 +62,7 @@ def test_a_failing_stage_ends_with_1_and_is_recorded(
 
 def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cli_check, "EFFORT", Effort(eps=0.1, looks=3, budget=1e7))
-    words = ("--claim", "hidden_rms.kappa1", "--setting", "linear L=2 T=2 hidden=rms")
+    words = ("--claim", "hidden_rms_shift.m", "--setting", "linear L=2 T=5 hidden=rms_shift")
     assert fimcheck(monkeypatch, "check", str(ROOT / "examples" / "rms.py"), *words) == 0
     assert "1 AGREE" in capsys.readouterr().out
 
@@ -67,7 +71,7 @@ def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ("words", "named"),
     [
         (("missing.py",), "missing.py"),
-        (("rms.py", "--claim", "plain.m"), "hidden_rms.m"),
+        (("rms.py", "--claim", "plain.m"), "hidden_rms_shift.m"),
         (("rms.py", "--setting", "relu T=4"), "--claim"),
         (("rms.py", "--json", "no/such/folder/x.json"), "no/such/folder"),
     ],
@@ -94,8 +98,8 @@ def test_scaling_takes_an_extension(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     file = str(ROOT / "examples" / "rms.py")
     assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M") == 2
     next(iter(IN_USE.values())).forget()
-    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M", "--setting", "erf T=4 hidden=rms") == 2
-    assert [s.hidden for s in asked] == ["rms", "rms"]
+    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M", "--setting", "erf T=4 hidden=rms_shift") == 2
+    assert [s.hidden for s in asked] == ["rms_shift", "rms_shift"]
     assert asked[1].activation == "erf"
     assert fimcheck(monkeypatch, "scaling", "relu T=4", "m", "--setting", "erf T=4") == 2
     assert "once" in capsys.readouterr().err

@@ -50,8 +50,8 @@ def first_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
     every = examine.claim_cases
 
     def first(extension: Extension) -> tuple[list[Case], list[Case]]:
-        default = {case.claim.id: case for case in reversed(every(extension)[0]) if case.claim.quantity == "m"}
-        return list(default.values())[:1], []
+        found = every(extension)[0]
+        return ([case for case in found if case.claim.quantity == "m"] or found)[:1], []
 
     monkeypatch.setattr(examine, "claim_cases", first)
 
@@ -62,7 +62,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("verify.claim.WIDTHS", (32, 64, 128, 256, 512))
 
 
-RIGHT = ("rms", "mean_only_batch", "residual", "new_activation", "group_outputs")
+RIGHT = ("rms", "mean_only_batch", "gated", "residual", "post_norm", "new_activation", "group_outputs")
 
 
 @pytest.mark.usefixtures("first_case_only")
@@ -79,8 +79,8 @@ def test_right_examples_hold(extension: Extension, pool) -> None:
 
 # The order parameter that departs first, and the factor that is the true cause.
 WRONG = {
-    "wrong_forgotten_gamma": ("tq1 at layer 2", "gamma^2"),
-    "wrong_limit_order": ("hq1 at layer 1", "(T-1)/T"),
+    "wrong_forgotten_gamma": ("tq[4].same", "gamma^2"),
+    "wrong_limit_order": ("K[2].same", "(T-1)/T"),
 }
 
 
@@ -90,16 +90,17 @@ def test_wrong_rules_are_refused_with_the_cause_first(
     extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, cause = WRONG[extension.path.stem]
-    only = where.split()[0]
+    only = ("network.K[1].same", f"network.{where}")
     every = examine.order_cases
-    monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.quantity in ("q1", only)])
+    monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.id in only])
     found = stages(extension, pool, replace(EFFORT, eps=0.05, looks=2))
     assert list(found) == ["conformance", "derivation", "order parameters"]
     stage = found["order parameters"]
     assert stage.outcome == "failed"
     assert [v.status for v in stage.verdicts[:-1]] == ["AGREE"] * (len(stage.verdicts) - 1)
     departs, factor, replay = stage.lines
-    assert departs.startswith(f"{where} is the first")
+    assert departs.startswith(f"{where}, step ")
+    assert "is the first of 2" in departs
     assert cause in factor.split(" (p =")[0]  # the first of the proposals
     assert f"check {extension.path} --claim" in replay
 

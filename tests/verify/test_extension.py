@@ -17,19 +17,20 @@ from verify.pool import Processes
 from verify.suite import Case
 
 RIGHT = """
-import theory, numerics
+import dataclasses, theory, numerics
 
 def scaled(z, gamma, beta):
     return gamma * z + beta
 
-class Scaled(theory.HiddenRule):
-    def pair(self, q, at):
-        return at.gamma**2 * q[0], at.gamma**2 * q[1], at.beta
-    def gain(self, q, at):
-        return at.gamma**2, at.gamma**2
+@dataclasses.dataclass(frozen=True)
+class Scaled(theory.Step):
+    gamma: object = theory.symbols.gamma
+    beta: object = theory.symbols.beta
+    def apply(self, state, run, path):
+        return state.affine(self.gamma**2, self.beta, run.expect)
 
-theory.add_normalization("scaled", Scaled())
-numerics.add_normalization("scaled", scaled)
+theory.add_step("scaled", Scaled)
+numerics.add_step("scaled", scaled)
 theory.add_activation("soft_abs", theory.symbols.x * theory.BUILTIN["tanh"])
 """
 
@@ -70,10 +71,10 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
         ("import theory\nraise SystemExit(3)\n", 2, "SystemExit"),
         ("def f():\n    import nothing_of_this_name\nf()\n", 2, "nothing_of_this_name"),
         ("x = 1\n", None, "adds nothing"),
-        (RIGHT.replace('numerics.add_normalization("scaled", scaled)', ""), 13, "not to numerics"),
-        (RIGHT.replace('theory.add_normalization("scaled", Scaled())', ""), 14, "not to theory"),
-        (RIGHT.replace('"scaled"', '"layer"'), 13, "'layer' exists already"),
-        (RIGHT.replace('"soft_abs"', '"relu"'), 15, "'relu' exists already"),
+        (RIGHT.replace('numerics.add_step("scaled", scaled)', ""), 14, "not to numerics"),
+        (RIGHT.replace('theory.add_step("scaled", Scaled)', ""), 15, "not to theory"),
+        (RIGHT.replace('"scaled"', '"layer"'), 14, "'layer' exists already"),
+        (RIGHT.replace('"soft_abs"', '"relu"'), 16, "'relu' exists already"),
         ("import numerics, torch\nnumerics.add_activation('mine', torch.tanh)\n", 2, "not to theory"),
         (RIGHT.replace("return gamma * z + beta", "raise KeyError(gamma)"), 5, "KeyError"),
         (
@@ -197,12 +198,12 @@ class Broken(verify.Claim):
 verify.add_claim(Broken("mine", "s", "f", "m", "m"))
 """
     )
-    extension = load(written(tmp_path, text.replace('theory.add_normalization("scaled", Scaled())', "").replace(
-        'numerics.add_normalization("scaled", scaled)', "")))  # fmt: skip
+    extension = load(written(tmp_path, text.replace('theory.add_step("scaled", Scaled)', "").replace(
+        'numerics.add_step("scaled", scaled)', "")))  # fmt: skip
 
     def run(todo: list[Case]) -> Iterator:
         return suite.run(todo, Effort(eps=0.5, looks=1, budget=1e5), lambda setting, names: Draws(setting, names))
 
     *_, last = examine(extension, run)
     assert last.outcome == "failed"
-    assert last.lines[-1].startswith(f"{extension.path}:22: ZeroDivisionError")
+    assert last.lines[-1].startswith(f"{extension.path}:23: ZeroDivisionError")

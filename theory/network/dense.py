@@ -108,7 +108,7 @@ class Attention(Step):
         """Value weights, the mean over positions, output weights."""
         if state.K.mate is None:
             raise CompositionError(f"step {path}: attention over the positions of a signal that has none. Give some.")
-        weights = Dense(state.width, self.sigma_w2, 0 * self.sigma_w2)
+        weights = Dense(state.width, self.sigma_w2, 0 * self.sigma_w2, rate=0 * self.sigma_w2 + 1)
         value = weights.apply(state, run, f"{path}.value")
         spread = pooled(value)
         state = weights.apply(replace(value, K=spread.K, tangent=spread.tangent), run, f"{path}.output")
