@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import sympy as sp
 
 from theory.functions import ActivationError, Function
@@ -43,8 +44,11 @@ class Overlaps:
         return Overlaps(f(self.same), f(self.other), None if self.mate is None else f(self.mate))
 
     def between(self, f: Callable[[Value], Value]) -> tuple[Value, Value | None]:
-        """f of the overlaps of two different places."""
-        return f(self.other), None if self.mate is None else f(self.mate)
+        """f of the overlaps of two different places; equal ones stay equal."""
+        other = f(self.other)
+        if self.mate is None:
+            return other, None
+        return other, other if np.all(self.mate == self.other) else f(self.mate)
 
     def with_(self, other: "Overlaps", f: Callable[[Value, Value], Value]) -> "Overlaps":
         """f of every two values of the same relation."""
