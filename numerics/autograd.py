@@ -66,8 +66,7 @@ def parameters(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) 
 def free_names(network: RandomNetwork | Composition) -> list[str]:
     """Names of the parameters that are in the Fisher matrix."""
     if isinstance(network, Composition):
-        return [n for n, _ in network.steps.draws(network.start(4), "") if n.endswith(".W") or
-                (n.endswith(".b") and network.biases)]  # fmt: skip
+        return [f"{path}.{name}" for path, dense in network.dense.items() for name in ("W", *"b" * dense.biases)]
     layers = range(1, network.depth + 1)
     names = [f"weight{n}" for n in layers] + ([f"bias{n}" for n in layers] if network.biases else [])
     if network.affine:
