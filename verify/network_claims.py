@@ -137,7 +137,8 @@ def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Clai
         constant = _constant(setting)
         for i, path in enumerate(steps[:-1]):  # the outputs are few, and do not average
             for r, relation in enumerate(relations):
-                if (path, relation) not in constant:
+                pooled = relation == "mate" and orders(setting.wide(), setting.samples).K[path].mate is None
+                if (path, relation) not in constant and not pooled:
                     yield from claim("K", path, relation, (i, r))
         for i, path in reversed(list(enumerate(dense[:-1]))):
             for f, final in enumerate(("same", "other")):
