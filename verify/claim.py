@@ -248,21 +248,24 @@ class OrderClaim(Claim):
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The value from the recursion."""
-        wide, T = wide or setting.wide(), theory.symbols.T
-        orders = order_parameters(wide, self.samples)
+        wide, T = wide or setting.wide(), setting.samples
+        orders = order_parameters(wide, self.samples, T)
         if self.layer is None:
             value = getattr(orders, self.quantity)
         elif self.quantity in ("c_I", "c_1"):  # the measured sums in terms of the overlaps of a coupled network
+            assert T is not None
             same, pair = orders.tq1[self.layer], orders.tq2[self.layer]
             value = same * T / (T - 1) + (T * pair if self.quantity == "c_1" else 0)
         else:
             value = getattr(orders, self.quantity)[self.layer]
-        number = sp.sympify(value).subs(T, setting.samples)
-        formula = sp.Float(float(number), 17)
+        formula = sp.Float(float(value), 17)
         return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
 
 
-order_parameters = cache(theory.order_parameters)
+@cache
+def order_parameters(wide: Composed, samples: str = "fixed", T: int | None = None) -> theory.OrderParameters:
+    """Order parameters in numbers, kept while claims about them are judged."""
+    return theory.numeric_order_parameters(wide, samples, T)
 
 
 @dataclass(frozen=True)
@@ -283,7 +286,7 @@ class SecondMomentClaim(Claim):
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
         wide = wide or setting.wide()
-        orders = order_parameters(wide, self.samples)
+        orders = order_parameters(wide, self.samples, setting.samples)
         gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
         smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
         total = smooth + theory.fluctuation_variance(wide)
@@ -308,7 +311,7 @@ class OutputClaim(Claim):
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The quantity of that matrix, for every draw of the raw outputs."""
         wide = wide or setting.wide()
-        orders = order_parameters(wide, self.samples)
+        orders = order_parameters(wide, self.samples, setting.samples)
         kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
 
         def predicted(width: int, measured: dict[str, Array]) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -251,8 +252,13 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
 def wrong_theories(setting: Setting) -> tuple[WrongTheory, ...]:
     """What can go wrong in any theory, and in that of the steps of this network, as they tell it themselves."""
     slips = setting.wide().slips.items()
-    own = (WrongTheory(slip, what, _altered_network(lambda net, slip=slip: net.altered(slip))) for slip, what in slips)
+    own = (WrongTheory(slip, what, _altered_network(lambda net, slip=slip: _altered(net, slip))) for slip, what in slips)
     return (*WRONG_THEORIES, *own)
+
+
+@cache
+def _altered(net: Composed, slip: str) -> Composed | None:
+    return net.altered(slip)
 
 
 def _moved(claim: Claim, draws: Draws, predicted: Predictor) -> list[float]:

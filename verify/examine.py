@@ -16,7 +16,7 @@ from theory.gaussian import kernel
 from verify import suite
 from verify.blame import Run, blame
 from verify.check import Verdict
-from verify.claim import Claim, OutputClaim, order_parameters
+from verify.claim import Claim, OutputClaim
 from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
 from verify.controls import Kill, challenge
 from verify.draws import Draws
@@ -134,7 +134,7 @@ def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
     """How far the recursion on expressions and that on numbers are apart, at numbers; and a formula to look at."""
     setting = setting_with(hidden)
     T = setting.samples
-    one = order_parameters(setting.wide(), "fixed")
+    one = theory.order_parameters(setting.wide(), "fixed")
     two = theory.numeric_order_parameters(setting.wide(), T=T)
     far = 0.0
     for name in ("kappa1", "kappa2"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 
 import sympy as sp
 
 import theory
 from numerics import overlaps
 from theory.network.composition import Composed
-from verify.claim import Claim, rivals
+from verify.claim import Claim, order_parameters, rivals
 from verify.claims import NAMES, add_claim
 from verify.setting import Setting, SettingError
 from verify.statistics import Array
@@ -51,7 +50,7 @@ class OverlapClaim(Claim):
 
     def predicted(self, wide: Composed, setting: Setting) -> float:
         """The number that the theory states."""
-        found = orders(wide, setting.samples)
+        found = order_parameters(wide, self.samples, setting.samples)
         if self.kind == "Th":
             kappa = found.kappa1 if self.relation == "same" else found.kappa2
             return float(kappa) * float(wide.alpha)
@@ -81,12 +80,6 @@ def add_network_claim(
             return
     known = ", ".join(c.id for c in network_claims(setting) if isinstance(c, OverlapClaim))
     raise SettingError(f"claim {id!r}: {network!r} has no overlap {which}; it has {known}")
-
-
-@cache
-def orders(wide: Composed, samples: int | None) -> theory.OrderParameters:
-    """Order parameters in numbers, kept while claims about them are judged."""
-    return theory.numeric_order_parameters(wide, T=samples)
 
 
 def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
@@ -137,7 +130,7 @@ def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Clai
         constant = _constant(setting)
         for i, path in enumerate(steps[:-1]):  # the outputs are few, and do not average
             for r, relation in enumerate(relations):
-                pooled = relation == "mate" and orders(setting.wide(), setting.samples).K[path].mate is None
+                pooled = relation == "mate" and order_parameters(setting.wide(), T=setting.samples).K[path].mate is None
                 if (path, relation) not in constant and not pooled:
                     yield from claim("K", path, relation, (i, r))
         for i, path in reversed(list(enumerate(dense[:-1]))):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar
 
 import sympy as sp
@@ -54,8 +55,9 @@ class Phi(Step):
         yield "phi'", "phi' for phi in the forward overlaps", replace(self, forward=self.activation.phi.derivative())
 
 
+@cache
 def slope_of(act: Activation) -> Function:
-    """phi', refused where phi jumps."""
+    """phi', made once; refused where phi jumps."""
     slope = act.phi.derivative()
     if slope.deltas:
         places = ", ".join(str(t) for t, _ in slope.deltas)

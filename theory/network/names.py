@@ -43,11 +43,6 @@ class Placeholders:
 class ZerosOnly(Placeholders):
     """Fresh symbols, but 0 where an average is known to vanish: odd functions, and numbers that say so."""
 
-    def same(self, f: Function, p: Value, mean: Value) -> Any:
-        """A number where its arguments are."""
-        known = p.is_number and sp.sympify(mean).is_number
-        return ClosedForms().same(f, p, mean) if known else super().same(f, p, mean)
-
     def pair(self, f: Function, p: Value, c: Value, mean: Value) -> Any:
         """Independent values have the product of their means."""
         return sp.S.Zero if c == 0 and self.mean(f, p, mean) == 0 else super().pair(f, p, c, mean)

@@ -1,6 +1,7 @@
 """Predictions of the spectrum of the FIM to leading order in the width M."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -177,6 +178,7 @@ def inverse_chi_square(power: int, size: Expr) -> Expr:
     return sp.factor(sp.gammasimp(moment).subs(excess, size - 1 - 2 * power))
 
 
+@cache
 def kappa2_vanishes(net: Composed, samples: str) -> bool:
     """Whether the network is centered, sigma_b = 0 and E phi = 0 wherever it matters, so that kappa2 = 0.
 
