@@ -13,7 +13,7 @@ from verify import cli, cli_pictures
 
 ROOT = Path(__file__).parent.parent
 # The code of other pages has tests of its own. That of benchmarks takes minutes, and other libraries.
-PAGES = ("index", "concepts", "stories", "records", "pictures", "statistics", "benchmarks", "cite")
+PAGES = ("index", "concepts", "networks", "stories", "records", "pictures", "statistics", "benchmarks", "cite")
 
 
 def read(page: str) -> str:
