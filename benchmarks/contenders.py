@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.works import Work, module
-from numerics import Draw, gram
+from benchmarks.works import Work, inputs, module
+from numerics import Composition, Draw, RandomNetwork, composed, gram
+from numerics.composed import ComposedDraw
 from numerics.eigenvalues import eigenvalue_quantities, largest
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
@@ -25,11 +26,19 @@ def _of_matrix(work: Work, g: Tensor) -> Tensor:
     return largest(g.unsqueeze(0), 1)[0]
 
 
-def ours(work: Work, drawn: Draw) -> Run:
+def _gram(network: RandomNetwork | Composition, drawn: Draw | ComposedDraw) -> Tensor:
+    if isinstance(network, Composition):
+        assert isinstance(drawn, ComposedDraw)
+        return composed.gram(network, drawn)
+    assert isinstance(drawn, Draw)
+    return gram(network, drawn)
+
+
+def ours(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """The exact dual matrix of numerics."""
 
     def run() -> Tensor:
-        g = gram(work.network, drawn)
+        g = _gram(work.network, drawn)
         if work.wanted == "spectrum":
             return torch.linalg.eigvalsh(g)[0].flip(0)
         if work.wanted == "moments":
@@ -39,20 +48,23 @@ def ours(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def ours_matrix_free(work: Work, drawn: Draw) -> Run:
+def ours_matrix_free(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """Products of numerics, lambda_max only."""
+    assert isinstance(work.network, RandomNetwork)
+    assert isinstance(drawn, Draw)
+    network = work.network
 
     def run() -> Tensor:
         start = torch.randn(1, work.samples * work.outputs, 1).to(drawn.inputs)
         tolerance = default_tolerance(start.dtype)
-        return top_eigenvalues(dual_operator(work.network, drawn), start, 1, tolerance).values[0]
+        return top_eigenvalues(dual_operator(network, drawn), start, 1, tolerance).values[0]
 
     return run
 
 
-def jacrev(work: Work, drawn: Draw) -> Run:
+def jacrev(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """torch.func.jacrev, the whole Jacobian."""
-    net, x = module(work, drawn), drawn.inputs[0]
+    net, x = module(work, drawn), inputs(drawn)
     parameters = {name: p.detach() for name, p in net.named_parameters()}
 
     def run() -> Tensor:
@@ -66,12 +78,12 @@ def jacrev(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def nngeometry(work: Work, drawn: Draw) -> Run:
+def nngeometry(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """Its Gram matrix."""
     from nngeometry.gram import GramMatrix  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader, TensorDataset
 
-    net, x = module(work, drawn), drawn.inputs[0]
+    net, x = module(work, drawn), inputs(drawn)
 
     def run() -> Tensor:
         loader = DataLoader(TensorDataset(x.clone()), batch_size=work.samples)
@@ -81,7 +93,7 @@ def nngeometry(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def vivit(work: Work, drawn: Draw) -> Run:
+def vivit(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """BackPACK with ViViT's eigenvalues of the generalized Gauss-Newton matrix."""
     from backpack import backpack, extend  # type: ignore[import-not-found]
     from vivit.linalg.eigvalsh import EigvalshComputation  # type: ignore[import-not-found]
@@ -92,7 +104,7 @@ def vivit(work: Work, drawn: Draw) -> Run:
 
     torch.Tensor.symeig = symeig  # type: ignore[assignment]  # removed from torch, still called by ViViT
     net, loss = extend(module(work, drawn)), extend(nn.MSELoss())
-    x = drawn.inputs[0]
+    x = inputs(drawn)
 
     def run() -> Tensor:
         computation = EigvalshComputation()
@@ -107,7 +119,7 @@ def vivit(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def curvlinops(work: Work, drawn: Draw) -> Run:
+def curvlinops(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """Jacobian products on the identity; its Gauss-Newton operator with scipy's eigsh for lambda_max."""
     from curvlinops import (  # type: ignore[import-not-found]
         GGNLinearOperator,
@@ -116,7 +128,7 @@ def curvlinops(work: Work, drawn: Draw) -> Run:
     )
     from scipy.sparse.linalg import eigsh
 
-    net, x = module(work, drawn), drawn.inputs[0]
+    net, x = module(work, drawn), inputs(drawn)
     parameters, data = list(net.parameters()), [(x, torch.zeros(work.samples, work.outputs).to(x))]
 
     def top() -> Tensor:
@@ -133,11 +145,11 @@ def curvlinops(work: Work, drawn: Draw) -> Run:
     return top if work.wanted == "lambda_max" else all_of_them
 
 
-def asdl(work: Work, drawn: Draw) -> Run:
+def asdl(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """ASDL's implicit kernel."""
     from asdl.kernel import empirical_implicit_ntk  # type: ignore[import-not-found]
 
-    net, x = module(work, drawn), drawn.inputs[0]
+    net, x = module(work, drawn), inputs(drawn)
 
     def run() -> Tensor:
         g = empirical_implicit_ntk(net, x).detach().permute(2, 0, 3, 1)
@@ -146,11 +158,11 @@ def asdl(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def pyhessian(work: Work, drawn: Draw) -> Run:
+def pyhessian(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """Power iteration on the Hessian at zero residual, where it is the Fisher matrix; lambda_max only."""
     from pyhessian import hessian  # type: ignore[import-not-found]
 
-    net, x = module(work, drawn), drawn.inputs[0]
+    net, x = module(work, drawn), inputs(drawn)
     targets, loss = net(x).detach(), nn.MSELoss(reduction="sum")
 
     def run() -> Tensor:
@@ -160,13 +172,15 @@ def pyhessian(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def neural_tangents(work: Work, drawn: Draw) -> Run:
+def neural_tangents(work: Work, drawn: Draw | ComposedDraw) -> Run:
     """Its empirical kernel by structured derivatives, without vmap over samples where they couple."""
     import jax  # type: ignore[import-not-found]
     import jax.numpy as jnp  # type: ignore[import-not-found]
     import neural_tangents as nt  # type: ignore[import-not-found]
 
     jax.config.update("jax_enable_x64", drawn.inputs.dtype == torch.float64)
+    if not isinstance(drawn, Draw):
+        raise NotImplementedError("chains only")
     weights = [jnp.asarray(w[0].numpy()) for w in drawn.weights]
     x = jnp.asarray(drawn.inputs[0].numpy())
 
@@ -199,7 +213,7 @@ def neural_tangents(work: Work, drawn: Draw) -> Run:
     return run
 
 
-CONTENDERS: dict[str, Callable[[Work, Draw], Run]] = {
+CONTENDERS: dict[str, Callable[[Work, Draw | ComposedDraw], Run]] = {
     "ours": ours,
     "ours, matrix-free": ours_matrix_free,
     "jacrev": jacrev,

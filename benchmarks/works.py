@@ -1,11 +1,13 @@
-"""The works that are timed, and the networks they are timed on: ReLU, three weight layers, no biases."""
+"""The works that are timed, and the networks they are timed on: ReLU, no biases; three weight layers, or steps."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from numerics import Draw, RandomNetwork, draw
+from numerics import Composition, Draw, RandomNetwork, composed, draw
+from numerics.composed import ComposedDraw
+from numerics.composition import Node
 
 
 @dataclass(frozen=True)
@@ -21,22 +23,39 @@ class Work:
     hidden: str = "none"
     last: str = "none"
 
+    steps: tuple[Node, ...] = ()
+    positions: int = 1
+
     @property
-    def network(self) -> RandomNetwork:
+    def network(self) -> RandomNetwork | Composition:
         """The network, biases out of the Fisher matrix."""
+        if self.steps:
+            return Composition(self.steps, self.width, self.width, self.outputs, self.positions, biases=False)
         widths = (self.width, self.width, self.width, self.outputs)
         return RandomNetwork(widths, "relu", self.hidden, self.last, biases=False)
 
-    def draw(self, dtype: str) -> Draw:
+    def draw(self, dtype: str) -> Draw | ComposedDraw:
         """One network and its inputs."""
+        if isinstance(self.network, Composition):
+            return composed.draw(self.network, self.samples, [1], dtype)
         return draw(self.network, self.samples, [1], dtype)
 
     def title(self) -> str:
         """A line for the table."""
         names = {"spectrum": "full spectrum", "moments": "m, s, lambda_max", "lambda_max": "lambda_max"}
         case = f"hidden {self.hidden}, last {self.last}"
+        if self.steps:
+            case = " ".join(name for name, _, _ in self.steps) + f", {self.positions} positions"
         return f"{names[self.wanted]} (M={self.width}, T={self.samples}, C={self.outputs}), {case}"
 
+
+def _steps(words: str) -> tuple[Node, ...]:
+    """Steps without parameters."""
+    return tuple((word, {}, ()) for word in words.split())
+
+
+BLOCK: Node = ("skip", {}, (_steps("layer relu dense"),))
+RESIDUAL = (*_steps("dense"), BLOCK, BLOCK, BLOCK, *_steps("layer relu dense"))
 
 WORKS = {
     "plain-small": Work("spectrum", 512, 100, 2),
@@ -49,6 +68,10 @@ WORKS = {
     "last-layer": Work("spectrum", 512, 100, 3, last="layer"),
     "hidden-batch": Work("spectrum", 512, 100, 2, "batch"),
     "hidden-batch-top": Work("lambda_max", 1000, 200, 10, "batch"),
+    "residual": Work("spectrum", 256, 64, 2, steps=RESIDUAL),
+    "convolutional": Work(
+        "spectrum", 256, 64, 2, steps=_steps("conv relu conv relu conv relu pool dense"), positions=8
+    ),
 }
 
 
@@ -67,8 +90,71 @@ def _normalization(name: str, units: int) -> list[nn.Module]:
     return [nn.LayerNorm(units, eps=0.0, elementwise_affine=False)] if name == "layer" else []
 
 
-def module(work: Work, drawn: Draw) -> nn.Sequential:
+class Skip(nn.Sequential):
+    """A branch added to its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class LayerNormalization(nn.Module):
+    """Over the units. No parameters, and no class that a library looks up in a table: more of them run it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, x.shape[-1:], eps=0.0)
+
+
+class Pool(nn.Module):
+    """The mean over the positions, which torch's convolutions put last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(-1)
+
+
+def module(work: Work, drawn: Draw | ComposedDraw) -> nn.Sequential:
     """The drawn network as the module a peer gets."""
+    if isinstance(drawn, ComposedDraw):
+        assert isinstance(work.network, Composition)
+        weights = {name: value[0] for name, value in work.network.trained(drawn.numbers)}
+        return nn.Sequential(*_layers(work.steps, weights, ""))
+    return _chain(work, drawn)
+
+
+def inputs(drawn: Draw | ComposedDraw) -> Tensor:
+    """The inputs as that module takes them: (T, M_0), or (T, M_0, N) with positions."""
+    x = drawn.inputs[0]
+    if isinstance(drawn, Draw):
+        return x
+    return x[:, 0] if x.shape[1] == 1 else x.mT.contiguous()
+
+
+def _layers(steps: tuple[Node, ...], weights: dict[str, Tensor], path: str) -> list[nn.Module]:
+    """Torch's layers for steps without parameters."""
+    plain = {"relu": nn.ReLU, "layer": LayerNormalization, "pool": Pool}
+    layers: list[nn.Module] = []
+    for number, (name, _, branches) in enumerate(steps, 1):
+        here = f"{path}{number}"
+        if name in plain:
+            layers.append(plain[name]())
+        elif name == "skip":
+            layers.append(Skip(*_layers(branches[0], weights, f"{here}.branch.")))
+        else:
+            layers.append(_weighted(name, weights[f"{here}.W"]))
+    return layers
+
+
+def _weighted(name: str, weight: Tensor) -> nn.Module:
+    out, into = weight.shape
+    if name == "dense":
+        layer = nn.Linear(into, out, bias=False)
+    else:
+        weight = weight.view(out, 3, into // 3).mT
+        layer = nn.Conv1d(into // 3, out, 3, padding=1, padding_mode="circular", bias=False)
+    layer.weight = nn.Parameter(weight.contiguous())
+    return layer
+
+
+def _chain(work: Work, drawn: Draw) -> nn.Sequential:
     layers: list[nn.Module] = []
     for number, weight in enumerate(drawn.weights, 1):
         out, into = weight.shape[1:]
