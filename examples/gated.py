@@ -15,9 +15,7 @@ class GatedUnit(theory.Step):
     def apply(self, state, run, path):
         sigmoid = theory.activation("sigmoid").phi
         gate = state.law.through(sigmoid, sigmoid.derivative(), state, run.expect)
-        tangent = added(
-            mapped(state.tangent, lambda t: t * gate.K), mapped(gate.tangent, lambda t: t * state.K)
-        )
+        tangent = added(mapped(state.tangent, lambda t: t * gate.K), mapped(gate.tangent, lambda t: t * state.K))
         return replace(
             state, K=state.K * gate.K, mean=state.mean * gate.mean, tangent=tangent, law=theory.Unmixed("a gated unit"),
             width=state.width / 2,

@@ -18,4 +18,6 @@ class LinearGrowth(verify.OverlapClaim):
         return theory.Prediction("K", wide, "fixed", value, "equals", (), self.source)
 
 
-verify.add_network_claim(LinearGrowth, NETWORK, "stream_grows_linearly", kind="K", path=str(BLOCKS + 1), source="an example")
+verify.add_network_claim(
+    LinearGrowth, NETWORK, "stream_grows_linearly", kind="K", path=str(BLOCKS + 1), source="an example"
+)

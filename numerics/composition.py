@@ -56,7 +56,9 @@ class Composition:
             raise NetworkError(f"last = {self.last!r} is unknown: use one of {known}")
         fewest = {"layer": 3, "softmax": 2}.get(self.last, 1)
         if self.outputs < fewest:
-            raise NetworkError(f"C = {self.outputs} outputs with last = {self.last!r}: nothing is left; use C >= {fewest}")
+            raise NetworkError(
+                f"C = {self.outputs} outputs with last = {self.last!r}: nothing is left; use C >= {fewest}"
+            )
         self.shape(4)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:

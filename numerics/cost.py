@@ -34,7 +34,9 @@ def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
         count += 2 * samples**2 * body.shape(start, "").units
         count += body.forward_operations(start) + body.gram_operations(start, classes, False, back=False)
         added = 4 * (classes * samples) ** 3 if network.output_definition or network.last == "softmax" else 0
-        return count + added + (6 * (classes * samples) ** 2 + 4 * classes**2 * samples if network.last == "batch" else 0)
+        return (
+            count + added + (6 * (classes * samples) ** 2 + 4 * classes**2 * samples if network.last == "batch" else 0)
+        )
     widths, rows = network.widths, network.outputs * samples
     count = forward_operations(network, samples)
     count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0

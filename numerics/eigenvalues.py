@@ -13,7 +13,9 @@ from numerics.network import RandomNetwork
 TOP = frozenset({"lambda_max", "lambda_top"})
 
 
-def eigenvalue_quantities(network: RandomNetwork | Composition, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
+def eigenvalue_quantities(
+    network: RandomNetwork | Composition, g: Tensor, wanted: AbstractSet[str]
+) -> dict[str, Tensor]:
     """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
     (S,).
     """

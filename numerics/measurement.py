@@ -29,7 +29,16 @@ from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
-QUANTITIES = (*MATRIX, *ORDERS, *overlaps.OVERLAPS, *OUTPUT_STATISTICS, "outputs", "raw_outputs", "alignment", "stable_rate")
+QUANTITIES = (
+    *MATRIX,
+    *ORDERS,
+    *overlaps.OVERLAPS,
+    *OUTPUT_STATISTICS,
+    "outputs",
+    "raw_outputs",
+    "alignment",
+    "stable_rate",
+)
 
 # Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
 # larger group gains nothing.
@@ -140,9 +149,13 @@ def measure(
         try:
             some = seeds[start : start + group]
             if isinstance(network, Composition):
-                parts.append(_measure_composed(network, composed.draw(network, samples, some, dtype, device, inputs), quantities))
+                parts.append(
+                    _measure_composed(network, composed.draw(network, samples, some, dtype, device, inputs), quantities)
+                )
             else:
-                parts.append(_measure_group(network, draw(network, samples, some, dtype, device, inputs), quantities, memory))
+                parts.append(
+                    _measure_group(network, draw(network, samples, some, dtype, device, inputs), quantities, memory)
+                )
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error) or (group == 1 and memory < 2**20):
                 raise

@@ -42,6 +42,8 @@ def draw(
     in [0, 2^63). numpy's generator is used and not torch's, which keeps only the low 32 bits of a seed.
     ``inputs`` of shape (T, M_0) takes the place of the drawn inputs, the same for every seed.
     """
+    if not isinstance(network, RandomNetwork):
+        raise TypeError(f"{type(network).__name__}: a composed network is drawn by numerics.composed.draw")
     network.check_samples(samples)
     check_seeds(seeds)
     check_place(dtype, device)

@@ -35,7 +35,14 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
     if words[:2] == ["verify", "--quick"]:
         words = ["verify", "plain.m", "--quick", "--activation", "relu"]
     if words[0] == "check":  # all its stages have tests of their own; here one claim
-        words = ["check", str(ROOT / words[1]), "--claim", "hidden_rms_shift.m", "--setting", "relu T=5 hidden=rms_shift"]
+        words = [
+            "check",
+            str(ROOT / words[1]),
+            "--claim",
+            "hidden_rms_shift.m",
+            "--setting",
+            "relu T=5 hidden=rms_shift",
+        ]
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=tmp_path,

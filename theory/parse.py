@@ -6,7 +6,8 @@ objects.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
@@ -66,6 +67,23 @@ def parse_expression(text: str) -> Expr:
     found = _convert(tree.body, 0)
     if not isinstance(found, sp.Expr):
         raise ParseError(f"{text!r} is a condition, not an expression.")
+    return found
+
+
+def parse_activation(text: str, names: Iterable[str]) -> str | Expr:
+    """One of the names, or the expression of a text in the variable x alone.
+
+    A single other word is a mistyped name and not a variable: it is refused, with the nearest name.
+    """
+    if text in names:
+        return text
+    found = parse_expression(text)
+    others = sorted(str(s) for s in found.free_symbols if str(s) != "x")
+    if others or not found.free_symbols:
+        near = get_close_matches(text.lower(), list(names), 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        what = f"it contains {', '.join(others)}" if others else "it is a constant"
+        raise ParseError(f"activation {text!r} is neither a known name nor an expression in x: {what}.{hint}")
     return found
 
 

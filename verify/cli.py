@@ -48,6 +48,9 @@ out = Console()
 QUICK = Effort(error_rate=0.01, looks=3, budget=6e8)
 FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 
+# Beyond this an agreement says little, and a warning says so.
+WIDE_EPS = 0.2
+
 # Sampled weights per second and core that a time budget is turned into draws with. A constant, not a measurement:
 # the plan of a run must not depend on how busy the machine is.
 NOMINAL_RATE = 8e7
@@ -60,8 +63,11 @@ Activations = Annotated[
     ),
 ]
 AtSetting = Annotated[
-    str | None, typer.Option("--setting", help='test there: "relu C=2 T=6 last=mean", or a network of steps, '
-        '"dense 2*(skip(relu dense)) relu dense T=6"')
+    str | None,
+    typer.Option(
+        "--setting",
+        help='test there: "relu C=2 T=6 last=mean", or a network of steps, "dense 2*(skip(relu dense)) relu dense T=6"',
+    ),
 ]
 ReportTo = Annotated[
     Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
@@ -130,7 +136,11 @@ def verify(
             verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
     if claim is None:
         out.print(report.sentences(verdicts, todo) + "\n", highlight=False, markup=False)
-    out.print("measured / predicted in the limit of large width", style="bold", highlight=False)
+    out.print(
+        f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold", highlight=False
+    )
+    if eps > WIDE_EPS:
+        err.print(f"--eps {eps:g}: a theory wrong by {eps:.0%} would be called AGREE", style="yellow", highlight=False)
     out.print(report.table(verdicts))
     out.print(report.summary(verdicts), highlight=False, markup=False)
     if json is not None or report_to is not None:

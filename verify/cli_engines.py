@@ -16,6 +16,7 @@ from rich.console import Console
 
 import numerics
 import theory
+from theory.network.prediction import check_range
 from verify.description import parse, unrolled, uses_positions
 
 app = typer.Typer()
@@ -28,10 +29,13 @@ ORDERS = ("kappa1", "kappa2")
 def derive(
     quantity: Annotated[str, typer.Argument(help=f"one of {', '.join((*theory.QUANTITIES, *ORDERS))}")],
     network: Annotated[
-        str | None, typer.Argument(help='a network of steps, "dense 2*(skip(layer relu dense)) relu dense"; a chain if none')
+        str | None,
+        typer.Argument(help='a network of steps, "dense 2*(skip(layer relu dense)) relu dense"; a chain if none'),
     ] = None,
     activation: Annotated[str, typer.Option(help='a name ("erf") or an expression in x ("x*Phi(x)**2")')] = "relu",
-    hidden: Annotated[str, typer.Option(help="none, or a step before every activation: layer, batch, rms, ...")] = "none",
+    hidden: Annotated[
+        str, typer.Option(help="none, or a step before every activation: layer, batch, rms, ...")
+    ] = "none",
     last: Annotated[str, typer.Option(help="none, mean, batch, layer or softmax")] = "none",
     depth: Annotated[str, typer.Option(help="number of weight layers, or symbolic (kappa1, homogeneous phi)")] = "3",
     samples: Annotated[str, typer.Option(help="fixed, infinite or proportional (T = M/rho)")] = "fixed",
@@ -47,10 +51,22 @@ def derive(
         for name, value in (("activation", activation), ("hidden", hidden), ("depth", depth)):
             if value != plain[name]:
                 raise ValueError(f"--{name} {value}: the network {network!r} says it itself; leave it out")
-    phi = activation if activation in theory.BUILTIN else theory.parse.parse_expression(activation)
+    phi = theory.parse.parse_activation(activation, theory.BUILTIN)
     if depth == "symbolic":
         if quantity != "kappa1":
             raise ValueError(f"--depth symbolic with {quantity}: only kappa1 is solved in the depth; give a number")
+        if (
+            (hidden, last, samples) != ("none", "none", "fixed")
+            or network is not None
+            or at
+            or steps
+            or python
+            or given
+        ):
+            raise ValueError(
+                "--depth symbolic: kappa1 is solved in the depth for a plain chain alone; leave other options than "
+                "--activation and --latex out"
+            )
         _print(theory.phase.solve_in_depth(phi).kappa1, latex)
         return
     if not depth.isdecimal():
@@ -65,7 +81,10 @@ def derive(
         expr = sp.sympify(getattr(theory.order_parameters(net, samples), quantity))
         if steps or python:
             raise ValueError(f"--steps or --python with {quantity}: they belong to {', '.join(theory.QUANTITIES)}")
-        _print(_substituted(expr, _numbers(at)), latex)
+        numbers = _numbers(at)
+        known = {s.name for s in expr.free_symbols}  # type: ignore[attr-defined]
+        check_numbers(quantity, numbers, known | {s.name for s in net.open_symbols})
+        _print(_substituted(expr, numbers), latex)
         return
     found = theory.predict(net, quantity, samples, given)
     if steps:
@@ -74,6 +93,7 @@ def derive(
         print(found.python())
     elif at is not None:
         numbers = _numbers(at)
+        check_numbers(quantity, numbers, set(found.symbols))
         if set(found.symbols) <= set(numbers):
             print(found.evaluate(**{name: float(numbers[name]) for name in found.symbols}))
         else:
@@ -83,6 +103,14 @@ def derive(
         if not latex:
             print(f"{quantity} {relation} {found.formula}   [{found.source}]\n")
         _print(found.expr, latex)
+
+
+def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -> None:
+    """Refuse names that do not enter, and values outside of their range."""
+    for name, value in numbers.items():
+        if name not in known:
+            raise ValueError(f"--at {name}: {quantity} does not depend on it; it depends on {', '.join(sorted(known))}")
+        check_range(name, np.asarray(float(value)))
 
 
 def _substituted(expr: sp.Expr, numbers: dict[str, sp.Expr]) -> sp.Expr:
@@ -108,6 +136,8 @@ def _numbers(text: str | None) -> dict[str, sp.Expr]:
         if word and not equals:
             raise ValueError(f"--at {text}: {word!r} is not NAME=NUMBER; write for instance sigma_w2=2,T=50")
         if word:
+            if name in numbers:
+                raise ValueError(f"--at {text}: {name} is given twice; give it once")
             numbers[name] = theory.parse.parse_number(value)
             if numbers[name].is_finite is False:
                 raise ValueError(f"--at {text}: {word!r} is not a finite number; give one")

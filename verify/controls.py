@@ -252,7 +252,9 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
 def wrong_theories(setting: Setting) -> tuple[WrongTheory, ...]:
     """What can go wrong in any theory, and in that of the steps of this network, as they tell it themselves."""
     slips = setting.wide().slips.items()
-    own = (WrongTheory(slip, what, _altered_network(lambda net, slip=slip: _altered(net, slip))) for slip, what in slips)
+    own = (
+        WrongTheory(slip, what, _altered_network(lambda net, slip=slip: _altered(net, slip))) for slip, what in slips
+    )
     return (*WRONG_THEORIES, *own)
 
 

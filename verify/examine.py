@@ -111,7 +111,9 @@ def derives(extension: Extension) -> Stage:
                     lines.append(f"{name}: certificate {certificate.what}, {certificate.digits:.0f} digits")
             for name in extension.hidden:
                 far, formula = _two_ways(name)
-                shown = str(formula) if len(str(formula)) < 400 else f"an expression of {formula.count_ops()} operations"
+                shown = (
+                    str(formula) if len(str(formula)) < 400 else f"an expression of {formula.count_ops()} operations"
+                )
                 lines.append(f"{name}: {setting_with(name).structure}: kappa_1 = {shown}")
                 if not far < 1e-9:
                     failed = True

@@ -44,9 +44,7 @@ class OverlapClaim(Claim):
         """The value from one run forward."""
         wide = wide or setting.wide()
         value = self.predicted(wide, setting)
-        return theory.Prediction(
-            self.kind, wide, self.samples, sp.Float(float(value), 17), "equals", (), self.source
-        )
+        return theory.Prediction(self.kind, wide, self.samples, sp.Float(float(value), 17), "equals", (), self.source)
 
     def predicted(self, wide: Composed, setting: Setting) -> float:
         """The number that the theory states."""
@@ -64,9 +62,7 @@ class OverlapClaim(Claim):
         return sum(float(getattr(found.tq[source], self.final)) for source in sources)
 
 
-def add_network_claim(
-    claim: type[OverlapClaim], network: str, id: str, source: str, **which: str
-) -> None:
+def add_network_claim(claim: type[OverlapClaim], network: str, id: str, source: str, **which: str) -> None:
     """Add a claim about an overlap of one composed network; which: `kind`, `path`, `relation`, `final` of OverlapClaim.
 
     The claim's own `prediction` states the formula.

@@ -118,8 +118,10 @@ class Setting:
     def structure(self) -> str:
         """What a claim about its steps is about: the steps, whatever the numbers of the setting."""
         network = self.steps or f"a chain with L={self.depth} hidden={self.hidden}"
-        return network + (" with positions" if self.positions > 1 else "") + (
-            "" if self.inputs == GAUSSIAN else " of given inputs"
+        return (
+            network
+            + (" with positions" if self.positions > 1 else "")
+            + ("" if self.inputs == GAUSSIAN else " of given inputs")
         )
 
     @property
@@ -256,7 +258,13 @@ class Setting:
         words = [self.steps or self.activation]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            plain = (1.0,) * len(self.ratios) if field.name == "ratios" else self.steps if field.name == "steps" else field.default
+            plain = (
+                (1.0,) * len(self.ratios)
+                if field.name == "ratios"
+                else self.steps
+                if field.name == "steps"
+                else field.default
+            )
             if value != plain:
                 shown = [f"{v}".removesuffix(".0") for v in (value if isinstance(value, tuple) else (value,))]
                 words.append(f"{SHORT.get(field.name, field.name)}={','.join(shown)}")

@@ -207,6 +207,8 @@ def problem(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> str:
         bad = int(np.count_nonzero(~np.isfinite(d)))
         if bad:
             return f"{bad} of {d.size} values at width {width} are not finite"
+        if rule.relation != "equals" and np.any(d <= 0):
+            return f"measured over predicted is not positive at width {width}: a bound must be a positive number"
         if not np.ptp(d) > ROUNDING * np.abs(d).max():
             return f"all {d.size} values at width {width} are the same up to rounding: the draws are not random"
     return ""

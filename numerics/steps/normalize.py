@@ -64,7 +64,9 @@ class LayerNorm(PerPlace):
     def shape(self, shape: Shape, path: str) -> Shape:
         """Kept; refuses a single unit, whose deviation from itself is 0."""
         if shape.units < 2:
-            raise NetworkError(f"step {path}: layer normalization over {shape.units} unit divides by zero; use two or more")
+            raise NetworkError(
+                f"step {path}: layer normalization over {shape.units} unit divides by zero; use two or more"
+            )
         return shape
 
     def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002

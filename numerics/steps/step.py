@@ -166,5 +166,3 @@ def linear(value: Tensor, pull: Callable[[Tensor], Tensor], push: Callable[[Tens
 def parameters_of(kind: type[Step]) -> dict[str, Any]:
     """Names of its parameters with their fields."""
     return {f.name: f for f in fields(kind)}
-
-

@@ -64,7 +64,9 @@ class Dense(Step):
 
     def scaled(self, drawn: Mapping[str, Tensor], path: str) -> tuple[Tensor, Tensor]:
         """W (S, units, fan-in) and b (S, units) from standard normal numbers."""
-        return _law(drawn[f"{path}.W"], self.weights_) * self.scale(drawn, path), drawn[f"{path}.b"] * self.sigma_b2**0.5
+        return _law(drawn[f"{path}.W"], self.weights_) * self.scale(drawn, path), drawn[
+            f"{path}.b"
+        ] * self.sigma_b2**0.5
 
     def scale(self, drawn: Mapping[str, Tensor], path: str) -> float:
         """Standard deviation of a weight."""
@@ -181,7 +183,9 @@ class Convolution(Dense):
     def unpatched(self, rows: Tensor, units: int) -> Tensor:
         """Every tap's share back where it came from."""
         parts = rows.split(units, -1)
-        return sum((part.roll(shift, -2) for part, shift in zip(parts, self.shifts, strict=True)), torch.zeros_like(parts[0]))
+        return sum(
+            (part.roll(shift, -2) for part, shift in zip(parts, self.shifts, strict=True)), torch.zeros_like(parts[0])
+        )
 
     def met_slowly(self, x: Tensor) -> Tensor:
         """Position by position."""

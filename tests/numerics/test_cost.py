@@ -60,6 +60,7 @@ def test_counts_of_composed_networks_are_what_torch_counts(description, position
     assert counted(lambda: composed.forward(network, drawn)) == forward_operations(network, 11)
     assert counted(lambda: composed.gram(network, drawn)) == exact_operations(network, 11)
 
+
 def test_matrix_free_is_chosen_where_it_is_cheaper() -> None:
     # 0.5 s of products against a minute of matrix at the first, the other way round at the others.
     assert prefers_matrix_free(RandomNetwork((1000, 1000, 1000, 10), hidden="batch"), 200, 1)

@@ -96,12 +96,12 @@ def test_the_step_is_really_applied() -> None:
     plain = with_step("shift")
     drawn = composed.draw(plain, 6, [1])
     for name in ("my_layer", "my_batch", "my_mixed"):
-        assert not torch.allclose(
-            slow_outputs(with_step(name), drawn), slow_outputs(plain, drawn), rtol=1e-3
-        )
+        assert not torch.allclose(slow_outputs(with_step(name), drawn), slow_outputs(plain, drawn), rtol=1e-3)
     draw = numerics.draw(NETWORK, 6, [1])
     for name in OUTPUT:
-        assert not torch.allclose(slow_outputs(replace(NETWORK, last=name), draw), slow_outputs(NETWORK, draw), rtol=1e-3)
+        assert not torch.allclose(
+            slow_outputs(replace(NETWORK, last=name), draw), slow_outputs(NETWORK, draw), rtol=1e-3
+        )
 
 
 @pytest.mark.parametrize("step", ["layer", "batch"])

@@ -64,7 +64,13 @@ def test_random_compositions_agree_with_torch_and_with_the_matrix_free_route(net
 
 @pytest.mark.parametrize("param", ["standard", "ntk"])
 def test_parametrizations_and_rates(param: str) -> None:
-    steps = (node("dense", param=param), node("relu"), node("dense", param=param, rate=3), node("tanh"), node("dense", param=param))
+    steps = (
+        node("dense", param=param),
+        node("relu"),
+        node("dense", param=param, rate=3),
+        node("tanh"),
+        node("dense", param=param),
+    )
     network = numerics.Composition(steps, 6, 5, 2, sigma_b2=0.3)
     drawn = composed.draw(network, 5, [1, 2])
     slow = slow_gram(network, drawn)
@@ -85,7 +91,16 @@ _kernel = composed.kernel
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_broken_derivatives_are_seen(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = (node("conv"), node("batch"), node("tanh"), node("conv", width=0.5), node("layer"), node("relu"), node("pool"), node("dense"))
+    steps = (
+        node("conv"),
+        node("batch"),
+        node("tanh"),
+        node("conv", width=0.5),
+        node("layer"),
+        node("relu"),
+        node("pool"),
+        node("dense"),
+    )
     network = numerics.Composition(steps, 8, 5, 2, 4, sigma_b2=0.3)
     drawn = composed.draw(network, 5, [1])
     right = slow_gram(network, drawn)
@@ -96,7 +111,13 @@ def test_broken_derivatives_are_seen(mutant: str, monkeypatch: pytest.MonkeyPatc
 
 def test_overlaps_are_those_of_their_definition() -> None:
     """Loops over pairs of places, and derivatives of every output by torch."""
-    steps = (node("conv"), node("relu"), node("skip", (node("batch"), node("tanh"), node("conv"))), node("pool"), node("dense"))
+    steps = (
+        node("conv"),
+        node("relu"),
+        node("skip", (node("batch"), node("tanh"), node("conv"))),
+        node("pool"),
+        node("dense"),
+    )
     network = numerics.Composition(steps, 6, 4, 2, 4, sigma_b2=0.3, biases=False)
     found = numerics.measure(network, 3, [5], ["K", "mean", "tq", "Th"]).draws
     drawn = composed.draw(network, 3, [5])
@@ -161,7 +182,9 @@ def test_rows_spread_only_where_samples_couple() -> None:
 
 
 def test_many_seeds_at_once_are_each_alone() -> None:
-    network = numerics.Composition((node("dense"), node("skip", (node("layer"), node("relu"), node("dense"))), node("dense")), 8, 8, 2)
+    network = numerics.Composition(
+        (node("dense"), node("skip", (node("layer"), node("relu"), node("dense"))), node("dense")), 8, 8, 2
+    )
     together = numerics.measure(network, 4, [3, 4, 5], ["m", "lambda_max", "K"]).draws
     for i, seed in enumerate((3, 4, 5)):
         alone = numerics.measure(network, 4, [seed], ["m", "lambda_max", "K"]).draws
@@ -179,7 +202,9 @@ def test_given_inputs_take_the_place_of_drawn_ones() -> None:
 
 
 def test_records_round_trip() -> None:
-    network = numerics.Composition((node("dense"), node("skip", (node("relu"), node("dense")), a=0.5), node("dense")), 8, 8, 1)
+    network = numerics.Composition(
+        (node("dense"), node("skip", (node("relu"), node("dense")), a=0.5), node("dense")), 8, 8, 1
+    )
     measured = numerics.measure(network, 3, [1, 2], ["m", "K"])
     back = numerics.Measurement.from_record(measured.to_record())
     assert back.network.parameters == network.parameters
@@ -191,7 +216,11 @@ def test_records_round_trip() -> None:
     ("steps", "positions", "named"),
     [
         ((node("dense"), node("skip", (node("dense", width=2),)), node("dense")), 1, "do not meet"),
-        ((node("dense"), node("gate", (node("dense", width=2),), (node("dense"),)), node("dense")), 1, "make them equal"),
+        (
+            (node("dense"), node("gate", (node("dense", width=2),), (node("dense"),)), node("dense")),
+            1,
+            "make them equal",
+        ),
         ((node("dense"), node("pool"), node("dense")), 1, "pool over one position"),
         ((node("conv"), node("pool"), node("dense")), 2, "3 taps over 2 positions"),
         ((node("dense"), node("attention"), node("dense")), 1, "attention over one position"),

@@ -143,7 +143,8 @@ def test_batch_normalization_over_many_samples_tends_to_the_limit() -> None:
     network = net("dense", skip("batch", "relu", "dense"), "batch", "tanh", "dense")
     limit = theory.numeric_order_parameters(network, "infinite")
     far = [
-        abs(float(theory.numeric_order_parameters(network, T=T).kappa2) / float(limit.kappa2) - 1) for T in (200, 400, 800)
+        abs(float(theory.numeric_order_parameters(network, T=T).kappa2) / float(limit.kappa2) - 1)
+        for T in (200, 400, 800)
     ]
     assert far[1] == pytest.approx(far[0] / 2, rel=0.05)
     assert far[2] == pytest.approx(far[1] / 2, rel=0.05)
@@ -177,7 +178,16 @@ COMPOSITIONS = [
     (("dense", "group", "relu", "dense", "rms", "erf", "dense"), {}),
     (("dense", skip("batch", "relu", "dense", a=0.5), "batch", "relu", "dense"), {"beta": 0}),
     (("conv", "batch", "relu", "conv", "pool", "dense"), {"positions": 4, "beta": 0}),
-    (("dense", ("gate", {}, ((("dense", {}, ()), ("relu", {}, ())), (("dense", {}, ()),))), "dense", "relu", "dense"), {}),
+    (
+        (
+            "dense",
+            ("gate", {}, ((("dense", {}, ()), ("relu", {}, ())), (("dense", {}, ()),))),
+            "dense",
+            "relu",
+            "dense",
+        ),
+        {},
+    ),
     (("dense", skip("layer", "attention"), "layer", "relu", "pool", "dense"), {"positions": 3}),
     (("dense", "relu", ("dropout", {"keep": 0.5}, ()), "dense", ("scale", {"by": 2}, ()), "relu", "dense"), {}),
 ]
@@ -254,13 +264,31 @@ def test_bad_compositions_get_one_clear_error(nodes, values, named: str | None) 
 
 
 def test_given_inputs_are_checked() -> None:
-    for kernel, named in ((np.eye(3) * 2, "norms differ"), (np.ones((2, 3)), "T x T"), (np.full((2, 2), np.nan), "finite")):
+    for kernel, named in (
+        (np.eye(3) * 2, "norms differ"),
+        (np.ones((2, 3)), "T x T"),
+        (np.full((2, 2), np.nan), "finite"),
+    ):
         with pytest.raises(ValueError, match=named):
             theory.GivenInputs(kernel)
 
 
 def test_every_kind_of_step_is_known_by_its_name() -> None:
-    kinds = (Dense, Convolution, Attention, Dropout, Scale, Shift, LayerNorm, GroupNorm, RMSNorm, BatchNorm, Skip, Gate, Pool)
+    kinds = (
+        Dense,
+        Convolution,
+        Attention,
+        Dropout,
+        Scale,
+        Shift,
+        LayerNorm,
+        GroupNorm,
+        RMSNorm,
+        BatchNorm,
+        Skip,
+        Gate,
+        Pool,
+    )
     assert {kind.name: kind for kind in kinds} == STEPS
     assert all(kind.rule and kind.__doc__ for kind in kinds)
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from verify import Setting
 from verify.description import DEEPEST, LONGEST, DescriptionError, Item, parse, unrolled, uses_positions, written
 
-VALUES = st.one_of(st.integers(-3, 9), st.floats(0.01, 3).map(lambda v: round(v, 3)), st.sampled_from(["ntk", "uniform"]))
+VALUES = st.one_of(
+    st.integers(-3, 9), st.floats(0.01, 3).map(lambda v: round(v, 3)), st.sampled_from(["ntk", "uniform"])
+)
 PARAMETERS = st.dictionaries(st.sampled_from(["sw2", "width", "a", "param"]), VALUES, max_size=2)
 PLAIN = st.builds(Item, st.sampled_from(["dense", "relu", "layer"]), PARAMETERS, times=st.integers(1, 3))
 

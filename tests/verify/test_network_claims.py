@@ -15,8 +15,19 @@ from verify.suite import Case, run
 
 EFFORT = Effort(eps=0.1, error_rate=1e-2, looks=3, budget=2e8)
 NETWORKS = {
-    "dense skip(layer relu dense) layer relu dense T=5 sb2=0.3": ("Th.same", "Th.other", "m", "tq[1].same", "K[2].other"),
-    "dense skip(batch relu dense) batch relu dense T=12 gamma=1.25 beta=0.5": ("Th.same", "m", "tq[1].same", "K[2].same"),
+    "dense skip(layer relu dense) layer relu dense T=5 sb2=0.3": (
+        "Th.same",
+        "Th.other",
+        "m",
+        "tq[1].same",
+        "K[2].other",
+    ),
+    "dense skip(batch relu dense) batch relu dense T=12 gamma=1.25 beta=0.5": (
+        "Th.same",
+        "m",
+        "tq[1].same",
+        "K[2].same",
+    ),
     "conv relu conv tanh pool dense T=5 N=4 sb2=0.3": ("Th.same", "Th.other", "K[3].mate", "tq[1].same(mate)"),
     "dense gate(dense sigmoid, dense) dense relu dense T=5 sb2=0.3": ("Th.same", "m", "K[2].same"),
     "dense(param=ntk) relu dense(param=ntk) T=5 sb2=0.3": ("Th.same", "Th.other", "m"),
@@ -38,7 +49,9 @@ def chosen(text: str) -> list[Case]:
 
 @pytest.mark.parametrize("text", NETWORKS)
 def test_right_claims_agree_and_wrong_steps_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verify.controls.WRONG_THEORIES", ())  # the steps' own slips; the others are tested with the paper
+    monkeypatch.setattr(
+        "verify.controls.WRONG_THEORIES", ()
+    )  # the steps' own slips; the others are tested with the paper
     refused: set[str] = set()
     for verdict, drawn in run(chosen(text), EFFORT, lambda s, q: Draws(s, q)):
         assert verdict.status == "AGREE", str(verdict)

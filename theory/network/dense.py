@@ -46,9 +46,7 @@ class Dense(Step):
         run.scales.add(self.param)
         run.count = run.count + self.fan_in_ratio * state.width * self.width
         tangent = run.inject(path, mapped(state.tangent, lambda t: t * self.sigma_w2), gradients * self.rate)
-        return replace(
-            state, K=K, mean=0 * K.same, tangent=tangent, law=Gaussian(), width=self.width, fresh=True
-        )
+        return replace(state, K=K, mean=0 * K.same, tangent=tangent, law=Gaussian(), width=self.width, fresh=True)
 
     @property
     def fan_in_ratio(self) -> Value:

@@ -88,7 +88,9 @@ def _step(node: Node, shared: Mapping[str, Any], path: str) -> Step:
     own = {field.name: field for field in fields(kind)}
     places = [n for n, field in own.items() if "Chain" in str(field.type)]
     if len(branches) != len(places):
-        raise CompositionError(f"step {path}: {name} takes {len(places)} branches ({', '.join(places) or 'none'}), got {len(branches)}.")
+        raise CompositionError(
+            f"step {path}: {name} takes {len(places)} branches ({', '.join(places) or 'none'}), got {len(branches)}."
+        )
     values: dict[str, Any] = {}
     for key, value in given.items():
         full = SHORT.get(key, key)

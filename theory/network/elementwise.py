@@ -120,5 +120,3 @@ class Shift(Step):
     def apply(self, state: State, run: Run, path: str) -> State:  # noqa: ARG002
         """A constant on every unit."""
         return state.affine(0 * self.by + 1, state.mean + self.by, run.expect)
-
-

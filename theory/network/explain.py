@@ -15,6 +15,7 @@ from theory.network.outputs import DEGENERATE, SHARED
 if TYPE_CHECKING:
     from theory.network.prediction import Prediction
 
+
 def steps(prediction: "Prediction") -> tuple[str, ...]:
     """From the activation to the statement, one step per line."""
     return tuple(_lines(prediction))

@@ -72,6 +72,4 @@ def placeholder_settle(path: str, state: State) -> State:  # noqa: ARG001
     law = state.law
     if isinstance(law, Spherical):
         law = replace(law, spread={source: name(value) for source, value in law.spread.items()})
-    return replace(
-        state, K=overlaps(state.K), mean=name(state.mean), tangent=mapped(state.tangent, overlaps), law=law
-    )
+    return replace(state, K=overlaps(state.K), mean=name(state.mean), tangent=mapped(state.tangent, overlaps), law=law)

@@ -151,9 +151,7 @@ class BatchNorm(Step):
         spread = {source: factor * (t.same - t.other) for source, t in state.tangent.items()}
         projection = state.alike(1 - 2 / n, -1 / n + 1 / (n * (n - 1)))
         tangent = {source: projection * value for source, value in spread.items()}
-        return replace(
-            state, K=K, mean=self.beta, tangent=tangent, law=Spherical(n, self.gamma, self.beta, spread)
-        )
+        return replace(state, K=K, mean=self.beta, tangent=tangent, law=Spherical(n, self.gamma, self.beta, spread))
 
     def wrong(self) -> Iterator[tuple[str, str, Step]]:
         """Slips in the derivative and the scale."""
@@ -175,5 +173,3 @@ class _Held(Spherical):
 def _law(state: State) -> str:
     after = getattr(state.law, "after", None)
     return f"the output of {after}" if after else "a normalized batch"
-
-

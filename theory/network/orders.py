@@ -104,4 +104,3 @@ def _by_layer(net: Composed, run: Run, tq: Mapping[Source, Overlaps]) -> tuple[d
         # A coupled network: the derivative of one sample's output reaches the other samples, and their sums cancel.
         back[1][layer] = other.other if np.all(other.same == 0) else same.other
     return (*hq, *q, *back)
-

@@ -49,7 +49,9 @@ class Prediction:
         """The statement in the network's own parameters, every order parameter written out."""
         values: dict[Expr, Any] = {alpha_total: self.network.alpha}
         if self._needs_orders:
-            values |= self._order_values(ClosedForms(), T if self.samples == "fixed" else sp.oo, lambda value: value, apart=True)
+            values |= self._order_values(
+                ClosedForms(), T if self.samples == "fixed" else sp.oo, lambda value: value, apart=True
+            )
         return self.formula.subs(values, simultaneous=True)
 
     @cached_property
@@ -111,7 +113,7 @@ class Prediction:
             raise ValueError(f"{self.quantity} does not depend on {', '.join(unused)}. Leave it out; needed: {needed}.")
         values = {name: np.asarray(number, float) for name, number in numbers.items()}
         for name, value in values.items():
-            _check_range(name, value)
+            check_range(name, value)
         for condition in self.conditions:
             if not np.all(_at(condition, values)):
                 given = ", ".join(f"{s} = {values[s.name]}" for s in condition.free_symbols)
@@ -163,7 +165,8 @@ _LATEX_NAMES = {
 }
 
 
-def _check_range(name: str, value: np.ndarray) -> None:
+def check_range(name: str, value: np.ndarray) -> None:
+    """Refuse a number that its symbol cannot stand for: not finite, not positive, negative."""
     if not np.all(np.isfinite(value)):
         raise ValueError(f"{name} = {value} is not finite. Give a finite number.")
     known = symbols.alpha(0) if name.startswith("alpha_") else getattr(symbols, name, None)
