@@ -74,7 +74,8 @@ def derive(
     net: theory.WideNetwork | theory.Network = (
         theory.WideNetwork(int(depth), phi, hidden, last)
         if network is None
-        else theory.compose(unrolled(parse(network)), last=last, positions=theory.symbols.N if uses_positions(network) else 1,
+        else theory.compose(unrolled(parse(network)), last=last,
+                            positions=theory.symbols.N if uses_positions(network) else 1,
                             text=network)
     )  # fmt: skip
     if quantity in ORDERS:
