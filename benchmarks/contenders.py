@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.works import Work, inputs, module
-from numerics import Composition, Draw, RandomNetwork, composed, gram
-from numerics.composed import ComposedDraw
+from numerics import Draw, gram
 from numerics.eigenvalues import eigenvalue_quantities, largest
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
@@ -26,19 +25,11 @@ def _of_matrix(work: Work, g: Tensor) -> Tensor:
     return largest(g.unsqueeze(0), 1)[0]
 
 
-def _gram(network: RandomNetwork | Composition, drawn: Draw | ComposedDraw) -> Tensor:
-    if isinstance(network, Composition):
-        assert isinstance(drawn, ComposedDraw)
-        return composed.gram(network, drawn)
-    assert isinstance(drawn, Draw)
-    return gram(network, drawn)
-
-
-def ours(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def ours(work: Work, drawn: Draw) -> Run:
     """The exact dual matrix of numerics."""
 
     def run() -> Tensor:
-        g = _gram(work.network, drawn)
+        g = gram(work.network, drawn)
         if work.wanted == "spectrum":
             return torch.linalg.eigvalsh(g)[0].flip(0)
         if work.wanted == "moments":
@@ -48,10 +39,8 @@ def ours(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def ours_matrix_free(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def ours_matrix_free(work: Work, drawn: Draw) -> Run:
     """Products of numerics, lambda_max only."""
-    assert isinstance(work.network, RandomNetwork)
-    assert isinstance(drawn, Draw)
     network = work.network
 
     def run() -> Tensor:
@@ -62,7 +51,7 @@ def ours_matrix_free(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def jacrev(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def jacrev(work: Work, drawn: Draw) -> Run:
     """torch.func.jacrev, the whole Jacobian."""
     net, x = module(work, drawn), inputs(drawn)
     parameters = {name: p.detach() for name, p in net.named_parameters()}
@@ -78,7 +67,7 @@ def jacrev(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def nngeometry(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def nngeometry(work: Work, drawn: Draw) -> Run:
     """Its Gram matrix."""
     from nngeometry.gram import GramMatrix  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader, TensorDataset
@@ -93,7 +82,7 @@ def nngeometry(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def vivit(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def vivit(work: Work, drawn: Draw) -> Run:
     """BackPACK with ViViT's eigenvalues of the generalized Gauss-Newton matrix."""
     from backpack import backpack, extend  # type: ignore[import-not-found]
     from vivit.linalg.eigvalsh import EigvalshComputation  # type: ignore[import-not-found]
@@ -119,7 +108,7 @@ def vivit(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def curvlinops(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def curvlinops(work: Work, drawn: Draw) -> Run:
     """Jacobian products on the identity; its Gauss-Newton operator with scipy's eigsh for lambda_max."""
     from curvlinops import (  # type: ignore[import-not-found]
         GGNLinearOperator,
@@ -145,7 +134,7 @@ def curvlinops(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return top if work.wanted == "lambda_max" else all_of_them
 
 
-def asdl(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def asdl(work: Work, drawn: Draw) -> Run:
     """ASDL's implicit kernel."""
     from asdl.kernel import empirical_implicit_ntk  # type: ignore[import-not-found]
 
@@ -158,7 +147,7 @@ def asdl(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def pyhessian(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def pyhessian(work: Work, drawn: Draw) -> Run:
     """Power iteration on the Hessian at zero residual, where it is the Fisher matrix; lambda_max only."""
     from pyhessian import hessian  # type: ignore[import-not-found]
 
@@ -172,14 +161,14 @@ def pyhessian(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-def neural_tangents(work: Work, drawn: Draw | ComposedDraw) -> Run:
+def neural_tangents(work: Work, drawn: Draw) -> Run:
     """Its empirical kernel by structured derivatives, without vmap over samples where they couple."""
     import jax  # type: ignore[import-not-found]
     import jax.numpy as jnp  # type: ignore[import-not-found]
     import neural_tangents as nt  # type: ignore[import-not-found]
 
     jax.config.update("jax_enable_x64", drawn.inputs.dtype == torch.float64)
-    if not isinstance(drawn, Draw):
+    if work.steps:
         raise NotImplementedError("chains only")
     weights = [jnp.asarray(w[0].numpy()) for w in drawn.weights]
     x = jnp.asarray(drawn.inputs[0].numpy())
@@ -213,7 +202,7 @@ def neural_tangents(work: Work, drawn: Draw | ComposedDraw) -> Run:
     return run
 
 
-CONTENDERS: dict[str, Callable[[Work, Draw | ComposedDraw], Run]] = {
+CONTENDERS: dict[str, Callable[[Work, Draw], Run]] = {
     "ours": ours,
     "ours, matrix-free": ours_matrix_free,
     "jacrev": jacrev,

@@ -1,12 +1,12 @@
 """The works that are timed, and the networks they are timed on: ReLU, no biases; three weight layers, or steps."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from numerics import Composition, Draw, RandomNetwork, composed, draw
-from numerics.composed import ComposedDraw
+from numerics import Composition, Draw, RandomNetwork, draw
 from numerics.composition import Node
 
 
@@ -26,7 +26,7 @@ class Work:
     steps: tuple[Node, ...] = ()
     positions: int = 1
 
-    @property
+    @cached_property
     def network(self) -> RandomNetwork | Composition:
         """The network, biases out of the Fisher matrix."""
         if self.steps:
@@ -34,10 +34,8 @@ class Work:
         widths = (self.width, self.width, self.width, self.outputs)
         return RandomNetwork(widths, "relu", self.hidden, self.last, biases=False)
 
-    def draw(self, dtype: str) -> Draw | ComposedDraw:
+    def draw(self, dtype: str) -> Draw:
         """One network and its inputs."""
-        if isinstance(self.network, Composition):
-            return composed.draw(self.network, self.samples, [1], dtype)
         return draw(self.network, self.samples, [1], dtype)
 
     def title(self) -> str:
@@ -111,19 +109,18 @@ class Pool(nn.Module):
         return x.mean(-1)
 
 
-def module(work: Work, drawn: Draw | ComposedDraw) -> nn.Sequential:
+def module(work: Work, drawn: Draw) -> nn.Sequential:
     """The drawn network as the module a peer gets."""
-    if isinstance(drawn, ComposedDraw):
-        assert isinstance(work.network, Composition)
-        weights = {name: value[0] for name, value in work.network.trained(drawn.numbers)}
+    if work.steps:
+        weights = {name: value[0] for name, value in drawn.numbers.items()}
         return nn.Sequential(*_layers(work.steps, weights, ""))
     return _chain(work, drawn)
 
 
-def inputs(drawn: Draw | ComposedDraw) -> Tensor:
+def inputs(drawn: Draw) -> Tensor:
     """The inputs as that module takes them: (T, M_0), or (T, M_0, N) with positions."""
     x = drawn.inputs[0]
-    if isinstance(drawn, Draw):
+    if x.dim() == 2:
         return x
     return x[:, 0] if x.shape[1] == 1 else x.mT.contiguous()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Elementwise = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 
 LEAKY_SLOPE = 0.01
 # Klambauer et al. 2017 (Self-Normalizing Neural Networks), the values torch uses.
@@ -25,8 +25,8 @@ class Activation:
     """
 
     name: str
-    value: Elementwise
-    slope: Elementwise
+    value: Function
+    slope: Function
 
 
 def _normal_pdf(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def _elu_slope(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1.0, torch.exp(x.clamp(max=0)))
 
 
-FUNCTIONS: dict[str, tuple[Elementwise, Elementwise]] = {
+FUNCTIONS: dict[str, tuple[Function, Function]] = {
     "linear": (lambda x: x.clone(), torch.ones_like),
     "relu": (torch.relu, lambda x: (x > 0).to(x.dtype)),
     "leaky_relu": (
@@ -86,7 +86,7 @@ FUNCTIONS: dict[str, tuple[Elementwise, Elementwise]] = {
 ACTIVATIONS: tuple[str, ...] = tuple(FUNCTIONS)
 
 
-def add_activation(name: str, value: Elementwise, slope: Elementwise | None = None) -> None:
+def add_activation(name: str, value: Function, slope: Function | None = None) -> None:
     """Add an elementwise torch function under a new name; its derivative comes from autograd where none is given."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"activation name {name!r}: it must be one word, since settings name it; use letters")
@@ -96,7 +96,7 @@ def add_activation(name: str, value: Elementwise, slope: Elementwise | None = No
     FUNCTIONS[name] = value, slope or found.slope
 
 
-def _slope_by_autograd(value: Elementwise) -> Elementwise:
+def _slope_by_autograd(value: Function) -> Function:
     def slope(x: Tensor) -> Tensor:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -105,7 +105,7 @@ def _slope_by_autograd(value: Elementwise) -> Elementwise:
     return slope
 
 
-def resolve_activation(activation: str | Elementwise) -> Activation:
+def resolve_activation(activation: str | Function) -> Activation:
     """The activation of a name in ``ACTIVATIONS``, or of any elementwise torch function.
 
     A callable is differentiated by autograd. It is tried on seven numbers first and refused with a

@@ -5,29 +5,26 @@ backward pass), so that agreement of the two means something. Memory is C T P nu
 """
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from numerics.composed import ComposedDraw
-from numerics.composition import Composition
-from numerics.network import RandomNetwork
+from numerics.network import Network
 from numerics.sampling import Draw
 
 Parameters = dict[str, Tensor]
 
 
-def slow_gram(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
+def slow_gram(network: Network, draw: Draw) -> Tensor:
     """G = J J^T / T of every drawn network from its full Jacobian, shape (S, C*T, C*T), rows k*T + t."""
     samples = draw.inputs.shape[1]
     j = slow_jacobian(network, draw)
     return j @ j.mT / samples
 
 
-def slow_jacobian(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
+def slow_jacobian(network: Network, draw: Draw) -> Tensor:
     """The Jacobian d f_k(t) / d theta by ``torch.func.jacrev``, shape (S, C*T, P); its column order is
     unspecified.
     """
-    every, free = parameters(network, draw), free_names(network)
+    every, free = parameters(network, draw), free_names(network, draw)
     jacobians = []
     for seed in range(draw.inputs.shape[0]):
         one = {name: p[seed : seed + 1] for name, p in every.items()}
@@ -37,76 +34,46 @@ def slow_jacobian(network: RandomNetwork | Composition, draw: Draw | ComposedDra
             return network_outputs(network, inputs, one | moved)[0].T.flatten()
 
         blocks = torch.func.jacrev(outputs)({name: one[name] for name in free})
-        if isinstance(network, Composition):
-            blocks = {name: block * network.rate(name) ** 0.5 for name, block in blocks.items()}
-        jacobians.append(torch.cat([block.flatten(1) for block in blocks.values()], 1))
+        jacobians.append(torch.cat([b.flatten(1) * network.rate(name) ** 0.5 for name, b in blocks.items()], 1))
     return torch.stack(jacobians)
 
 
-def slow_outputs(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
+def slow_outputs(network: Network, draw: Draw) -> Tensor:
     """The outputs (S,T,C) from torch's own layers."""
     return network_outputs(network, draw.inputs, parameters(network, draw))
 
 
-def parameters(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Parameters:
-    """Every parameter of the networks by name, the seeds along the first axis."""
-    if isinstance(network, Composition):
-        assert isinstance(draw, ComposedDraw)
-        return dict(network.trained(draw.numbers))
-    assert isinstance(draw, Draw)
-    named = {f"weight{n}": weight for n, weight in enumerate(draw.weights, 1)}
-    named |= {f"bias{n}": bias for n, bias in enumerate(draw.biases, 1)}
-    for n, bias in enumerate(draw.biases, 1):
-        last = n == network.depth
-        named[f"gamma{n}"] = torch.full_like(bias, network.last_gamma if last else network.gamma)
-        named[f"beta{n}"] = torch.full_like(bias, 0.0 if last else network.beta)
-    return named
+def parameters(network: Network, draw: Draw) -> Parameters:
+    """Every parameter of the networks by name, the seeds along the first axis, and masks."""
+    return {**draw.numbers, **dict(network.trained(draw.numbers))}
 
 
-def free_names(network: RandomNetwork | Composition) -> list[str]:
+def free_names(network: Network, draw: Draw) -> list[str]:
     """Names of the parameters that are in the Fisher matrix."""
-    if isinstance(network, Composition):
-        return [f"{path}.{name}" for path, dense in network.dense.items() for name in ("W", *"b" * dense.biases)]
-    layers = range(1, network.depth + 1)
-    names = [f"weight{n}" for n in layers] + ([f"bias{n}" for n in layers] if network.biases else [])
-    if network.affine:
-        top = network.last in ("batch", "layer")
-        scaled = [n for n in layers if (top if n == network.depth else network.hidden != "none")]
-        names += [f"{name}{n}" for n in scaled for name in ("gamma", "beta")]
-    return names
+    return [name for name, _ in network.trained(draw.numbers) if network.free(name)]
 
 
-def network_outputs(network: RandomNetwork | Composition, h: Tensor, named: Parameters) -> Tensor:
-    """The outputs (S,T,C) for inputs h (S,T,M_0), or (S,T,N,M_0) of a composed network, and all parameters."""
-    if isinstance(network, Composition):
-        return torch.func.vmap(lambda one, given: _composed_outputs(network, one, given))(h, named)
-    for n in range(1, network.depth + 1):
-        last = n == network.depth
-        u = h @ named[f"weight{n}"].mT + named[f"bias{n}"].unsqueeze(1)
-        gamma, beta = (named[f"{name}{n}"].unsqueeze(1) for name in ("gamma", "beta"))
-        name = network.last if last else network.hidden
-        added = network.output_definition
-        if last and added is not None:
-            u = added(u, network.last_gamma)
-        elif name == "mean":
-            u = u - u.mean(1, keepdim=True)
-        elif name == "batch":
-            # torch's batch_norm refuses eps = 0.
-            variance, mean = torch.var_mean(u, 1, correction=0, keepdim=True)
-            u = gamma * (u - mean) / variance.sqrt() + beta
-        elif name == "layer":
-            u = gamma * functional.layer_norm(u, u.shape[2:], eps=0.0) + beta
-        h = u if last else network.phi.value(u)
-    return h
+def network_outputs(network: Network, inputs: Tensor, named: Parameters) -> Tensor:
+    """The outputs (S,T,C) for inputs (S,T,M_0) or (S,T,N,M_0) and all parameters."""
+    return torch.func.vmap(lambda one, given: _outputs(network, one, given))(inputs, named)
 
 
-def _composed_outputs(network: Composition, h: Tensor, given: Parameters) -> Tensor:
-    """The outputs (T,C) of one composed network for inputs h (T,N,M_0)."""
-    f = network.steps.slow(h, given, "").squeeze(1)
+def _outputs(network: Network, inputs: Tensor, given: Parameters) -> Tensor:
+    """The outputs (T,C) of one network."""
+    x = inputs.view(len(inputs), network.positions, network.inputs)
+    return _last(network, network.steps.slow(x, given, "").squeeze(1), given)
+
+
+def _last(network: Network, f: Tensor, given: Parameters) -> Tensor:
+    """The last normalization of raw outputs (T,C)."""
     if network.output_definition is not None:
         return network.output_definition(f, network.last_gamma)
+    gamma, beta = given.get("last.gamma", network.last_gamma), given.get("last.beta", 0.0)
     if network.last == "layer":
-        return network.last_gamma * functional.layer_norm(f, f.shape[1:], eps=0.0)
-    if network.last in ("mean", "batch"):
-        f = f - f.mean(0, keepdim=True)
-    return network.last_gamma * f / f.square().mean(0, keepdim=True).sqrt() if network.last == "batch" else f
+        return gamma * torch.nn.functional.layer_norm(f, f.shape[1:], eps=0.0) + beta
+    if network.last == "mean":
+        return f - f.mean(0, keepdim=True)
+    if network.last == "batch":  # torch's batch_norm refuses eps = 0
+        variance, mean = torch.var_mean(f, 0, correction=0, keepdim=True)
+        return gamma * (f - mean) / variance.sqrt() + beta
+    return f

@@ -1,10 +1,8 @@
 """Which of two right ways is cheaper: operation counts, and the choices of this package made from them."""
 
-from itertools import pairwise
-
-from numerics.composition import Composition
-from numerics.network import RandomNetwork
-from numerics.steps.combine import Chain
+from numerics import coupled
+from numerics.network import Network
+from numerics.steps.step import Signals
 
 # Below this size eigvalsh takes a few milliseconds and block Lanczos as long in the interpreter.
 SMALLEST_FOR_LANCZOS = 500
@@ -13,39 +11,29 @@ SMALLEST_FOR_LANCZOS = 500
 PRODUCTS_PER_EIGENVALUE = 60
 
 
-def forward_operations(network: RandomNetwork | Composition, samples: int) -> int:
+def forward_operations(network: Network, samples: int) -> int:
     """Multiplications and additions of the matrix products of one forward pass."""
-    if isinstance(network, Composition):
-        return network.steps.forward_operations(network.start(samples))
-    return sum(2 * samples * a * b for a, b in pairwise(network.widths))
+    return network.steps.forward_operations(network.start(samples))
 
 
-def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
+def exact_operations(network: Network, samples: int) -> int:
     """The same for the exact dual matrix, its forward pass included.
 
-    Under hidden batch normalization with all rows in one block.
+    Of a chain under hidden batch normalization with all rows in one block.
     """
-    if isinstance(network, Composition):
-        start, classes = network.start(samples), network.outputs
-        *below, top = network.steps.steps
-        body = Chain(tuple(below))
-        # The outputs' own dense step: their derivative is the same at every sample.
-        count = top.forward_operations(body.shape(start, "")) * (samples + classes) // samples + 2 * classes**3
-        count += 2 * samples**2 * body.shape(start, "").units
-        count += body.forward_operations(start) + body.gram_operations(start, classes, False, back=False)
-        added = 4 * (classes * samples) ** 3 if network.output_definition or network.last == "softmax" else 0
-        return (
-            count + added + (6 * (classes * samples) ** 2 + 4 * classes**2 * samples if network.last == "batch" else 0)
-        )
-    widths, rows = network.widths, network.outputs * samples
+    start, classes, rows = network.start(samples), network.outputs, network.outputs * samples
     count = forward_operations(network, samples)
-    count += 6 * rows**2 + 4 * network.outputs * rows if network.last == "batch" else 0
-    count += 4 * rows**3 if network.output_definition is not None else 0
-    if network.hidden != "batch":
-        blocks = network.outputs * (network.outputs + 1) // 2
-        count += 2 * samples**2 * (sum(widths[:-1]) + blocks * sum(widths[1:-1]))
-        return count + sum(2 * rows * a * b for a, b in pairwise(widths[1:-1]))
-    count += 2 * samples**2 * (widths[-3] + 2 * widths[-2]) + 4 * rows**2 * widths[-2]
+    if coupled.applies(network):
+        count += _coupled_operations([network.inputs, *(dense.units for dense in network.dense.values())], samples)
+    else:
+        count += network.steps.gram_operations(start, Signals(classes, alike=True), back=False)[0]
+    count += 4 * rows**3 if network.output_definition or network.last == "softmax" else 0
+    return count + (6 * rows**2 + 4 * classes * rows if network.last == "batch" else 0)
+
+
+def _coupled_operations(widths: list[int], samples: int) -> int:
+    rows, classes = widths[-1] * samples, widths[-1]
+    count = 2 * samples**2 * (widths[-3] + 2 * widths[-2]) + 4 * rows**2 * widths[-2] + classes**2 * (classes + 1)
     half = rows // 2
     products = half**2 + (rows - half) * rows  # one half of the matrix mirrors the other
     for before, width, after in zip(widths[:-3], widths[1:-2], widths[2:-1], strict=True):
@@ -55,19 +43,13 @@ def exact_operations(network: RandomNetwork | Composition, samples: int) -> int:
     return count
 
 
-def product_operations(network: RandomNetwork | Composition, samples: int) -> int:
+def product_operations(network: Network, samples: int) -> int:
     """The same for one matrix-free product with one vector."""
-    if isinstance(network, Composition):
-        return 4 * forward_operations(network, samples)
-    widths = network.widths
-    count = sum(4 * samples * a * b for a, b in pairwise(widths[1:]))
-    return count + sum(2 * samples * out * min(samples, 2 * into) for into, out in pairwise(widths))
+    return network.steps.product_operations(network.start(samples), back=False)
 
 
-def prefers_matrix_free(network: RandomNetwork | Composition, samples: int, count: int) -> bool:
+def prefers_matrix_free(network: Network, samples: int, count: int) -> bool:
     """Whether the ``count`` largest eigenvalues are cheaper from products than from the exact matrix."""
-    if isinstance(network, RandomNetwork) and network.output_definition:
-        return False  # of an added normalization only reverse-mode products are at hand
     products = PRODUCTS_PER_EIGENVALUE * count * product_operations(network, samples)
     return products + forward_operations(network, samples) < exact_operations(network, samples)
 

@@ -5,14 +5,13 @@ Labels are the network's own outputs, so the drawn parameters are a minimum of t
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from numerics.autograd import Parameters, free_names, network_outputs, parameters
-from numerics.composed import ComposedDraw
-from numerics.composition import Composition
-from numerics.network import RandomNetwork
+from numerics.network import Network
 from numerics.sampling import Draw
 
 # Distance of the start from the minimum, relative to the outputs: small enough that descent is linear to about
@@ -29,29 +28,30 @@ PRECISION = 0.005
 BLOCK = 2**18
 
 
-def stable_rates(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
+def stable_rates(network: Network, draw: Draw) -> Tensor:
     """The largest stable learning rate of every drawn network, (S,), to a relative ``PRECISION``; nan where the
     outputs are not finite or do not move. Refuses float32, whose rounding hides the start's distance from the minimum.
     """
     if draw.inputs.dtype != torch.float64:
         raise ValueError("dtype = 'float32': the largest stable learning rate needs dtype = 'float64'")
     size = max(1, BLOCK // network.parameters)
+    free = free_names(network, draw)
     every = {name: p.split(size) for name, p in parameters(network, draw).items()}
     blocks = enumerate(draw.inputs.split(size))
-    return torch.cat([_Descent(network, h, {name: p[i] for name, p in every.items()}).rates() for i, h in blocks])
+    return torch.cat([_Descent(network, h, {name: p[i] for name, p in every.items()}, free).rates() for i, h in blocks])
 
 
 class _Descent:
     """Descent of several networks side by side, each at a learning rate of its own."""
 
-    def __init__(self, network: RandomNetwork | Composition, inputs: Tensor, minimum: Parameters) -> None:
+    def __init__(self, network: Network, inputs: Tensor, minimum: Parameters, names: Sequence[str]) -> None:
         self.network, self.inputs, self.minimum = network, inputs, minimum
         self.labels = network_outputs(network, inputs, minimum)
         # A start in the span of the gradients has a part along every eigenvector that descent can move.
         # The same random direction for every network: what a seed gives may not depend on its place in a batch.
         generator = torch.Generator().manual_seed(0)
         pull = torch.randn(self.labels.shape[1:], dtype=inputs.dtype, generator=generator).to(inputs.device)
-        free = {name: minimum[name].clone().requires_grad_() for name in free_names(network)}
+        free = {name: minimum[name].clone().requires_grad_() for name in names}
         outputs = network_outputs(network, inputs, minimum | free)
         away = dict(zip(free, torch.autograd.grad((outputs * pull).sum(), list(free.values())), strict=True))
         shift = OFFSET * self.labels.flatten(1).norm(dim=1) * pull.norm() / _dot(away, away)

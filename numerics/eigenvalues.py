@@ -5,17 +5,14 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch import Tensor
 
-from numerics.composition import Composition
 from numerics.cost import lanczos_products
 from numerics.krylov import default_tolerance, top_eigenvalues
-from numerics.network import RandomNetwork
+from numerics.network import Network
 
 TOP = frozenset({"lambda_max", "lambda_top"})
 
 
-def eigenvalue_quantities(
-    network: RandomNetwork | Composition, g: Tensor, wanted: AbstractSet[str]
-) -> dict[str, Tensor]:
+def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
     """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
     (S,).
     """

@@ -1,81 +1,76 @@
-"""Products with the dual matrix by one reverse and one forward pass, for every normalization.
+"""Products with the dual matrix by one reverse and one forward pass, for every network.
 
 J^T v is a reverse pass, J (J^T v) a forward pass of tangents. The weight gradient between them is never
-formed: the tangent it causes at the next pre-activation is (H H^T) delta, delta the reverse signal of
-layer l.
+formed: the tangent it causes at the outputs of its step is (H H^T) delta, delta the reverse signal there.
 """
+
+from collections.abc import Callable
 
 from torch import Tensor
 
-from numerics.dual import input_gram
+from numerics.dual import kernel
 from numerics.krylov import Operator
-from numerics.network import RandomNetwork
+from numerics.network import Network
 from numerics.normalizations import Derivative
-from numerics.passes import Layer, forward
+from numerics.passes import Forward, forward
 from numerics.sampling import Draw
+from numerics.steps.step import Meeting, Rows
 
 
-def dual_operator(network: RandomNetwork, draw: Draw) -> Operator:
+def dual_operator(network: Network, drawn: Draw, run: Forward | None = None) -> Operator:
     """The map v -> G v for blocks v of shape (S, C*T, b), G as in ``numerics.dual.gram``.
 
-    One product costs about 4 T sum_l M_l M_{l-1} multiplications and additions per vector and seed,
-    twice, and holds b T sum_l M_l numbers.
+    run: a forward pass that is at hand.
+
+    One product costs about 4 T sum_l M_l M_{l-1} multiplications and additions per vector and seed of a chain,
+    and holds b T sum_l M_l numbers.
     """
-    run = forward(network, draw)
-    seeds, samples, outputs = run.outputs.shape
-    pulls = [_Weight(network, layer) for layer in run.layers]
+    run = run or forward(network, drawn)
+    seeds, samples, classes = run.raw.shape
+    kernels: dict[str, Callable[[Tensor], Tensor]] = {}
+    last = None if run.last is None else run.last.unsqueeze(1)
 
     def apply(v: Tensor) -> Tensor:
-        at_output = v.mT.reshape(seeds, -1, outputs, samples).mT
-        signal = _through(run.last, at_output)
-        at_u, at_y = [signal], []
-        for layer, weight in zip(run.layers[-2::-1], draw.weights[:0:-1], strict=True):
-            assert layer.slope is not None
-            at_y.insert(0, (at_u[0] @ weight.unsqueeze(1)) * layer.slope.unsqueeze(1))
-            at_u.insert(0, _through(layer.derivative, at_y[0]))
-        tangent = pulls[0](at_u[0])
-        for number, weight in enumerate(draw.weights[1:], 1):
-            layer = run.layers[number - 1]
-            assert layer.slope is not None
-            tangent = _through(layer.derivative, tangent)
-            if network.affine:
-                tangent = tangent + _affine(layer.derivative, at_y[number - 1])
-            tangent = (tangent * layer.slope.unsqueeze(1)) @ weight.mT.unsqueeze(1) + pulls[number](at_u[number])
-        result = _through(run.last, tangent)
-        if network.affine:
-            result = result + _affine(run.last, at_output)
-        return result.mT.flatten(2).mT / samples
+        v = v if run.jacobian is None else run.jacobian.mT @ v
+        at_output = v.mT.reshape(seeds, -1, classes, samples).mT
+        moved: dict[str, Tensor] = {}
+
+        def move(met: Meeting) -> None:
+            if met.path not in kernels:
+                kernels[met.path] = _moving(met)
+            rows = met.rows.values
+            moved[met.path] = kernels[met.path](rows.flatten(2, 3)).expand(*rows.shape[:2], -1, -1).view(rows.shape)
+
+        at_raw = at_output if last is None else last(at_output)
+        run.trace.pull(Rows(at_raw.unsqueeze(3), spread=True), move)
+        still = run.inputs.new_zeros(1).expand(seeds, v.shape[-1], *run.inputs.shape[1:])
+        tangent = run.trace.push(still, moved).squeeze(3)
+        tangent = tangent if last is None else last(tangent)
+        if network.scaled_outputs and last is not None:
+            tangent = tangent + _affine(last, at_output)
+        result = tangent.mT.flatten(2).mT
+        return (result if run.jacobian is None else run.jacobian @ result) / samples
 
     return apply
 
 
-class _Weight:
-    """delta -> H H^T delta (+ the biases' share): through the T x T kernel, or through H where that is
-    cheaper.
-    """
+def _moving(met: Meeting) -> Callable[[Tensor], Tensor]:
+    """delta -> H H^T delta (+ the biases' share): through the kernel of the places, or through H if that is cheaper."""
+    places, fan_in = met.inputs.shape[1] * met.inputs.shape[2], met.inputs.shape[3]
+    if places <= 2 * fan_in:
+        shared = kernel(met).unsqueeze(1)
+        return lambda delta: shared @ delta
+    x = met.inputs.flatten(1, 2).unsqueeze(1)
+    weight, bias = met.weight, met.bias
 
-    def __init__(self, network: RandomNetwork, layer: Layer) -> None:
-        samples, into = layer.inputs.shape[1:]
-        self.inputs = layer.inputs.unsqueeze(1)
-        self.kernel = input_gram(network, layer).unsqueeze(1) if samples <= 2 * into else None
-        self.biases = network.biases
+    def through(delta: Tensor) -> Tensor:
+        result = weight * (x @ (x.mT @ delta))
+        return result + bias * delta.sum(-2, keepdim=True) if bias else result
 
-    def __call__(self, delta: Tensor) -> Tensor:
-        if self.kernel is not None:
-            return self.kernel @ delta
-        result = self.inputs @ (self.inputs.mT @ delta)
-        return result + delta.sum(-2, keepdim=True) if self.biases else result
+    return through
 
 
-def _through(derivative: Derivative | None, signal: Tensor) -> Tensor:
-    return signal if derivative is None else derivative.unsqueeze(1)(signal)
-
-
-def _affine(derivative: Derivative | None, at_y: Tensor) -> Tensor | float:
-    """The tangent that the gradients of scale and shift, summed over samples, cause at y = scale * z +
-    shift.
-    """
-    if derivative is None or derivative.z is None:
-        return 0.0
-    z = derivative.z.unsqueeze(1)
-    return z * (at_y * z).sum(-2, keepdim=True) + at_y.sum(-2, keepdim=True)
+def _affine(last: Derivative, at_y: Tensor) -> Tensor:
+    """The tangent that the gradients of scale and shift, summed over samples, cause at y = scale * z + shift."""
+    assert last.z is not None
+    return last.z * (at_y * last.z).sum(-2, keepdim=True) + at_y.sum(-2, keepdim=True)

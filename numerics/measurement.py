@@ -5,14 +5,15 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from json import dumps, loads
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from numerics import composed, orders, overlaps
+from numerics import orders, overlaps
 from numerics.activations import ACTIVATIONS
-from numerics.composed import ComposedDraw, ComposedRun
+from numerics.chain import RandomNetwork
 from numerics.composition import Composition
 from numerics.cost import prefers_matrix_free
 from numerics.descent import stable_rates
@@ -22,7 +23,7 @@ from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_q
 from numerics.krylov import Operator, default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
 from numerics.memory import MEMORY, out_of_memory
-from numerics.network import RandomNetwork
+from numerics.network import Network
 from numerics.passes import Forward, forward
 from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 
@@ -56,7 +57,7 @@ class Measurement:
     threads.
     """
 
-    network: RandomNetwork | Composition
+    network: Network
     samples: int
     seeds: tuple[int, ...]
     draws: dict[str, np.ndarray]
@@ -82,7 +83,7 @@ class Measurement:
                 f"activation {self.network.phi.name} is a function and cannot be written to a record: "
                 f"use one of {', '.join(ACTIVATIONS)}"
             )
-        network = loads(dumps(asdict(self.network)))  # lists for tuples
+        network = loads(dumps(asdict(cast(Any, self.network))))  # lists for tuples
         draws = {name: _plain(values.tolist()) for name, values in self.draws.items()}
         return {
             "network": network,
@@ -106,7 +107,7 @@ class Measurement:
 
 
 def measure(
-    network: RandomNetwork | Composition,
+    network: Network,
     samples: int,
     seeds: Sequence[int],
     quantities: Sequence[str],
@@ -129,7 +130,8 @@ def measure(
     normalizations that couple samples, such as batch, c_I and c_1 only there. Output statistics, sd biased
     and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
-    last_gamma. Of a composed network, in place of these, the overlaps of ``numerics.overlaps``: K, mean, tq, Th.
+    last_gamma. Overlaps after every step: those of ``numerics.overlaps``, K, mean, tq, Th; a composition has these
+    alone, for it has no layers.
     outputs: after the last normalization; raw_outputs: before it. alignment: see
     ``numerics.eigenspace``. stable_rate: largest stable learning rate, see ``numerics.descent``.
 
@@ -148,14 +150,8 @@ def measure(
     while start < len(seeds):
         try:
             some = seeds[start : start + group]
-            if isinstance(network, Composition):
-                parts.append(
-                    _measure_composed(network, composed.draw(network, samples, some, dtype, device, inputs), quantities)
-                )
-            else:
-                parts.append(
-                    _measure_group(network, draw(network, samples, some, dtype, device, inputs), quantities, memory)
-                )
+            drawn = draw(network, samples, some, dtype, device, inputs)
+            parts.append(_measure_group(network, drawn, quantities, memory))
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error) or (group == 1 and memory < 2**20):
                 raise
@@ -174,22 +170,27 @@ def measure(
     return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions, notes)
 
 
-def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str], memory: int) -> dict[str, Tensor]:
+def _measure_group(network: Network, drawn: Draw, quantities: Sequence[str], memory: int) -> dict[str, Tensor]:
     run = forward(network, drawn)
-    values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.layers[-1].u}
+    values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.raw}
     wanted = set(quantities)
     if wanted & set(orders.FORWARD_ORDERS):
-        values |= orders.forward_orders(run)
+        values |= orders.forward_orders(network, run)
     if wanted & set(orders.BACKWARD_ORDERS):
-        values |= orders.backward_orders(network, drawn, run)
+        values |= orders.backward_orders(network, run)
     if wanted & set(orders.COUPLED_ORDERS):
-        values |= orders.coupled_orders(drawn, run)
+        values |= orders.coupled_orders(network, drawn, run)
+    if wanted & {"K", "mean"}:
+        values |= overlaps.forward_overlaps(network, run)
+    if "tq" in wanted:
+        values |= overlaps.backward_overlaps(network, run)
+    if "Th" in wanted:
+        values |= overlaps.tangent_overlaps(network, drawn, run)
     if wanted & set(OUTPUT_STATISTICS):
         values |= output_statistics(network, run)
-    matrix = wanted & set(MATRIX)
-    found = None
+    matrix, found = wanted & set(MATRIX), None
     if matrix and "alignment" not in wanted:
-        found = _matrix_free(network, run, lambda: dual_operator(network, drawn), matrix)
+        found = _matrix_free(network, run, lambda: dual_operator(network, drawn, run), matrix)
     if found is not None:
         values |= found
     elif matrix or "alignment" in wanted:
@@ -202,36 +203,9 @@ def _measure_group(network: RandomNetwork, drawn: Draw, quantities: Sequence[str
     return {name: values[name] for name in quantities}
 
 
-def _measure_composed(network: Composition, drawn: ComposedDraw, quantities: Sequence[str]) -> dict[str, Tensor]:
-    run = composed.forward(network, drawn)
-    values: dict[str, Tensor] = {"outputs": run.outputs, "raw_outputs": run.raw}
-    wanted = set(quantities)
-    if wanted & {"K", "mean"}:
-        values |= overlaps.forward_overlaps(network, run)
-    if "tq" in wanted:
-        values |= overlaps.backward_overlaps(network, run)
-    if "Th" in wanted:
-        values |= overlaps.tangent_overlaps(network, run)
-    if wanted & set(OUTPUT_STATISTICS):
-        values |= output_statistics(network, run)
-    matrix, found = wanted & set(MATRIX), None
-    if matrix and "alignment" not in wanted:
-        found = _matrix_free(network, run, lambda: composed.dual_operator(network, run), matrix)
-    if found is not None:
-        values |= found
-    elif matrix or "alignment" in wanted:
-        g = composed.gram_of(run)
-        values |= eigenvalue_quantities(network, g, matrix)
-        if "alignment" in wanted:
-            values["alignment"] = alignment(g, network.outputs)
-    if "stable_rate" in wanted:
-        values["stable_rate"] = stable_rates(network, drawn)
-    return {name: values[name] for name in quantities}
-
-
 def _matrix_free(
-    network: RandomNetwork | Composition,
-    run: Forward | ComposedRun,
+    network: Network,
+    run: Forward,
     operator: Callable[[], Operator],
     wanted: AbstractSet[str],
 ) -> dict[str, Tensor] | None:
@@ -249,7 +223,7 @@ def _matrix_free(
     return top_quantities(found.values) if found.converged else None
 
 
-def output_statistics(network: RandomNetwork | Composition, run: Forward | ComposedRun) -> dict[str, Tensor]:
+def output_statistics(network: Network, run: Forward) -> dict[str, Tensor]:
     """Q1, Q2, Qmax under batch, R1 under layer normalization of the outputs, each (S,)."""
     assert run.last is not None
     assert run.last.gain is not None
@@ -259,7 +233,7 @@ def output_statistics(network: RandomNetwork | Composition, run: Forward | Compo
     return {"Q1": inverse.mean(1), "Q2": inverse.square().mean(1), "Qmax": inverse.amax(1)}
 
 
-def _check_quantity(network: RandomNetwork | Composition, quantity: str) -> None:
+def _check_quantity(network: Network, quantity: str) -> None:
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
     reason = None
@@ -271,28 +245,23 @@ def _check_quantity(network: RandomNetwork | Composition, quantity: str) -> None
         reason = "the gradients of the normalized outputs have mean zero; ask for lambda_max"
     elif quantity == "R1" and network.last != "layer":
         reason = "it belongs to last = 'layer'"
-    elif isinstance(network, Composition):
+    elif not isinstance(network, RandomNetwork):
         reason = "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
-    elif quantity in overlaps.OVERLAPS:
-        reason = "it belongs to composed networks; ask for hq1, q1, tq1, ..."
     elif quantity in orders.BACKWARD_ORDERS and network.couples_samples:
         reason = f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
     elif quantity in orders.COUPLED_ORDERS and not network.couples_samples:
         reason = "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
     if reason:
-        about = "a composed network" if isinstance(network, Composition) else f"hidden = {network.hidden!r}"
+        about = f"hidden = {network.hidden!r}" if isinstance(network, RandomNetwork) else "a composed network"
         raise ValueError(f"quantity {quantity!r} does not exist for {about}, last = {network.last!r}: {reason}")
 
 
-def _bytes_per_seed(network: RandomNetwork | Composition, samples: int) -> int:
+def _bytes_per_seed(network: Network, samples: int) -> int:
     """A rough size of one seed's work: its weights, its matrix and its backward signals."""
     rows = network.outputs * samples
-    if isinstance(network, Composition):
-        places = samples * network.positions
-        signals = places * network.width * network.outputs * (samples if network.couples_samples else 1)
-        return 8 * (2 * network.parameters + 2 * rows**2 + 3 * signals + 2 * places**2)
-    signals = rows * max(network.widths[:-1]) * (samples if network.couples_samples else 1)
-    return 8 * (network.parameters + 2 * rows**2 + 3 * signals)
+    places, units = samples * network.positions, max(dense.units for dense in network.dense.values())
+    signals = places * max(units, network.inputs) * network.outputs * (samples if network.couples_samples else 1)
+    return 8 * (network.parameters + 2 * rows**2 + 3 * signals + 2 * places**2)
 
 
 def _plain(values: object) -> object:

@@ -1,163 +1,134 @@
-"""A finite random network: the thing that is sampled and measured."""
+"""A finite network as the engine sees it: steps one after the other, then a normalization of the outputs."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cached_property
+from typing import Any, cast
+
+from torch import Tensor
 
 from numerics import definitions
-from numerics.activations import Activation, Elementwise, resolve_activation
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
+from numerics.steps.combine import Chain
+from numerics.steps.normalize import Normalization
+from numerics.steps.step import NetworkError, Shape
+from numerics.steps.weights import Dense
 
-WEIGHTS = ("gaussian", "orthogonal")
 
+class Network:
+    """What is sampled and measured: a `RandomNetwork` or a `Composition`.
 
-@dataclass(frozen=True)
-class RandomNetwork:
-    """A fully connected network u^l = W^l h^{l-1} + b^l, h^l = phi(norm(u^l)), output norm(u^L).
-
-    widths: M_0 (inputs), M_1, ..., M_L = C (outputs); depth L >= 2 counts weight layers.
-    activation: a name of ``numerics.activations.ACTIVATIONS`` or an elementwise torch function.
-    hidden: normalization of u^1..u^{L-1} before phi: none, layer (over units), batch (over the given
-    samples). A chain with another step before phi is a ``Composition``.
-    last: normalization of the output u^L: none, mean (subtract the mean over samples), batch, layer (over
-    the C outputs), or one that ``add_output_normalization`` added.
-    sigma_w2, sigma_b2: W^l_ij has variance sigma_w2/M_{l-1}, b^l_i has variance sigma_b2.
-    gamma, beta: scale and shift shared by all hidden normalizations; last_gamma: scale of the last one.
-    biases: whether the biases are among the parameters of the Fisher matrix. affine: whether one scale
-    and one shift per normalized unit are (hidden layers, and the last one for batch and layer).
-    weights: gaussian, or orthogonal: W^l has orthonormal rows or columns, scaled to the same variance.
+    inputs: M_0. outputs: C. positions: N, of every sample. width: M. last: normalization of the outputs, last_gamma
+    its scale.
+    affine: whether one scale and one shift per normalized unit are among the parameters of the Fisher matrix.
     """
 
-    widths: tuple[int, ...]
-    activation: str | Elementwise = "relu"
-    hidden: str = "none"
-    last: str = "none"
-    sigma_w2: float = 2.0
-    sigma_b2: float = 0.0
-    gamma: float = 1.0
-    beta: float = 0.0
-    last_gamma: float = 1.0
-    biases: bool = True
-    affine: bool = False
-    weights: str = "gaussian"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        _check_widths(self.widths)
-        _check_choice("hidden", self.hidden, HIDDEN_NORMALIZATIONS)
-        _check_choice("last", self.last, (*LAST_NORMALIZATIONS, *definitions.OUTPUT))
-        _check_choice("weights", self.weights, WEIGHTS)
-        for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
-            _check_finite(name, getattr(self, name))
-        if not self.sigma_w2 > 0:
-            raise ValueError(
-                f"sigma_w2 = {self.sigma_w2}: the weight variance must be positive, else every output is "
-                "constant; use for instance sigma_w2 = 2"
-            )
-        if not self.sigma_b2 >= 0:
-            raise ValueError(f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases")
-        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last not in ("none", "mean"))):
-            if used and getattr(self, name) == 0:
-                raise ValueError(
-                    f"{name} = 0: a normalization scaled by 0 passes no signal; use a nonzero {name}, 1 for plain"
-                )
-        if self.hidden == "layer" and min(self.widths[1:-1]) < 2:
-            raise ValueError(
-                f"widths = {self.widths} with hidden = 'layer': layer normalization over one unit divides by "
-                "a zero standard deviation; use hidden widths of at least 2"
-            )
-        if self.last == "layer" and self.outputs < 3:
-            raise ValueError(
-                f"C = {self.outputs} outputs with last = 'layer': normalizing fewer than 3 outputs leaves a "
-                "Jacobian that is zero; use C >= 3"
-            )
-        if self.affine and self.output_definition:
-            raise ValueError(
-                "affine = True: scale and shift as parameters belong to the built-in normalizations; use affine = False"
-            )
-        _ = self.phi  # an unknown or unusable activation is refused here, not at the first measurement
+    inputs: int
+    outputs: int
+    positions: int
+    width: int
+    last: str
+    last_gamma: float
+    affine: bool
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickled by its fields alone: what is cached holds functions that do not travel between processes."""
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+        return type(self), tuple(getattr(self, field.name) for field in fields(cast(Any, self)))
+
+    def _steps(self) -> Chain:
+        raise NotImplementedError
 
     @cached_property
-    def phi(self) -> Activation:
-        """The activation with its derivative."""
-        return resolve_activation(self.activation)
+    def steps(self) -> Chain:
+        """The steps."""
+        return self._steps()
+
+    def start(self, samples: int) -> Shape:
+        """Shape of the inputs."""
+        return Shape(samples, self.positions, self.inputs)
+
+    def input_shape(self, samples: int) -> tuple[int, ...]:
+        """Shape of the inputs of a draw, the seeds aside."""
+        return samples, self.positions, self.inputs
+
+    @cached_property
+    def couples_samples(self) -> bool:
+        """Whether a derivative of the raw output of one sample reaches other samples."""
+        return any(step.couples_samples for _, step, _ in self.steps.leaves(self.start(4), ""))
+
+    @cached_property
+    def dense(self) -> dict[str, Dense]:
+        """Every step with weights by its path, the matrices of an attention too, in the order of computation."""
+        return {path: step for path, step, _ in self.steps.leaves(self.start(4), "") if isinstance(step, Dense)}
+
+    @property
+    def ntk(self) -> bool:
+        """Whether its dense steps have the NTK parametrization."""
+        return any(dense.param == "ntk" for dense in self.dense.values())
+
+    @property
+    def scaled_outputs(self) -> bool:
+        """Whether scale and shift of the outputs are among the parameters."""
+        return self.affine and self.last in ("batch", "layer")
+
+    @cached_property
+    def parameters(self) -> int:
+        """P, the exact number of parameters of the Fisher matrix: weights, biases and affine ones where they are in
+        it.
+        """
+        return self.steps.weights(self.start(4)) + (2 * self.outputs if self.scaled_outputs else 0)
 
     @property
     def output_definition(self) -> definitions.OutputDefinition | None:
         """The added normalization of the outputs, None under a built-in one."""
         return definitions.OUTPUT.get(self.last)
 
-    @property
-    def couples_samples(self) -> bool:
-        """Whether a derivative of the raw output of one sample reaches other samples."""
-        return self.hidden == "batch"
+    def trained(self, numbers: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Parameters by name as the steps' `slow` takes them, from the numbers of a draw."""
+        for path, step, at in self.steps.leaves(self.start(4), ""):
+            if isinstance(step, Dense):
+                yield from step.trained(numbers, path)
+            elif isinstance(step, Normalization) and step.affine:
+                weight = next(iter(numbers.values()))
+                yield f"{path}.gamma", weight.new_full((len(weight), at.units), step.gamma)
+                yield f"{path}.beta", weight.new_full((len(weight), at.units), step.beta)
+        if self.scaled_outputs:
+            weight = next(iter(numbers.values()))
+            yield "last.gamma", weight.new_full((len(weight), self.outputs), self.last_gamma)
+            yield "last.beta", weight.new_zeros(len(weight), self.outputs)
 
-    @property
-    def depth(self) -> int:
-        """L, the number of weight layers."""
-        return len(self.widths) - 1
+    def free(self, name: str) -> bool:
+        """Whether a parameter of this name is in the Fisher matrix: biases may be left out."""
+        return not name.endswith(".b") or self.dense[name.removesuffix(".b")].biases
 
-    @property
-    def outputs(self) -> int:
-        """C, the number of outputs."""
-        return self.widths[-1]
-
-    @property
-    def parameters(self) -> int:
-        """P, the exact number of parameters of the Fisher matrix, biases and affine parameters if they
-        are in it.
-        """
-        count = sum(a * b for a, b in zip(self.widths[1:], self.widths[:-1], strict=True))
-        if self.biases:
-            count += sum(self.widths[1:])
-        if self.affine and self.hidden != "none":
-            count += 2 * sum(self.widths[1:-1])
-        if self.affine and self.last in ("batch", "layer"):
-            count += 2 * self.outputs
-        return count
+    def rate(self, name: str) -> float:
+        """Factor on the squared gradient of a parameter."""
+        dense = self.dense.get(name.rpartition(".")[0])
+        return 1.0 if dense is None else dense.rate
 
     def check_samples(self, samples: int) -> None:
-        """Raise ``ValueError`` if ``samples`` (T) is too small for this network's normalizations."""
+        """Raise ``NetworkError`` if ``samples`` (T) is too small for this network's normalizations."""
         need = 3 if self.last == "batch" else 2
-        if not _is_int(samples) or samples < need:
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < need:
             why = (
                 "batch normalization of the outputs leaves no direction for fewer"
                 if need == 3
                 else "pairs of samples are needed"
             )
-            raise ValueError(
+            raise NetworkError(
                 f"samples = {samples!r}: T must be a whole number of at least {need}, {why}; use T >= {need}"
             )
+        self.steps.shape(self.start(samples), "")
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_widths(widths: tuple[int, ...]) -> None:
-    if len(widths) < 3:
-        raise ValueError(
-            f"widths = {widths}: the depth is {len(widths) - 1}, but a network here has at least 2 "
-            "weight layers; give at least three widths, such as (100, 100, 1)"
+def check_outputs(outputs: int, last: str) -> None:
+    """Refuse an unknown last normalization, and one that leaves nothing of C outputs."""
+    known = ("none", "mean", "batch", "layer", "softmax", *definitions.OUTPUT)
+    if last not in known:
+        raise NetworkError(f"last = {last!r} is unknown: use one of {', '.join(known)}")
+    fewest = {"layer": 3, "softmax": 2}.get(last, 1)
+    if outputs < fewest:
+        raise NetworkError(
+            f"C = {outputs} outputs with last = {last!r}: nothing is left; the Jacobian is zero. Use C >= {fewest}"
         )
-    for layer, width in enumerate(widths):
-        if not _is_int(width) or width < 1:
-            raise ValueError(
-                f"widths[{layer}] = {width!r} in {widths}: every width, the number of outputs C included, "
-                "must be a whole number of at least 1"
-            )
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} = {value!r} is unknown: use one of {', '.join(choices)}")
-
-
-def _check_finite(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} = {value!r}: must be a finite number")

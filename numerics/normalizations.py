@@ -1,9 +1,8 @@
-"""What each normalization does to a network, and the derivative of that, written by hand.
+"""What a normalization does to a signal, and the derivative of that, written by hand.
 
-Signals have the layout (..., samples, units). Every normalization here standardizes (or only centers)
-along one of these two axes, and its Jacobian along that axis is a symmetric matrix, (gain/sd)(I - 11^T/n
-- z z^T/n) with z the standardized signal and n the length of the axis. So one function serves reverse and
-forward mode alike.
+Every normalization standardizes (or only centers) along some axes, and its Jacobian along them is a symmetric matrix,
+(gain/sd)(I - 11^T/n - z z^T/n) with z the standardized signal and n how many numbers are standardized together. So one
+function serves reverse and forward mode alike.
 """
 
 from dataclasses import dataclass
@@ -14,26 +13,29 @@ from torch import Tensor
 HIDDEN_NORMALIZATIONS = ("none", "layer", "batch")
 LAST_NORMALIZATIONS = ("none", "mean", "batch", "layer")
 
-UNITS, SAMPLES = -1, -2
+Axes = tuple[int, ...]
+UNITS, SAMPLES = (-1,), (-2,)
+"""Axes of outputs (..., samples, units)."""
 
 
 @dataclass(frozen=True)
 class Derivative:
     """The Jacobian of a normalization at one point, applied to signals of the point's layout.
 
-    ``axis`` is the normalized axis; ``z`` the standardized signal, None where the normalization only centers;
-    ``gain`` is gamma/sd with the axis kept at length 1, None for 1.
+    ``axes`` are standardized together; ``z`` is the standardized signal, None where the normalization only centers;
+    ``gain`` is gamma/sd with these axes kept at length 1, None for 1; ``centered``: whether the mean is subtracted.
     """
 
-    axis: int
+    axes: Axes
     z: Tensor | None = None
     gain: Tensor | None = None
+    centered: bool = True
 
     def __call__(self, signal: Tensor) -> Tensor:
         """J v, which is also v J: extra leading axes of ``signal`` broadcast."""
-        result = signal - signal.mean(self.axis, keepdim=True)
+        result = signal - signal.mean(self.axes, keepdim=True) if self.centered else signal
         if self.z is not None and self.gain is not None:
-            result = result - self.z * (signal * self.z).mean(self.axis, keepdim=True)
+            result = result - self.z * (signal * self.z).mean(self.axes, keepdim=True)
             result = result * self.gain
         return result
 
@@ -41,33 +43,41 @@ class Derivative:
         """The same Jacobian with a broadcast axis at ``dim`` (counted from the left)."""
         z = None if self.z is None else self.z.unsqueeze(dim)
         gain = None if self.gain is None else self.gain.unsqueeze(dim)
-        return Derivative(self.axis, z, gain)
+        return Derivative(self.axes, z, gain, self.centered)
 
     def units_first(self) -> "Derivative":
         """The same Jacobian for signals of layout (units, samples, rows); for normalization over samples."""
-        assert self.axis == SAMPLES
+        assert self.axes == SAMPLES
         assert self.z is not None
         assert self.gain is not None
         return Derivative(SAMPLES, self.z.mT.unsqueeze(-1), self.gain.mT.unsqueeze(-1))
 
 
-def normalize(name: str, u: Tensor, gamma: float, beta: float) -> tuple[Tensor, Derivative | None]:
-    """The normalized signal and its derivative (None for the identity).
+def standardize(
+    u: Tensor, axes: Axes, gamma: float = 1.0, beta: float = 0.0, centered: bool = True
+) -> tuple[Tensor, Derivative]:
+    """gamma (u - mean)/sd + beta over some axes, sd biased, and its derivative; without ``centered`` the mean is kept
+    and the root mean square takes the place of the sd.
 
-    none: u. mean: u minus its mean over samples. batch: gamma (u - mean)/sd + beta with mean and biased
-    sd over samples, each unit on its own. layer: the same over units, each sample on its own. No epsilon
-    is added to the
-    variance: a constant signal gives nan, which the measurement reports.
+    No epsilon is added: a constant signal gives nan, and rounding errors of its mean are not taken for a signal.
+    """
+    rest = u - u.mean(axes, keepdim=True) if centered else u
+    sd = rest.square().mean(axes, keepdim=True).sqrt()
+    rounding = 8 * torch.finfo(u.dtype).eps * u.abs().amax(axes, keepdim=True)
+    sd = sd.where(sd > rounding, float("nan"))
+    z = rest / sd
+    value = z if gamma == 1 and beta == 0 else gamma * z + beta
+    return value, Derivative(axes, z, gamma / sd, centered)
+
+
+def normalize(name: str, u: Tensor, gamma: float, beta: float) -> tuple[Tensor, Derivative | None]:
+    """The normalized outputs (..., samples, units) and their derivative (None for the identity).
+
+    none: u. mean: u minus its mean over samples. batch: `standardize` over samples, each unit on its own. layer: over
+    units, each sample on its own.
     """
     if name == "none":
         return u, None
-    axis = UNITS if name == "layer" else SAMPLES
-    centered = u - u.mean(axis, keepdim=True)
     if name == "mean":
-        return centered, Derivative(axis)
-    sd = centered.square().mean(axis, keepdim=True).sqrt()
-    # A constant signal leaves rounding errors of its mean, which must not be taken for a signal.
-    rounding = 8 * torch.finfo(u.dtype).eps * u.abs().amax(axis, keepdim=True)
-    sd = sd.where(sd > rounding, float("nan"))
-    z = centered / sd
-    return gamma * z + beta, Derivative(axis, z, gamma / sd)
+        return u - u.mean(SAMPLES, keepdim=True), Derivative(SAMPLES)
+    return standardize(u, UNITS if name == "layer" else SAMPLES, gamma, beta)

@@ -1,4 +1,4 @@
-"""Order parameters of a finite network, measured from the network alone.
+"""Order parameters of a chain, measured from the network alone.
 
 Forward (one sample, index 1; two different samples, index 2): hq^l = h_t . h_s / M_l for l = 0..L-1 and
 q^l = u_t . u_s / M_l for l = 1..L, u before its normalization. Backward: tq^l = sum_i delta_i(t)
@@ -13,48 +13,52 @@ along the all-ones direction.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from numerics.coupled import CoupledBackward, pull
-from numerics.network import RandomNetwork
+from numerics.coupled import CoupledBackward, hidden_layers
+from numerics.network import Network
 from numerics.passes import Forward, backward
 from numerics.sampling import Draw
+from numerics.steps.step import Meeting
+from numerics.steps.weights import Dense
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
 BACKWARD_ORDERS = ("tq1", "tq2", "kappa1", "kappa2")
 COUPLED_ORDERS = ("c_I", "c_1")
 
 
-def forward_orders(run: Forward) -> dict[str, Tensor]:
+def forward_orders(network: Network, run: Forward) -> dict[str, Tensor]:
     """hq1, hq2 of shape (S, L), l = 0..L-1; q1, q2 of shape (S, L), l = 1..L."""
-    same_h, pair_h = zip(*(_overlaps(layer.inputs) for layer in run.layers), strict=True)
-    same_u, pair_u = zip(*(_overlaps(layer.u) for layer in run.layers), strict=True)
-    values = {"hq1": same_h, "hq2": pair_h, "q1": same_u, "q2": pair_u}
-    return {name: torch.stack(parts, 1) for name, parts in values.items()}
+    values = [run.inputs, *run.trace.inside.values()]
+    dense = [i for i, step in enumerate(network.steps.steps) if isinstance(step, Dense)]
+    parts = [(*_overlaps(values[i]), *_overlaps(values[i + 1])) for i in dense]
+    return {name: torch.stack(p, 1) for name, p in zip(FORWARD_ORDERS, zip(*parts, strict=True), strict=True)}
 
 
-def backward_orders(network: RandomNetwork, draw: Draw, run: Forward) -> dict[str, Tensor]:
-    """tq1, tq2 of shape (S, L), l = 1..L; kappa1, kappa2 of shape (S,), for networks whose samples do not
-    couple.
+def backward_orders(network: Network, run: Forward) -> dict[str, Tensor]:
+    """tq1, tq2 of shape (S, L), l = 1..L; kappa1, kappa2 of shape (S,), for networks whose samples do not couple.
 
     kappa_a = sum_l (alpha_{l-1}/alpha) tq_a^l hq_a^{l-1} with alpha_l = M_l / M_{L-1}: the width M is, by
     convention, that of the last hidden layer.
     """
-    outputs, samples = run.outputs.shape[2], run.outputs.shape[1]
-    ones = run.outputs.new_ones(run.outputs.shape[0])
-    same, pair = [ones], [ones]
-    for signal in backward(draw, run):
-        units = signal.at_u.shape[-1]
-        classes = signal.at_u.view(-1, samples, units)
-        values = (units * v.view(-1, outputs).mean(1) for v in _overlaps(classes))
-        for parts, value in zip((same, pair), values, strict=True):
-            parts.insert(0, value)
-    orders = forward_orders(run)
-    tq1, tq2 = torch.stack(same, 1), torch.stack(pair, 1)
-    into = tq1.new_tensor(network.widths[:-1])
-    scale = network.widths[-2] / sum(a * b for a, b in zip(network.widths[:-2], network.widths[1:-1], strict=True))
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    samples, outputs = run.raw.shape[1:]
+
+    def look(met: Meeting) -> None:
+        rows = met.rows.values.expand(-1, -1, samples, -1, -1).flatten(0, 1)
+        units = rows.shape[-1]
+        same, pair = (units * v.view(-1, outputs).mean(1) for v in _overlaps(rows))
+        found[met.path] = same, pair
+
+    backward(run, look)
+    orders = forward_orders(network, run)
+    tq1, tq2 = (torch.stack([found[path][a] for path in network.dense], 1) for a in (0, 1))
+    widths = [network.inputs, *(dense.units for dense in network.dense.values())]
+    scale = widths[-2] / sum(a * b for a, b in pairwise(widths[:-1]))
+    into = tq1.new_tensor(widths[:-1])
     return {
         "tq1": tq1,
         "tq2": tq2,
@@ -63,12 +67,13 @@ def backward_orders(network: RandomNetwork, draw: Draw, run: Forward) -> dict[st
     }
 
 
-def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
-    """c_I, c_1 of shape (S, L-1), l = 1..L-1, for networks whose hidden normalization couples the samples."""
-    seeds, samples, outputs = run.outputs.shape
-    c_i = run.outputs.new_zeros(seeds, len(run.layers) - 1)
+def coupled_orders(network: Network, drawn: Draw, run: Forward) -> dict[str, Tensor]:
+    """c_I, c_1 of shape (S, L-1), l = 1..L-1, for chains whose every hidden layer is batch normalized."""
+    _, samples, outputs = run.raw.shape
+    layers = hidden_layers(network, drawn, run)
+    c_i = run.raw.new_zeros(len(run.raw), len(layers))
     c_1 = torch.zeros_like(c_i)
-    source = CoupledBackward(draw, run, samples)
+    source = CoupledBackward(layers, drawn.weights[-1], samples)
     for k in range(outputs):
         for number, at_u in _signals(source, range(k * samples, (k + 1) * samples)):
             c_i[:, number - 1] += at_u.square().sum((1, 2, 3))
@@ -80,13 +85,13 @@ def coupled_orders(draw: Draw, run: Forward) -> dict[str, Tensor]:
 def _signals(source: CoupledBackward, rows: range) -> Iterator[tuple[int, Tensor]]:
     """(l, d f_r / d u^l) for every hidden layer, (S,M_l,T,R)."""
     for number, at_h in source.below(rows):
-        yield number, pull(source.run.layers[number - 1], at_h)
-    yield len(source.run.layers) - 1, source.top(rows)
+        yield number, source.layers[number - 1].pull(at_h)
+    yield len(source.layers), source.top(rows)
 
 
 def _overlaps(h: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over samples of |h_t|^2/M and mean over pairs t != s of h_t . h_s/M, for h (B,T,M)."""
-    samples, units = h.shape[1:]
-    squares = h.square().sum((1, 2))
-    total = h.sum(1).square().sum(1)
+    """Mean over samples of |h_t|^2/M and mean over pairs t != s of h_t . h_s/M, for h (B,T,1,M)."""
+    samples, units = h.shape[1], h.shape[3]
+    squares = h.square().sum((1, 2, 3))
+    total = h.sum(1).square().sum((1, 2))
     return squares / (samples * units), (total - squares) / (units * samples * (samples - 1))

@@ -1,4 +1,4 @@
-"""Overlaps of a composed network, measured from the network alone: one route to where a theory departs.
+"""Overlaps of a network, measured from the network alone: one route to where a theory departs.
 
 Pairs of places are of one of three relations: the same place, its mate (another position of the sample), any place of
 an other sample. Without positions there are no mates.
@@ -6,22 +6,28 @@ an other sample. Without positions there are no mates.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from numerics.composed import ComposedRun, backward, raw_gram
-from numerics.composition import Composition
-from numerics.steps.step import Meeting
+from numerics.dual import raw_gram
+from numerics.network import Network
+from numerics.passes import Forward, backward
+from numerics.sampling import Draw
+from numerics.steps.combine import Chain
+from numerics.steps.step import Meeting, Shape, Step
+from numerics.steps.weights import Attention
 
 OVERLAPS = ("K", "mean", "tq", "Th")
 
 
-def relations(network: Composition) -> tuple[str, ...]:
+def relations(network: Network) -> tuple[str, ...]:
     """The relations that exist at the inputs."""
     return ("same", "other") if network.positions == 1 else ("same", "mate", "other")
 
 
-def forward_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tensor]:
+def forward_overlaps(network: Network, run: Forward) -> dict[str, Tensor]:
     """K (S, steps, relations): (1/n) sum_i x_i(a) x_i(b) after every step, averaged over the pairs of places; where one
     position is left mate repeats same. mean (S, steps): (1/n) sum_i x_i(a).
     """
@@ -46,7 +52,7 @@ def forms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return same, sample - same, every - sample
 
 
-def backward_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tensor]:
+def backward_overlaps(network: Network, run: Forward) -> dict[str, Tensor]:
     """tq (S, dense steps, 2, relations): at every dense step the sum over pairs of places of the product of derivatives
     of one raw output there, of one sample's output with itself [0] and of two samples' outputs [1], averaged over
     samples and classes.
@@ -55,7 +61,8 @@ def backward_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tenso
     samples = run.raw.shape[1]
 
     def look(met: Meeting) -> None:
-        two = _spread(met.rows.values, samples) if met.rows.spread else _apart(met.rows.values)
+        rows = met.rows.values
+        two = _spread(rows, samples) if met.rows.spread else _apart(rows.expand(-1, -1, samples, -1, -1))
         same, mate, other = (torch.stack(pair, -1).mean(1) for pair in two)
         found[met.path] = torch.stack((same, mate, other) if network.positions > 1 else (same, other), -1)
 
@@ -63,16 +70,22 @@ def backward_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tenso
     return {"tq": torch.stack([found[path] for path in dense_paths(network)], 1)}
 
 
-def dense_paths(network: Composition) -> tuple[str, ...]:
+def dense_paths(network: Network) -> tuple[str, ...]:
     """Paths of the dense steps whose derivatives matter; query and key of an attention get none in the limit."""
-    names = (name for name, _ in network.steps.draws(network.start(4), ""))
-    paths = (name.removesuffix(".W") for name in names if name.endswith(".W"))
-    return tuple(path for path in paths if not path.endswith((".query", ".key")))
+    return tuple(path for path in network.dense if not path.endswith((".query", ".key")))
 
 
-def step_paths(network: Composition) -> tuple[str, ...]:
+def step_paths(network: Network) -> tuple[str, ...]:
     """Paths of all steps in the order of computation."""
-    return tuple(path for path, _ in network.steps.walk())
+
+    def below(step: Step, shape: Shape, path: str) -> Iterator[str]:
+        if not isinstance(step, Attention):  # its matrices are no steps
+            for inner, at, here in step.inner(shape, path):
+                yield from below(inner, at, here)
+        if not isinstance(step, Chain):
+            yield path
+
+    return tuple(below(network.steps, network.start(4), ""))
 
 
 def _apart(rows: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -93,11 +106,11 @@ def _spread(rows: Tensor, T: int) -> tuple[tuple[Tensor, Tensor], ...]:
     return tuple((o / T, (e - o) / (T * (T - 1))) for o, e in zip(own, every, strict=True))
 
 
-def tangent_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tensor]:
+def tangent_overlaps(network: Network, drawn: Draw, run: Forward) -> dict[str, Tensor]:
     """Th (S, 2): overlap of the gradients of one raw output, of one sample with itself and of two samples, over M; in
     the NTK parametrization as it is.
     """
-    g = raw_gram(run)
+    g = raw_gram(network, drawn, run)
     blocks = torch.diagonal(g, dim1=1, dim2=3).mean(-1)
     T = blocks.shape[1]
     same = torch.diagonal(blocks, dim1=1, dim2=2).sum(1)

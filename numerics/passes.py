@@ -1,87 +1,68 @@
-"""One forward pass and hand-written backward passes, batched over seeds (leading axis S)."""
+"""One forward pass and backward passes, batched over seeds (leading axis S)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from numerics.network import RandomNetwork
+from numerics.network import Network
 from numerics.normalizations import Derivative, normalize
 from numerics.sampling import Draw
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What the backward pass needs of layer l: inputs h^{l-1} (S,T,M_{l-1}), pre-activations u^l (S,T,M_l).
-
-    Hidden layers also keep the derivative of the normalization (None for the identity) and the slope
-    phi'(normalized u^l) (S,T,M_l); both are None for the output layer.
-    """
-
-    inputs: Tensor
-    u: Tensor
-    derivative: Derivative | None
-    slope: Tensor | None
-
-    def pull(self, at_y: Tensor) -> Tensor:
-        """Signals (S,R,T,M) at the normalized u^l taken back to u^l."""
-        return at_y if self.derivative is None else self.derivative.unsqueeze(1)(at_y)
+from numerics.steps.step import Meeting, Rows, Trace
 
 
 @dataclass(frozen=True)
 class Forward:
-    """A forward pass: layers[l-1] for l = 1..L, the outputs (S,T,C) and the derivative of the last
-    normalization: of a built-in one as ``last``, of an added one as the matrix ``jacobian`` (S, C*T, C*T).
+    """A forward pass: inputs (S, T, N, M_0), the trace of all steps, outputs (S, T, C) before and after the last
+    normalization, and its derivative: of a built-in one as ``last``, of another as ``jacobian`` (S, C*T, C*T).
     """
 
-    layers: tuple[Layer, ...]
+    inputs: Tensor
+    trace: Trace
+    raw: Tensor
     outputs: Tensor
     last: Derivative | None
     jacobian: Tensor | None = None
 
 
-def forward(network: RandomNetwork, draw: Draw) -> Forward:
-    """Run the sampled networks on their inputs, batch statistics taken over the T samples."""
-    h, layers = draw.inputs, []
-    for weight, bias in zip(draw.weights[:-1], draw.biases[:-1], strict=True):
-        u = torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
-        y, derivative = normalize(network.hidden, u, network.gamma, network.beta)
-        layers.append(Layer(h, u, derivative, network.phi.slope(y)))
-        h = network.phi.value(y)
-    u = torch.baddbmm(draw.biases[-1].unsqueeze(1), h, draw.weights[-1].mT)
-    layers.append(Layer(h, u, None, None))
+def forward(network: Network, drawn: Draw) -> Forward:
+    """Run the sampled networks on their inputs, batch statistics taken over all places of the batch."""
+    seeds, samples = drawn.inputs.shape[:2]
+    x = drawn.inputs.view(seeds, samples, network.positions, network.inputs)
+    trace = network.steps.at(x, drawn.numbers, "")
+    raw = trace.value.squeeze(2)
     if network.output_definition is not None:
-        outputs, jacobian = network.output_definition.jacobian(u, network.last_gamma)
-        return Forward(tuple(layers), outputs, None, jacobian)
-    outputs, last = normalize(network.last, u, network.last_gamma, 0.0)
-    return Forward(tuple(layers), outputs, last)
+        outputs, jacobian = network.output_definition.jacobian(raw, network.last_gamma)
+        return Forward(x, trace, raw, outputs, None, jacobian)
+    if network.last == "softmax":
+        return Forward(x, trace, raw, raw, None, softmax_root(raw))
+    outputs, last = normalize(network.last, raw, network.last_gamma, 0.0)
+    return Forward(x, trace, raw, outputs, last)
 
 
-@dataclass(frozen=True)
-class Signal:
-    """Backward signals of hidden layer l for the R = C*T rows (k,t), where samples do not couple.
+def softmax_root(raw: Tensor) -> Tensor:
+    """The symmetric root of diag p - p p^T at every sample, p the softmax of its outputs, as (S, C*T, C*T).
 
-    at_y: d f_k(t) / d y^l(t), y the normalized pre-activation; at_u: d f_k(t) / d u^l(t); f before the last
-    normalization. Shape (S,R,M_l).
+    The Fisher matrix of a softmax is J^T (diag p - p p^T) J / T over the samples.
     """
+    seeds, samples, classes = raw.shape
+    p = raw.softmax(-1)
+    values, vectors = torch.linalg.eigh(torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2))
+    root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
+    full = raw.new_zeros(seeds, classes, samples, classes, samples)
+    t = torch.arange(samples, device=raw.device)
+    full[:, :, t, :, t] = root.transpose(0, 1)
+    return full.view(seeds, classes * samples, -1)
 
-    layer: int
-    at_y: Tensor
-    at_u: Tensor
+
+def backward(run: Forward, visit: Callable[[Meeting], None]) -> None:
+    """Derivatives of the raw outputs at every step with parameters, the last one first."""
+    run.trace.pull(top_rows(run), visit)
 
 
-def backward(draw: Draw, run: Forward) -> Iterator[Signal]:
-    """Signals of layers L-1 down to 1 for all C*T rows, k-major, for networks whose samples do not couple."""
-    seeds, samples, outputs = run.outputs.shape
-    # The top weight's rows are the same for every sample: (S,C,1,M).
-    signal = draw.weights[-1].unsqueeze(2)
-    for number in range(len(run.layers) - 1, 0, -1):
-        layer = run.layers[number - 1]
-        assert layer.slope is not None
-        at_y = signal * layer.slope.unsqueeze(1)
-        at_u = layer.pull(at_y)
-        at_y, at_u = (v.reshape(seeds, outputs * samples, -1) for v in (at_y, at_u))
-        yield Signal(number, at_y, at_u)
-        if number > 1:
-            signal = torch.bmm(at_u, draw.weights[number - 1]).view(seeds, outputs, samples, -1)
+def top_rows(run: Forward) -> Rows:
+    """Derivatives of the raw outputs at themselves."""
+    classes = run.raw.shape[2]
+    one = torch.eye(classes, dtype=run.raw.dtype, device=run.raw.device)
+    return Rows(one.view(1, classes, 1, 1, classes).expand(len(run.raw), -1, -1, -1, -1), alike=True)

@@ -12,7 +12,7 @@ from numerics.normalizations import SAMPLES, Derivative
 
 def project(g: Tensor, last: Derivative) -> None:
     """J g J in place, for symmetric g of shape (S,C,T,C,T) and J acting on outputs (S,T,C)."""
-    if last.axis == SAMPLES:
+    if last.axes == SAMPLES:
         _center_samples(g)
         if last.z is not None:
             _subtract_over_samples(g, last.z.mT.unsqueeze(-1) / g.shape[2] ** 0.5)

@@ -1,6 +1,7 @@
 """Drawing networks and inputs: one seed is one network, the same everywhere."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from numerics.network import RandomNetwork
+from numerics.network import Network
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # Named in every record: a draw is (generator, seed, order of the numbers).
@@ -19,16 +20,26 @@ GENERATOR = "numpy.random.SFC64, standard_normal in float64, W^1 b^1 ... W^L b^L
 class Draw:
     """A batch of S sampled networks with their inputs.
 
-    weights[l-1]: (S, M_l, M_{l-1}); biases[l-1]: (S, M_l); inputs: (S, T, M_0).
+    numbers: by path of a step and name: weights W (S, units, fan-in), biases b (S, units), and what else a step draws.
+    inputs: (S, T, M_0), or (S, T, N, M_0) for a composition.
     """
 
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
+    numbers: Mapping[str, Tensor]
     inputs: Tensor
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """Weights of all steps in order: weights[l-1] of a chain is (S, M_l, M_{l-1})."""
+        return tuple(value for name, value in self.numbers.items() if name.endswith(".W"))
+
+    @property
+    def biases(self) -> tuple[Tensor, ...]:
+        """Biases of all steps in order: biases[l-1] of a chain is (S, M_l)."""
+        return tuple(value for name, value in self.numbers.items() if name.endswith(".b"))
 
 
 def draw(
-    network: RandomNetwork,
+    network: Network,
     samples: int,
     seeds: Sequence[int],
     dtype: str = "float64",
@@ -37,40 +48,32 @@ def draw(
 ) -> Draw:
     """Sample one network per seed, with T = ``samples`` standard normal inputs each.
 
-    Numbers are drawn on the CPU in float64, weights first, so a seed's network depends neither on T, nor
-    on the other seeds, the dtype or the device; float32 is the same draw rounded. Seeds are whole numbers
+    Numbers are drawn on the CPU in float64, weights first, then inputs, then masks, so a seed's network depends neither
+    on T, nor on the other seeds, the dtype or the device; float32 is the same draw rounded. Seeds are whole numbers
     in [0, 2^63). numpy's generator is used and not torch's, which keeps only the low 32 bits of a seed.
-    ``inputs`` of shape (T, M_0) takes the place of the drawn inputs, the same for every seed.
+    ``inputs`` (without the axis of the seeds) takes the place of the drawn inputs, the same for every seed.
     """
-    if not isinstance(network, RandomNetwork):
-        raise TypeError(f"{type(network).__name__}: a composed network is drawn by numerics.composed.draw")
     network.check_samples(samples)
     check_seeds(seeds)
     check_place(dtype, device)
-    if inputs is not None and tuple(inputs.shape) != (samples, network.widths[0]):
-        raise ValueError(
-            f"inputs of shape {tuple(inputs.shape)}: must be (samples, M_0) = ({samples}, {network.widths[0]})"
-        )
-    pairs = list(zip(network.widths[1:], network.widths[:-1], strict=True))
-    drawn = samples * network.widths[0] if inputs is None else 0
-    total = sum(out * (into + 1) for out, into in pairs) + drawn
-    numbers = torch.empty(len(seeds), total, dtype=torch.float64)
-    fill(numbers.numpy(), seeds)
-
-    weights, biases, start = [], [], 0
-    for out, into in pairs:
-        raw = numbers[:, start : start + out * into].view(-1, out, into)
-        start += out * into
-        weights.append(_scaled(raw, network))
-        biases.append(numbers[:, start : start + out].mul_(network.sigma_b2**0.5))
-        start += out
-    own = numbers[:, start:].view(len(seeds), -1, network.widths[0])
-    h = own if inputs is None else inputs.expand(len(seeds), -1, -1)
-
-    def place(t: Tensor) -> Tensor:
-        return t.to(device=device, dtype=DTYPES[dtype])
-
-    return Draw(tuple(map(place, weights)), tuple(map(place, biases)), place(h))
+    shape = network.input_shape(samples)
+    if inputs is not None and math.prod(inputs.shape) != math.prod(shape):
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: must be {shape}, samples first and M_0 last")
+    wanted = list(network.steps.draws(network.start(samples), ""))
+    masks = [w for w in wanted if w[0].endswith(".mask")]
+    order = [w for w in wanted if w not in masks] + ([("inputs", shape)] if inputs is None else []) + masks
+    sizes = [math.prod(s) for _, s in order]
+    raw = torch.empty(len(seeds), sum(sizes), dtype=torch.float64)
+    fill(raw.numpy(), seeds)
+    numbers = {n: part.view(-1, *s) for (n, s), part in zip(order, raw.split(sizes, 1), strict=True)}
+    for path, dense in network.dense.items():
+        names = f"{path}.W", f"{path}.b"
+        numbers |= zip(names, dense.scaled(*(numbers[n] for n in names)), strict=True)
+    placed = {name: value.to(device=device, dtype=DTYPES[dtype]) for name, value in numbers.items()}
+    if inputs is None:
+        return Draw(placed, placed.pop("inputs"))
+    h = inputs.view(shape).expand(len(seeds), *shape)
+    return Draw(placed, h.to(device=device, dtype=DTYPES[dtype]))
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
@@ -101,15 +104,3 @@ def fill(numbers: np.ndarray, seeds: Sequence[int]) -> None:
     # numpy fills without holding the interpreter, so threads share the work.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fill_row, range(len(seeds))))
-
-
-def _scaled(raw: Tensor, network: RandomNetwork) -> Tensor:
-    out, into = raw.shape[1:]
-    if network.weights == "gaussian":
-        return raw.mul_((network.sigma_w2 / into) ** 0.5)
-    tall = raw if out >= into else raw.mT
-    q, r = torch.linalg.qr(tall)
-    # Fixing the sign of the diagonal of R makes Q uniform (Mezzadri 2007).
-    q = q * torch.sgn(torch.diagonal(r, dim1=-2, dim2=-1)).unsqueeze(-2)
-    q = q if out >= into else q.mT
-    return q * (network.sigma_w2 * max(out, into) / into) ** 0.5

@@ -105,7 +105,7 @@ def fewest_samples(setting: Setting) -> int:
 
 def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Claim]:
     network = setting.network(64)
-    assert isinstance(network, overlaps.Composition)
+    assert isinstance(network, overlaps.Network)
     relations = overlaps.relations(network)
     steps, dense = overlaps.step_paths(network), overlaps.dense_paths(network)
     both = setting.couples_samples and "mate" in relations

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from numerics.steps.step import NetworkError, Rows, Shape, Step, Trace, Visit, added, register
+from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, added, register
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,13 @@ class Chain(Step):
 
     name: ClassVar[str] = "chain"
 
-    @property
-    def branches(self) -> Mapping[str, Step]:
-        """The steps by their number, from 1."""
-        return {str(i): step for i, step in enumerate(self.steps, 1)}
-
-    def walk(self, path: str = "") -> Iterator[tuple[str, Step]]:
-        """All steps; a chain is none itself."""
-        for place, inner in self.branches.items():
-            yield from inner.walk(f"{path}.{place}" if path else place)
-
     def located(self, path: str) -> Iterator[tuple[str, Step]]:
-        """The steps with their paths."""
-        for place, step in self.branches.items():
-            yield f"{path}.{place}" if path else place, step
+        """The steps with their paths: numbers, from 1."""
+        for number, step in enumerate(self.steps, 1):
+            yield f"{path}.{number}" if path else str(number), step
 
-    def shapes(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:
-        """Every step with the shape of its signal."""
+    def inner(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:
+        """Every step."""
         for here, step in self.located(path):
             yield step, shape, here
             shape = step.shape(shape, here)
@@ -47,27 +37,18 @@ class Chain(Step):
             shape = step.shape(shape, here)
         return shape
 
-    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Those of the steps in order."""
-        for step, at, here in self.shapes(shape, path):
-            yield from step.draws(at, here)
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:
+        """Of all steps, from the last one back."""
+        found = 0
+        for number, (step, at, _) in reversed(list(enumerate(self.inner(shape, "")))):
+            own, above = step.gram_operations(at, above, back or number > 0)
+            found += own
+        return found, above
 
-    def weights(self, shape: Shape) -> int:
-        """All weights."""
-        return sum(step.weights(at) for step, at, _ in self.shapes(shape, ""))
-
-    def forward_operations(self, shape: Shape) -> int:
-        """Of all steps."""
-        return sum(step.forward_operations(at) for step, at, _ in self.shapes(shape, ""))
-
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
-        """Of all steps, from the last one back; one that couples samples spreads the rows."""
-        found, last = 0, len(self.steps) - 1
-        for number, (step, at, _) in reversed(list(enumerate(self.shapes(shape, "")))):
-            found += step.gram_operations(at, rows, spread, back or 0 < number <= last)
-            if not spread and any(inner.couples_samples for _, inner in step.walk("x")):
-                rows, spread = rows * shape.samples, True
-        return found
+    def product_operations(self, shape: Shape, back: bool = True) -> int:
+        """Of all steps; nothing is taken on to the inputs of the network."""
+        steps = enumerate(self.inner(shape, ""))
+        return sum(step.product_operations(at, back or number > 0) for number, (step, at, _) in steps)
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Values forward, derivatives backward."""
@@ -85,7 +66,9 @@ class Chain(Step):
             return traces[0].pull(rows, visit)
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
-            for trace in traces:
+            below_are_the_inputs = path == "" and traces[0].report is not None
+            tangent = moved["1"] if below_are_the_inputs else traces[0].push(tangent, moved)
+            for trace in traces[1:]:
                 tangent = trace.push(tangent, moved)
             return tangent
 
@@ -110,10 +93,9 @@ class Skip(Step):
     a: float = 1.0
     b: float = 1.0
 
-    @property
-    def branches(self) -> Mapping[str, Step]:
+    def inner(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:
         """The branch."""
-        return {"branch": self.branch}
+        yield self.branch, shape, f"{path}.branch"
 
     def shape(self, shape: Shape, path: str) -> Shape:
         """Kept; refuses a branch that ends in another shape."""
@@ -125,21 +107,9 @@ class Skip(Step):
             )
         return shape
 
-    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Those of the branch."""
-        return self.branch.draws(shape, f"{path}.branch")
-
-    def weights(self, shape: Shape) -> int:
-        """Those of the branch."""
-        return self.branch.weights(shape)
-
-    def forward_operations(self, shape: Shape) -> int:
-        """Those of the branch."""
-        return self.branch.forward_operations(shape)
-
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
-        """Those of the branch."""
-        return self.branch.gram_operations(shape, rows, spread)
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """Of the branch; below, the signals of stream and branch are added."""
+        return self.branch.gram_operations(shape, above)
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Stream and branch add, forward and backward."""
@@ -169,10 +139,9 @@ class Gate(Step):
     first: Chain
     second: Chain
 
-    @property
-    def branches(self) -> Mapping[str, Step]:
+    def inner(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:
         """Both branches."""
-        return {"first": self.first, "second": self.second}
+        return ((branch, shape, f"{path}.{place}") for place, branch in self._both())
 
     def shape(self, shape: Shape, path: str) -> Shape:
         """That of both branches; refuses unequal ones."""
@@ -184,22 +153,11 @@ class Gate(Step):
     def _both(self) -> tuple[tuple[str, Chain], tuple[str, Chain]]:
         return ("first", self.first), ("second", self.second)
 
-    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Those of both branches."""
-        for place, branch in self._both():
-            yield from branch.draws(shape, f"{path}.{place}")
-
-    def weights(self, shape: Shape) -> int:
-        """Those of both branches."""
-        return self.first.weights(shape) + self.second.weights(shape)
-
-    def forward_operations(self, shape: Shape) -> int:
-        """Those of both branches."""
-        return self.first.forward_operations(shape) + self.second.forward_operations(shape)
-
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
-        """Those of both branches."""
-        return sum(branch.gram_operations(shape, rows, spread) for _, branch in self._both())
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """Of both branches."""
+        met = Signals(above.rows, above.spread)
+        (one, first), (two, second) = (branch.gram_operations(shape, met) for _, branch in self._both())
+        return one + two, first if first.spread else second
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """The product rule."""
@@ -233,6 +191,10 @@ class Pool(Step):
         if shape.positions < 2:
             raise NetworkError(f"step {path}: pool over one position; give the network positions, or leave pool out")
         return Shape(shape.samples, 1, shape.units)
+
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """No products."""
+        return 0, above
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
         """The mean, and its transpose."""

@@ -5,30 +5,35 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from numerics.activations import resolve_activation
-from numerics.steps.step import NetworkError, Rows, Shape, Step, Trace, Visit, linear, register
+from numerics.activations import Activation, Function, resolve_activation
+from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, linear, register
 
 
 @dataclass(frozen=True)
 class Elementwise(Step):
-    """An activation by name."""
+    """An activation, by name or as a torch function."""
 
-    activation: str
+    activation: str | Function
+
+    @cached_property
+    def phi(self) -> Activation:
+        """The function with its derivative."""
+        return resolve_activation(self.activation)
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
         """The slope multiplies in both directions."""
-        phi = resolve_activation(self.activation)
-        slope = phi.slope(x).unsqueeze(1)
-        return linear(phi.value(x), lambda v: v * slope, lambda v: v * slope)
+        slope = self.phi.slope(x).unsqueeze(1)
+        return linear(self.phi.value(x), lambda v: v * slope, lambda v: v * slope)
 
     def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002
         """The function."""
-        return resolve_activation(self.activation).value(x)
+        return self.phi.value(x)
 
 
 @register
@@ -73,6 +78,10 @@ class Scale(Step):
 
     by: float = 1.0
 
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """No products; signals that are alike stay so."""
+        return 0, above
+
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
         """A factor in both directions."""
         return linear(self.by * x, lambda v: self.by * v, lambda v: self.by * v)
@@ -90,6 +99,10 @@ class Shift(Step):
     name: ClassVar[str] = "shift"
 
     by: float = 0.0
+
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """No products; signals that are alike stay so."""
+        return 0, above
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
         """Derivatives pass."""
@@ -140,8 +153,9 @@ class Defined(Step):
         out, back, *_ = torch.func.vjp(value, x)
 
         def pull(rows: Rows, visit: Visit) -> Rows:  # noqa: ARG001
-            rows = rows.over_samples() if self.couples else rows
-            (found,) = torch.func.vmap(back, in_dims=1, out_dims=1)(rows.values.contiguous())
+            rows = rows.over_samples(x.shape[1]) if self.couples else rows
+            values = rows.values.expand(-1, -1, x.shape[1], -1, -1).contiguous()
+            (found,) = torch.func.vmap(back, in_dims=1, out_dims=1)(values)
             return rows.with_values(found)
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Normalizing steps, with derivatives written by hand: each standardizes along some axes."""
+"""Normalizing steps: each standardizes along some axes of its signal (S, T, N, M)."""
 
 from __future__ import annotations
 
@@ -9,55 +9,67 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from numerics.steps.step import NetworkError, Rows, Shape, Step, Trace, Visit, linear, register
-
-
-def standardized(x: Tensor, axes: tuple[int, ...], centered: bool = True) -> tuple[Tensor, Tensor]:
-    """(z, sd) over some axes, biased; without ``centered`` the root mean square takes the place of the sd.
-
-    No epsilon is added: a constant signal gives nan, and rounding errors of its mean are not taken for a signal.
-    """
-    rest = x - x.mean(axes, keepdim=True) if centered else x
-    sd = rest.square().mean(axes, keepdim=True).sqrt()
-    rounding = 8 * torch.finfo(x.dtype).eps * x.abs().amax(axes, keepdim=True)
-    sd = sd.where(sd > rounding, float("nan"))
-    return rest / sd, sd
-
-
-def symmetric(v: Tensor, z: Tensor, gain: Tensor, axes: tuple[int, ...], centered: bool = True) -> Tensor:
-    """gain (I - 1 1^T/n - z z^T/n) v, without the 1 1^T where the mean is not subtracted."""
-    result = v - v.mean(axes, keepdim=True) if centered else v
-    return (result - z * (v * z).mean(axes, keepdim=True)) * gain
+from numerics.normalizations import UNITS, Axes, standardize
+from numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
 
 
 @dataclass(frozen=True)
-class PerPlace(Step):
-    """gamma z + beta over the units of each place."""
+class Normalization(Step):
+    """gamma z + beta, z standardized along ``axes``. affine: whether one scale and one shift a unit are parameters."""
+
+    axes: ClassVar[Axes] = UNITS
+    centered: ClassVar[bool] = True
 
     gamma: float = 1.0
     beta: float = 0.0
+    affine: bool = False
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Units in the groups that are normalized apart, on the last axis."""
-        return x.unsqueeze(-2)
+    def split(self, x: Tensor) -> Tensor:
+        """The signal with what is standardized together along ``axes``."""
+        return x
 
-    centered: ClassVar[bool] = True
+    def joined(self, x: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        return x
+
+    def weights(self, shape: Shape) -> int:
+        """Scale and shift of every unit."""
+        return 2 * shape.units * self.affine
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
         """One symmetric matrix in both directions."""
-        z, sd = standardized(self._split(x), (-1,), self.centered)
-        own, gain = z.unsqueeze(1), (self.gamma / sd).unsqueeze(1)
+        value, derivative = standardize(self.split(x), self.axes, self.gamma, self.beta, self.centered)
+        assert derivative.z is not None
+        z, through = self.joined(derivative.z).unsqueeze(1), derivative.unsqueeze(1)
+        nothing = x[..., :0]  # scale and shift meet no inputs: their shares are those of biases
 
-        def through(v: Tensor) -> Tensor:
-            return symmetric(self._split(v), own, gain, (-1,), self.centered).flatten(-2)
+        def pull(rows: Rows, visit: Visit) -> Rows:
+            if self.affine:
+                visit(Meeting(f"{path}.gamma", nothing, rows.with_values(rows.values * z), 0.0, 1.0))
+                visit(Meeting(f"{path}.beta", nothing, rows, 0.0, 1.0))
+            rows = rows.over_samples(x.shape[1]) if self.couples_samples else rows
+            return rows.with_values(self.joined(through(self.split(rows.values))))
 
-        return linear(self.gamma * z.flatten(-2) + self.beta, through, through)
+        def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
+            result = self.joined(through(self.split(tangent)))
+            return result + z * moved[f"{path}.gamma"] + moved[f"{path}.beta"] if self.affine else result
+
+        return Trace(self.joined(value), pull, push)
+
+    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
+        """Torch's own normalization, then scale and shift."""
+        gamma, beta = given.get(f"{path}.gamma", self.gamma), given.get(f"{path}.beta", self.beta)
+        return gamma * self.standardized_slowly(x) + beta
+
+    def standardized_slowly(self, x: Tensor) -> Tensor:
+        """z from torch's own functions."""
+        raise NotImplementedError
 
 
 @register
 @dataclass(frozen=True)
-class LayerNorm(PerPlace):
-    """Over all units."""
+class LayerNorm(Normalization):
+    """Over all units of each place."""
 
     name: ClassVar[str] = "layer"
 
@@ -69,14 +81,14 @@ class LayerNorm(PerPlace):
             )
         return shape
 
-    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002
+    def standardized_slowly(self, x: Tensor) -> Tensor:
         """By torch's layer_norm."""
-        return self.gamma * torch.nn.functional.layer_norm(x, x.shape[-1:], eps=0.0) + self.beta
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=0.0)
 
 
 @register
 @dataclass(frozen=True)
-class GroupNorm(PerPlace):
+class GroupNorm(Normalization):
     """Over the units of each of ``groups`` equal groups."""
 
     name: ClassVar[str] = "group"
@@ -91,64 +103,48 @@ class GroupNorm(PerPlace):
             )
         return shape
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
+        """Groups apart."""
         return x.unflatten(-1, (self.groups, -1))
 
-    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002
+    def joined(self, x: Tensor) -> Tensor:
+        """All units in a row."""
+        return x.flatten(-2)
+
+    def standardized_slowly(self, x: Tensor) -> Tensor:
         """By torch's group_norm, places as a batch."""
-        flat = torch.nn.functional.group_norm(x.flatten(0, -2), self.groups, eps=0.0)
-        return self.gamma * flat.view(x.shape) + self.beta
+        return torch.nn.functional.group_norm(x.flatten(0, -2), self.groups, eps=0.0).view(x.shape)
 
 
 @register
 @dataclass(frozen=True)
-class RMSNorm(PerPlace):
+class RMSNorm(Normalization):
     """gamma times the units over their root mean square."""
 
     name: ClassVar[str] = "rms"
     centered: ClassVar[bool] = False
 
-    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002
+    def standardized_slowly(self, x: Tensor) -> Tensor:
         """By torch's rms_norm."""
-        return self.gamma * torch.nn.functional.rms_norm(x, x.shape[-1:], eps=0.0)
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], eps=0.0)
 
 
 @register
 @dataclass(frozen=True)
-class BatchNorm(Step):
-    """gamma z + beta for every unit over all samples and positions of the batch."""
+class BatchNorm(Normalization):
+    """Every unit over all samples and positions of the batch."""
 
     name: ClassVar[str] = "batch"
+    axes: ClassVar[Axes] = (-3, -2)
     couples_samples: ClassVar[bool] = True
 
-    gamma: float = 1.0
-    beta: float = 0.0
-
     def shape(self, shape: Shape, path: str) -> Shape:
-        """Kept; refuses a batch of two places, which two normalized units make constant."""
-        if shape.samples * shape.positions < 3:
-            raise NetworkError(
-                f"step {path}: batch normalization over {shape.samples * shape.positions} places leaves no direction; "
-                "use three or more"
-            )
+        """Kept; refuses a single place, whose deviation from itself is 0. Of two the values are +1 and -1."""
+        if shape.samples * shape.positions < 2:
+            raise NetworkError(f"step {path}: batch normalization over one place divides by zero; use two or more")
         return shape
 
-    def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:  # noqa: ARG002
-        """One symmetric matrix in both directions, for signals at all samples."""
-        axes = (-3, -2)
-        z, sd = standardized(x, axes)
-        own, gain = z.unsqueeze(1), (self.gamma / sd).unsqueeze(1)
-
-        def pull(rows: Rows, visit: Visit) -> Rows:  # noqa: ARG001
-            rows = rows.over_samples()
-            return rows.with_values(symmetric(rows.values, own, gain, axes))
-
-        def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG001
-            return symmetric(tangent, own, gain, axes)
-
-        return Trace(self.gamma * z + self.beta, pull, push)
-
-    def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:  # noqa: ARG002
-        """By torch's var_mean over places."""
+    def standardized_slowly(self, x: Tensor) -> Tensor:
+        """By torch's var_mean over places; its batch_norm refuses eps = 0."""
         variance, mean = torch.var_mean(x, (-3, -2), correction=0, keepdim=True)
-        return self.gamma * (x - mean) * variance.rsqrt() + self.beta
+        return (x - mean) * variance.rsqrt()

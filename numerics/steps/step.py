@@ -35,37 +35,45 @@ class Rows:
 
     values: Tensor
     spread: bool = False
+    alike: bool = False
+    """Whether they are the same at every sample, stored once: (S, R, 1, N, M), as next to the outputs."""
 
-    def over_samples(self) -> Rows:
+    def over_samples(self, samples: int) -> Rows:
         """The same, every row at all samples."""
         if self.spread:
             return self
-        seeds, classes, samples, positions, units = self.values.shape
+        seeds, classes, _, positions, units = self.values.shape
         full = self.values.new_zeros(seeds, classes, samples, samples, positions, units)
         t = torch.arange(samples, device=full.device)
-        full[:, :, t, t] = self.values
+        full[:, :, t, t] = self.values.expand(-1, -1, samples, -1, -1)
         return Rows(full.flatten(1, 2), True)
 
-    @property
-    def alike(self) -> bool:
-        """Whether they are the same at every sample, one stored for all: those of the outputs themselves."""
-        return self.values.stride(2) == 0
-
     def with_values(self, values: Tensor) -> Rows:
-        """Other values in the same layout."""
-        return Rows(values, self.spread)
+        """Other values in the same layout; they may differ between samples."""
+        return Rows(values, self.spread, self.alike and values.shape[2] == 1)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """How many backward signals there are and their layout, as in `Rows`: what their cost depends on."""
+
+    rows: int
+    spread: bool = False
+    alike: bool = False
 
 
 def added(one: Rows, two: Rows) -> Rows:
     """The sum; spread if one of them is."""
     if one.spread != two.spread:
-        one, two = one.over_samples(), two.over_samples()
+        samples = max(one.values.shape[2], two.values.shape[2])
+        one, two = one.over_samples(samples), two.over_samples(samples)
     return one.with_values(one.values + two.values)
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """A dense step met on the way back: its path, its inputs (S, T, N, fan-in) and the backward signals at its outputs.
+    """Parameters met on the way back: the path of their step, its inputs (S, T, N, fan-in) and the backward signals at
+    its outputs.
 
     weight, bias: factors on the shares of its weights and biases in the dual matrix.
     """
@@ -101,22 +109,28 @@ class Step:
     """One step. Fields are its parameters, branches aside.
 
     name: the word for it in a description. couples_samples: whether a sample's value depends on the other samples.
+    What it draws, holds and costs is that of the steps inside it, unless it says otherwise.
     """
 
     name: ClassVar[str] = ""
     couples_samples: ClassVar[bool] = False
 
+    def inner(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:  # noqa: ARG002
+        """The steps inside it, each with the shape of its signal and its path."""
+        return iter(())
+
     def shape(self, shape: Shape, path: str) -> Shape:  # noqa: ARG002
         """Shape of its value; a NetworkError where the signal does not fit."""
         return shape
 
-    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:  # noqa: ARG002
+    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Standard normal numbers it needs: a name and a shape each."""
-        return iter(())
+        for step, at, here in self.inner(shape, path):
+            yield from step.draws(at, here)
 
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002
-        """How many weights it has, and biases."""
-        return 0
+    def weights(self, shape: Shape) -> int:
+        """How many parameters it has."""
+        return sum(step.weights(at) for step, at, _ in self.inner(shape, ""))
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Its value at a signal, with the derivative."""
@@ -126,27 +140,30 @@ class Step:
         """The value once more, from torch's own functions; ``given`` holds trainable parameters and the rest."""
         raise NotImplementedError
 
-    def forward_operations(self, shape: Shape) -> int:  # noqa: ARG002
+    def forward_operations(self, shape: Shape) -> int:
         """Multiplications and additions of the matrix products of its value."""
-        return 0
+        return sum(step.forward_operations(at) for step, at, _ in self.inner(shape, ""))
 
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:  # noqa: ARG002
-        """The same of its share of the dual matrix, for ``rows`` backward signals, each at its own sample or
-        ``spread`` over all; back: whether they are taken on to the signal.
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
+        """The same of its share of the dual matrix, for backward signals ``above`` it, and the signals below it.
+
+        back: whether they are taken there.
         """
-        return 0
+        if self.couples_samples and not above.spread:
+            return 0, Signals(above.rows * shape.samples, True)
+        return 0, Signals(above.rows, above.spread)
 
-    @property
-    def branches(self) -> Mapping[str, Step]:
-        """Steps inside it by their place in a path."""
-        return {}
+    def product_operations(self, shape: Shape, back: bool = True) -> int:  # noqa: ARG002
+        """The same of one product of the dual matrix with a vector, without the matrix."""
+        return sum(step.product_operations(at) for step, at, _ in self.inner(shape, ""))
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Step]]:
-        """This step and all inside it, in the order of computation."""
-        for place, inner in self.branches.items():
-            yield from inner.walk(f"{path}.{place}" if path else place)
-        if path:
-            yield path, self
+    def leaves(self, shape: Shape, path: str) -> Iterator[tuple[str, Step, Shape]]:
+        """The steps inside it that hold no others, in the order of computation; itself if it is one."""
+        inner = list(self.inner(shape, path))
+        for step, at, here in inner:
+            yield from step.leaves(at, here)
+        if not inner:
+            yield path, self, shape
 
 
 STEPS: dict[str, type[Step]] = {}

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
+from numerics.steps.step import Meeting, NetworkError, Rows, Shape, Signals, Step, Trace, Visit, register
 
 WEIGHTS = ("gaussian", "orthogonal", "uniform", "sparse")
 PARAMETRIZATIONS = ("standard", "ntk")
@@ -62,15 +62,22 @@ class Dense(Step):
         """Weights and biases."""
         return self.units * (self.fan_in(shape) + int(self.biases))
 
-    def scaled(self, drawn: Mapping[str, Tensor], path: str) -> tuple[Tensor, Tensor]:
-        """W (S, units, fan-in) and b (S, units) from standard normal numbers."""
-        return _law(drawn[f"{path}.W"], self.weights_) * self.scale(drawn, path), drawn[
-            f"{path}.b"
-        ] * self.sigma_b2**0.5
+    def scaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """W (S, units, fan-in) and b (S, units) from standard normal numbers, which may be overwritten."""
+        return law(weight, self.weights_).mul_(self.scale(weight)), bias.mul_(self.sigma_b2**0.5)
 
-    def scale(self, drawn: Mapping[str, Tensor], path: str) -> float:
+    def scale(self, weight: Tensor) -> float:
         """Standard deviation of a weight."""
-        return (self.sigma_w2 / drawn[f"{path}.W"].shape[-1]) ** 0.5
+        return (self.sigma_w2 / weight.shape[-1]) ** 0.5
+
+    def trained(self, drawn: Mapping[str, Tensor], path: str) -> Iterator[tuple[str, Tensor]]:
+        """Its parameters: W and b, or in the NTK parametrization what their factors multiply."""
+        weight, bias = drawn[f"{path}.W"], drawn[f"{path}.b"]
+        if self.param == "ntk":
+            weight = weight / self.scale(weight)
+            bias = bias / self.sigma_b2**0.5 if self.sigma_b2 else bias
+        yield f"{path}.W", weight
+        yield f"{path}.b", bias
 
     def patches(self, x: Tensor) -> Tensor:
         """What the weights of one unit meet at each place, (S, T, N, fan-in)."""
@@ -82,11 +89,11 @@ class Dense(Step):
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Weights times what they meet."""
-        weight, bias = self.scaled(drawn, path)
+        weight, bias = drawn[f"{path}.W"], drawn[f"{path}.b"]
         inputs, units = self.patches(x), x.shape[-1]
         value = torch.baddbmm(bias.unsqueeze(1), inputs.flatten(1, 2), weight.mT).view(*inputs.shape[:3], self.units)
         ntk = self.param == "ntk"
-        share = self.rate * (self.scale(drawn, path) ** 2 if ntk else 1.0)
+        share = self.rate * (self.scale(weight) ** 2 if ntk else 1.0)
         own_bias = self.rate * (self.sigma_b2 if ntk else 1.0) if self.biases else 0.0
 
         def report(rows: Rows, visit: Visit) -> None:
@@ -94,9 +101,8 @@ class Dense(Step):
 
         def pull(rows: Rows, visit: Visit) -> Rows:
             report(rows, visit)
-            values = rows.values[:, :, :1] if rows.alike else rows.values
-            back = (values.flatten(1, 3) @ weight).view(*values.shape[:4], -1)
-            return rows.with_values(self.unpatched(back, units).expand(*rows.values.shape[:4], -1))
+            back = (rows.values.flatten(1, 3) @ weight).view(*rows.values.shape[:4], -1)
+            return rows.with_values(self.unpatched(back, units))
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
             met = self.patches(tangent)
@@ -120,18 +126,25 @@ class Dense(Step):
         """Weights times what they meet."""
         return 2 * shape.samples * shape.positions * self.fan_in(shape) * self.units
 
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:
         """Overlaps of the inputs, of the signals, and the signals times the weights."""
-        places, fan_in, units = shape.samples * shape.positions, self.fan_in(shape), self.units
-        count = rows * self.forward_operations(shape) if back else 0
-        if not spread:
-            return count + 2 * places**2 * (fan_in + rows * (rows + 1) // 2 * units)
+        places, fan_in, units, rows = shape.samples * shape.positions, self.fan_in(shape), self.units, above.rows
+        own = shape.positions if above.alike else places  # at how many places a signal is stored
+        count = 2 * rows * own * fan_in * units if back else 0
+        if not above.spread:
+            return count + 2 * places**2 * fan_in + own**2 * rows * (rows + 1) * units, above
         if fan_in + 1 < places:
-            return count + 2 * rows * (fan_in + 1) * units * (places + rows)
-        return count + 2 * places**2 * fan_in + 2 * rows * places * units * (places + rows)
+            return count + 2 * rows * (fan_in + 1) * units * (places + rows), above
+        return count + 2 * places**2 * fan_in + 2 * rows * places * units * (places + rows), above
+
+    def product_operations(self, shape: Shape, back: bool = True) -> int:
+        """Signals back and tangents forward, and between them what the weights moved."""
+        places = shape.samples * shape.positions
+        moved = 2 * places * self.units * min(places, 2 * self.fan_in(shape))
+        return moved + (2 * self.forward_operations(shape) if back else 0)
 
 
-def _law(raw: Tensor, weights: str) -> Tensor:
+def law(raw: Tensor, weights: str) -> Tensor:
     """Standard normal numbers (S, out, in) turned into weights of unit variance of the given law."""
     if weights == "gaussian":
         return raw
@@ -223,14 +236,9 @@ class Attention(Step):
             for name in ("query", "key", "value", "output")
         }
 
-    def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Those of the four matrices."""
-        for name, part in self.parts.items():
-            yield from part.draws(shape, f"{path}.{name}")
-
-    def weights(self, shape: Shape) -> int:
-        """Four matrices."""
-        return sum(part.weights(shape) for part in self.parts.values())
+    def inner(self, shape: Shape, path: str) -> Iterator[tuple[Step, Shape, str]]:
+        """The four matrices."""
+        return ((part, shape, f"{path}.{name}") for name, part in self.parts.items())
 
     def at(self, x: Tensor, drawn: Mapping[str, Tensor], path: str) -> Trace:
         """Query, key, value; the mean under the softmax; output."""
@@ -265,12 +273,18 @@ class Attention(Step):
 
     def forward_operations(self, shape: Shape) -> int:
         """Four matrices, logits and mixing."""
-        return self._mixing(shape) + sum(part.forward_operations(shape) for part in self.parts.values())
+        return self._mixing(shape) + super().forward_operations(shape)
 
-    def gram_operations(self, shape: Shape, rows: int, spread: bool, back: bool = True) -> int:
+    def gram_operations(self, shape: Shape, above: Signals, back: bool = True) -> tuple[int, Signals]:  # noqa: ARG002
         """Four matrices; the mixing has two products forward and four backward."""
-        own = sum(part.gram_operations(shape, rows, spread, back) for part in self.parts.values())
-        return own + 2 * rows * self._mixing(shape)
+        below = Signals(above.rows, above.spread)
+        met = {name: above if name == "output" else below for name in self.parts}
+        own = sum(part.gram_operations(shape, met[name])[0] for name, part in self.parts.items())
+        return own + 2 * above.rows * self._mixing(shape), below
+
+    def product_operations(self, shape: Shape, back: bool = True) -> int:
+        """As above: the mixing has two products more in each direction."""
+        return super().product_operations(shape, back) + 4 * self._mixing(shape)
 
     def _mixing(self, shape: Shape) -> int:
         return 4 * shape.samples * shape.positions**2 * shape.units

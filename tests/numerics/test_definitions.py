@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import numerics
-from numerics import composed, definitions
+from numerics import definitions
 from numerics.activations import FUNCTIONS
 from numerics.autograd import slow_gram, slow_outputs
 from numerics.steps.elementwise import DEFINED
@@ -78,29 +78,29 @@ def with_step(step: str, last: str = "none", biases: bool = True) -> numerics.Co
 def test_added_steps_and_outputs_equal_the_slow_route(step: str, last: str) -> None:
     for biases in (True, False):
         network = with_step(step, last, biases)
-        draw = composed.draw(network, 6, [1, 2, 3])
-        slow = slow_gram(network, draw)
-        assert composed.gram(network, draw) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
+        drawn = numerics.draw(network, 6, [1, 2, 3])
+        slow = slow_gram(network, drawn)
+        assert numerics.gram(network, drawn) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
 
 
 @pytest.mark.parametrize(("hidden", "last"), list(product(["none", "batch"], OUTPUT)))
 def test_added_outputs_of_the_chain_equal_the_slow_route(hidden: str, last: str) -> None:
     network = replace(NETWORK, hidden=hidden, last=last)
-    draw = numerics.draw(network, 6, [1, 2, 3])
-    slow = slow_gram(network, draw)
-    assert numerics.gram(network, draw) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
+    drawn = numerics.draw(network, 6, [1, 2, 3])
+    slow = slow_gram(network, drawn)
+    assert numerics.gram(network, drawn) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
 
 
 def test_the_step_is_really_applied() -> None:
     """Mutant of the comparison above: both routes might leave the step out."""
     plain = with_step("shift")
-    drawn = composed.draw(plain, 6, [1])
+    drawn = numerics.draw(plain, 6, [1])
     for name in ("my_layer", "my_batch", "my_mixed"):
         assert not torch.allclose(slow_outputs(with_step(name), drawn), slow_outputs(plain, drawn), rtol=1e-3)
-    draw = numerics.draw(NETWORK, 6, [1])
+    drawn = numerics.draw(NETWORK, 6, [1])
     for name in OUTPUT:
         assert not torch.allclose(
-            slow_outputs(replace(NETWORK, last=name), draw), slow_outputs(NETWORK, draw), rtol=1e-3
+            slow_outputs(replace(NETWORK, last=name), drawn), slow_outputs(NETWORK, drawn), rtol=1e-3
         )
 
 

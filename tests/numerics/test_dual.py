@@ -7,8 +7,8 @@ import torch
 
 from numerics.activations import ACTIVATIONS
 from numerics.autograd import slow_gram, slow_outputs
+from numerics.chain import RandomNetwork
 from numerics.dual import gram
-from numerics.network import RandomNetwork
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 from numerics.passes import forward
 from numerics.sampling import draw

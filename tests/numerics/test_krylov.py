@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
+from numerics.chain import RandomNetwork
 from numerics.dual import gram
 from numerics.estimators import second_moment, spectral_density, trace
 from numerics.krylov import top_eigenvalues
 from numerics.matrixfree import dual_operator
-from numerics.network import RandomNetwork
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 from numerics.sampling import draw
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,17 @@ from torch import Tensor
 
 from numerics import coupled, dual, projection
 from numerics.autograd import slow_gram
+from numerics.chain import WEIGHTS, RandomNetwork
 from numerics.dual import gram
 from numerics.matrixfree import dual_operator
-from numerics.network import WEIGHTS, RandomNetwork
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, Derivative
+from numerics.normalizations import (
+    HIDDEN_NORMALIZATIONS,
+    LAST_NORMALIZATIONS,
+    SAMPLES,
+    UNITS,
+    Derivative,
+    standardize,
+)
 from numerics.passes import forward
 from numerics.sampling import Draw, draw
 
@@ -86,10 +94,13 @@ def amplifications(network: RandomNetwork, drawn: Draw) -> list[float]:
     """For every seed, how much its normalizations amplify rounding at most: magnitude over standard deviation."""
     run = forward(network, drawn)
     worst = torch.ones(2, dtype=torch.float64)
-    normalized = [(layer.derivative, layer.u) for layer in run.layers[:-1]] + [(run.last, run.layers[-1].u)]
-    for derivative, u in normalized:
-        if derivative is not None and derivative.gain is not None:
-            size = derivative.gain.abs().flatten(1).amax(1) * u.abs().flatten(1).amax(1)
+    axes = {"layer": UNITS, "batch": SAMPLES}
+    hidden = [v.squeeze(2) for path, v in run.trace.inside.items() if path in network.dense]
+    for name, u in [*((network.hidden, u) for u in hidden[:-1]), (network.last, run.raw)]:
+        if name in axes:
+            gain = standardize(u, axes[name])[1].gain
+            assert gain is not None
+            size = gain.abs().flatten(1).amax(1) * u.abs().flatten(1).amax(1)
             worst = torch.maximum(worst, size.nan_to_num(nan=float("inf")))
     return worst.tolist()
 
@@ -106,11 +117,8 @@ def test_the_property_test_tests_most_networks() -> None:
 
 def rounding(network: RandomNetwork, drawn: Draw, seed: int) -> float:
     """Rounding that is left of a matrix most of which is projected out: that of the matrix before."""
-    one = Draw(
-        tuple(w[seed : seed + 1] for w in drawn.weights),
-        tuple(b[seed : seed + 1] for b in drawn.biases),
-        drawn.inputs[seed : seed + 1],
-    )
+    numbers = {name: value[seed : seed + 1] for name, value in drawn.numbers.items()}
+    one = Draw(numbers, drawn.inputs[seed : seed + 1])
     last = forward(network, one).last
     gain = 1.0 if last is None or last.gain is None else float(last.gain.abs().max())
     return 1e-14 * gain**2 * float(slow_gram(replace(network, last="none"), one).abs().max())
@@ -120,10 +128,10 @@ def without(*, mean: bool = False, z: bool = False, gain: bool = False) -> Calla
     """A derivative that forgets one term."""
 
     def call(self: Derivative, signal: Tensor) -> Tensor:
-        result = signal if mean else signal - signal.mean(self.axis, keepdim=True)
+        result = signal if mean else signal - signal.mean(self.axes, keepdim=True)
         if self.z is not None and self.gain is not None:
             if not z:
-                result = result - self.z * (signal * self.z).mean(self.axis, keepdim=True)
+                result = result - self.z * (signal * self.z).mean(self.axes, keepdim=True)
             if not gain:
                 result = result * self.gain
         return result
@@ -164,19 +172,23 @@ def test_a_dropped_term_of_the_last_normalization_is_caught(
     assert mismatch("none", last) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["_top_amplitude", "_factor", "pull"])
-def test_a_wrong_part_of_the_batch_normalization_route_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = getattr(coupled, name)
+@pytest.mark.parametrize("where", [(coupled, "_top_amplitude"), (coupled, "_factor"), (coupled.Layer, "pull")])
+def test_a_wrong_part_of_the_batch_normalization_route_is_caught(
+    where: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = where
+    right = getattr(owner, name)
 
     def off_by_a_percent(*arguments):
         result = right(*arguments)
         return (result[0], 1.01 * result[1]) if name == "_top_amplitude" else 1.01 * result
 
-    monkeypatch.setattr(coupled, name, off_by_a_percent)
+    monkeypatch.setattr(owner, name, off_by_a_percent)
     assert mismatch("batch", "none") > 1e-3
 
 
-@pytest.mark.parametrize("name", ["_add_last_layer", "_add_last_affine"])
-def test_a_forgotten_last_layer_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["_add_blocks", "_add_last_affine"])
+@pytest.mark.parametrize("hidden", ["none", "batch"])
+def test_a_forgotten_last_layer_is_caught(name: str, hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dual, name, lambda *_: None)
-    assert mismatch("none", "batch") > 1e-3
+    assert mismatch(hidden, "batch") > 1e-3

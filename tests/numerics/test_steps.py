@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numerics
-from numerics import composed, overlaps
+from numerics import draw, dual, gram, overlaps
 from numerics.autograd import slow_gram, slow_jacobian
-from numerics.steps import normalize, weights
+from numerics.matrixfree import dual_operator
+from numerics.normalizations import Derivative
+from numerics.passes import backward, forward
+from numerics.steps import weights
 from numerics.steps.step import Meeting, Rows
 
 Nodes = tuple[Any, ...]
@@ -40,24 +43,24 @@ PLACED: list[Nodes] = [
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> numerics.Composition:
-    positions = draw(st.sampled_from([1, 1, 4]))
-    blocks = draw(st.lists(st.sampled_from(BLOCKS + (PLACED if positions > 1 else [])), min_size=1, max_size=3))
+def networks(pick: st.DrawFn) -> numerics.Composition:
+    positions = pick(st.sampled_from([1, 1, 4]))
+    blocks = pick(st.lists(st.sampled_from(BLOCKS + (PLACED if positions > 1 else [])), min_size=1, max_size=3))
     body = (node("dense"), *(step for block in blocks for step in block))
     end = (node("pool"), node("dense")) if positions > 1 else (node("dense"),)
-    last = draw(st.sampled_from(["none", "mean", "batch"]))
-    biases = draw(st.booleans())
+    last = pick(st.sampled_from(["none", "mean", "batch"]))
+    biases = pick(st.booleans())
     return numerics.Composition((*body, *end), 6, 5, 2, positions, last, 1.7, 0.3, 1.2, 0.4, 1.3, biases)
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)
 @given(networks())
 def test_random_compositions_agree_with_torch_and_with_the_matrix_free_route(network: numerics.Composition) -> None:
-    drawn = composed.draw(network, 5, [1, 2])
+    drawn = draw(network, 5, [1, 2])
     slow = slow_gram(network, drawn)
     size = float(slow.abs().max())
-    assert composed.gram(network, drawn) == pytest.approx(slow, abs=1e-10 * size)
-    operator = composed.dual_operator(network, composed.forward(network, drawn))
+    assert gram(network, drawn) == pytest.approx(slow, abs=1e-10 * size)
+    operator = dual_operator(network, drawn)
     identity = torch.eye(slow.shape[1], dtype=torch.float64).expand(2, -1, -1)
     assert operator(identity) == pytest.approx(slow, abs=1e-10 * size)
 
@@ -72,27 +75,26 @@ def test_parametrizations_and_rates(param: str) -> None:
         node("dense", param=param),
     )
     network = numerics.Composition(steps, 6, 5, 2, sigma_b2=0.3)
-    drawn = composed.draw(network, 5, [1, 2])
+    drawn = draw(network, 5, [1, 2])
     slow = slow_gram(network, drawn)
-    assert composed.gram(network, drawn) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
+    assert gram(network, drawn) == pytest.approx(slow, abs=1e-12 * float(slow.abs().max()))
 
 
 MUTANTS: dict[str, tuple[Any, str, Callable]] = {
     "no projection on z": (
-        normalize, "symmetric", lambda v, z, gain, axes, centered=True: (v - v.mean(axes, keepdim=True)) * gain,
+        Derivative, "__call__", lambda self, v: (v - v.mean(self.axes, keepdim=True)) * self.gain,
     ),
     "no mean": (
-        normalize, "symmetric", lambda v, z, gain, axes, c=True: gain * (v - z * (v * z).mean(axes, keepdim=True)),
+        Derivative, "__call__", lambda self, v: self.gain * (v - self.z * (v * self.z).mean(self.axes, keepdim=True)),
     ),
     "taps back where they came": (
         weights.Convolution, "unpatched", lambda self, rows, units: sum(rows.split(units, -1)),
     ),
     "no cross positions": (
-        composed, "kernel", lambda met: torch.diag_embed(torch.diagonal(_kernel(met), dim1=1, dim2=2)),
+        dual, "kernel", lambda met: torch.diag_embed(torch.diagonal(_kernel(met), dim1=1, dim2=2)),
     ),
-    "fan-in": (weights.Dense, "scale", lambda self, drawn, path: (self.sigma_w2 / drawn[f"{path}.W"].shape[-2]) ** 0.5),
-}  # fmt: skip
-_kernel = composed.kernel
+ }  # fmt: skip
+_kernel = dual.kernel
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -108,11 +110,11 @@ def test_broken_derivatives_are_seen(mutant: str, monkeypatch: pytest.MonkeyPatc
         node("dense"),
     )
     network = numerics.Composition(steps, 8, 5, 2, 4, sigma_b2=0.3)
-    drawn = composed.draw(network, 5, [1])
+    drawn = draw(network, 5, [1])
     right = slow_gram(network, drawn)
     where, name, broken = MUTANTS[mutant]
     monkeypatch.setattr(where, name, broken)
-    assert not torch.allclose(composed.gram(network, drawn), right, rtol=1e-3)
+    assert not torch.allclose(gram(network, drawn), right, rtol=1e-3)
 
 
 def test_overlaps_are_those_of_their_definition() -> None:
@@ -126,8 +128,8 @@ def test_overlaps_are_those_of_their_definition() -> None:
     )
     network = numerics.Composition(steps, 6, 4, 2, 4, sigma_b2=0.3, biases=False)
     found = numerics.measure(network, 3, [5], ["K", "mean", "tq", "Th"]).draws
-    drawn = composed.draw(network, 3, [5])
-    run = composed.forward(network, drawn)
+    drawn = draw(network, 3, [5])
+    run = forward(network, drawn)
     assert overlaps.step_paths(network) == tuple(run.trace.inside)
     for i, x in enumerate(v[0] for v in run.trace.inside.values()):
         T, N, n = x.shape
@@ -147,7 +149,7 @@ def test_overlaps_are_those_of_their_definition() -> None:
     assert found["Th"][0, 0] == pytest.approx(same, rel=1e-10)
     # What the first step adds is its coefficients times the overlaps of what its weights meet.
     seen: dict[str, Meeting] = {}
-    composed.backward(run, lambda met: seen.update({met.path: met}))
+    backward(run, lambda met: seen.update({met.path: met}))
     met = seen["1"]
     x = met.inputs[0].flatten(0, 1)
     overlap = x @ x.T
@@ -169,8 +171,8 @@ def test_overlaps_are_those_of_their_definition() -> None:
 @pytest.mark.parametrize("law", weights.WEIGHTS)
 def test_weights_have_their_variance(law: str) -> None:
     network = numerics.Composition((node("dense", weights=law), node("dense")), 64, 64, 1, sigma_w2=3.0)
-    drawn = composed.draw(network, 2, list(range(30)))
-    weight, _ = network.dense["1"].scaled(drawn.numbers, "1")
+    drawn = draw(network, 2, list(range(30)))
+    weight = drawn.weights[0]
     error = float(weight.square().std()) / weight.numel() ** 0.5
     assert float(weight.square().mean() * 64) == pytest.approx(3.0, abs=5 * 64 * error)
     if law == "orthogonal":
@@ -181,7 +183,7 @@ def test_weights_have_their_variance(law: str) -> None:
 
 def test_rows_spread_only_where_samples_couple() -> None:
     rows = Rows(torch.randn(1, 2, 3, 1, 4, dtype=torch.float64))
-    spread = rows.over_samples().values
+    spread = rows.over_samples(3).values
     assert spread.shape == (1, 6, 3, 1, 4)
     assert float(spread.square().sum()) == pytest.approx(float(rows.values.square().sum()))
     assert torch.equal(spread[0, 4, 1], rows.values[0, 1, 1])
@@ -201,10 +203,10 @@ def test_many_seeds_at_once_are_each_alone() -> None:
 def test_given_inputs_take_the_place_of_drawn_ones() -> None:
     network = numerics.Composition((node("dense"), node("relu"), node("dense")), 8, 5, 1)
     inputs = torch.randn(4, 5, dtype=torch.float64)
-    drawn = composed.draw(network, 4, [1, 2], inputs=inputs)
+    drawn = draw(network, 4, [1, 2], inputs=inputs)
     assert torch.equal(drawn.inputs[1, :, 0], inputs)
     with pytest.raises(ValueError, match="inputs of shape"):
-        composed.draw(network, 4, [1], inputs=inputs[:, :3])
+        draw(network, 4, [1], inputs=inputs[:, :3])
 
 
 def test_records_round_trip() -> None:
