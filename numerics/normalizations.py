@@ -33,11 +33,11 @@ class Derivative:
 
     def __call__(self, signal: Tensor) -> Tensor:
         """J v, which is also v J: extra leading axes of ``signal`` broadcast."""
-        result = signal - signal.mean(self.axes, keepdim=True) if self.centered else signal
-        if self.z is not None and self.gain is not None:
-            result = result - self.z * (signal * self.z).mean(self.axes, keepdim=True)
-            result = result * self.gain
-        return result
+        if self.z is None or self.gain is None:
+            return signal - signal.mean(self.axes, keepdim=True)
+        rest = signal - signal.mean(self.axes, keepdim=True) if self.centered else signal
+        along = (signal * self.z).mean(self.axes, keepdim=True)
+        return torch.addcmul(rest, self.z, along, value=-1).mul_(self.gain)
 
     def unsqueeze(self, dim: int) -> "Derivative":
         """The same Jacobian with a broadcast axis at ``dim`` (counted from the left)."""
@@ -61,10 +61,10 @@ def standardize(
 
     No epsilon is added: a constant signal gives nan, and rounding errors of its mean are not taken for a signal.
     """
-    rest = u - u.mean(axes, keepdim=True) if centered else u
+    mean = u.mean(axes, keepdim=True)
+    rest = u - mean if centered else u
     sd = rest.square().mean(axes, keepdim=True).sqrt()
-    rounding = 8 * torch.finfo(u.dtype).eps * u.abs().amax(axes, keepdim=True)
-    sd = sd.where(sd > rounding, float("nan"))
+    sd = sd.where(sd > 8 * torch.finfo(u.dtype).eps * mean.abs(), float("nan")) if centered else sd
     z = rest / sd
     value = z if gamma == 1 and beta == 0 else gamma * z + beta
     return value, Derivative(axes, z, gamma / sd, centered)
