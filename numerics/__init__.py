@@ -3,10 +3,10 @@
 from numerics.activations import ACTIVATIONS, add_activation
 from numerics.chain import RandomNetwork
 from numerics.composition import Composition
-from numerics.definitions import add_output_normalization
 from numerics.dual import gram
 from numerics.measurement import QUANTITIES, Measurement, measure
 from numerics.modules import Spectrum, spectrum
+from numerics.outputs import add_output_normalization
 from numerics.sampling import Draw, draw
 from numerics.steps.elementwise import add_step
 from numerics.steps.step import NetworkError

@@ -61,19 +61,5 @@ def network_outputs(network: Network, inputs: Tensor, named: Parameters) -> Tens
 def _outputs(network: Network, inputs: Tensor, given: Parameters) -> Tensor:
     """The outputs (T,C) of one network."""
     x = inputs.view(len(inputs), network.positions, network.inputs)
-    return _last(network, network.steps.slow(x, given, "").squeeze(1), given)
-
-
-def _last(network: Network, f: Tensor, given: Parameters) -> Tensor:
-    """The last normalization of raw outputs (T,C)."""
-    if network.output_definition is not None:
-        return network.output_definition(f, network.last_gamma)
-    gamma, beta = given.get("last.gamma", network.last_gamma), given.get("last.beta", 0.0)
-    if network.last == "layer":
-        return gamma * torch.nn.functional.layer_norm(f, f.shape[1:], eps=0.0) + beta
-    if network.last == "mean":
-        return f - f.mean(0, keepdim=True)
-    if network.last == "batch":  # torch's batch_norm refuses eps = 0
-        variance, mean = torch.var_mean(f, 0, correction=0, keepdim=True)
-        return gamma * (f - mean) / variance.sqrt() + beta
-    return f
+    raw = network.steps.slow(x, given, "").squeeze(1)
+    return network.output.slow(raw, given.get("last.gamma", network.last_gamma), given.get("last.beta", 0.0))

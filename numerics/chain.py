@@ -67,7 +67,7 @@ class RandomNetwork(Network):
             )
         if not self.sigma_b2 >= 0:
             raise NetworkError(f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases")
-        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.last not in ("none", "mean"))):
+        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.output.scaled)):
             if used and getattr(self, name) == 0:
                 raise NetworkError(
                     f"{name} = 0: a normalization scaled by 0 passes no signal; use a nonzero {name}, 1 for plain"
@@ -77,7 +77,7 @@ class RandomNetwork(Network):
                 f"widths = {self.widths} with hidden = 'layer': layer normalization over one unit divides by "
                 "a zero standard deviation; use hidden widths of at least 2"
             )
-        if self.affine and self.output_definition:
+        if self.affine and self.output.added:
             raise NetworkError(
                 "affine = True: scale and shift as parameters belong to the built-in normalizations; use affine = False"
             )

@@ -21,14 +21,13 @@ def exact_operations(network: Network, samples: int) -> int:
 
     Of a chain under hidden batch normalization with all rows in one block.
     """
-    start, classes, rows = network.start(samples), network.outputs, network.outputs * samples
+    start, classes = network.start(samples), network.outputs
     count = forward_operations(network, samples)
     if coupled.applies(network):
         count += _coupled_operations([network.inputs, *(dense.units for dense in network.dense.values())], samples)
     else:
         count += network.steps.gram_operations(start, Signals(classes, alike=True), back=False)[0]
-    count += 4 * rows**3 if network.output_definition or network.last == "softmax" else 0
-    return count + (6 * rows**2 + 4 * classes * rows if network.last == "batch" else 0)
+    return count + network.output.operations(samples, classes)
 
 
 def _coupled_operations(widths: list[int], samples: int) -> int:

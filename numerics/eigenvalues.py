@@ -25,9 +25,8 @@ def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str])
     if wanted & {"lambda_1", "lambda_perp"}:
         blocks = torch.diagonal(g.view(-1, outputs, samples, outputs, samples), dim1=1, dim2=3)
         lambda_1 = blocks.sum((1, 2, 3)) / (samples * outputs)
-        removed = 2 if network.last == "batch" else 1
         values["lambda_1"] = lambda_1
-        values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - removed)
+        values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - network.output.removed)
     if wanted & TOP:
         values |= top_quantities(largest(g, outputs if "lambda_top" in wanted else 1))
     return {name: values[name] for name in wanted}

@@ -28,7 +28,8 @@ from numerics.passes import Forward, forward
 from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
-OUTPUT_STATISTICS = ("Q1", "Q2", "Qmax", "R1")
+OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}
+"""Statistics of the outputs, and the normalization that has them."""
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
 QUANTITIES = (
     *MATRIX,
@@ -187,7 +188,9 @@ def _measure_group(network: Network, drawn: Draw, quantities: Sequence[str], mem
     if "Th" in wanted:
         values |= overlaps.tangent_overlaps(network, drawn, run)
     if wanted & set(OUTPUT_STATISTICS):
-        values |= output_statistics(network, run)
+        assert run.last is not None
+        assert run.last.gain is not None
+        values |= network.output.statistics(run.last.gain, network.last_gamma)
     matrix, found = wanted & set(MATRIX), None
     if matrix and "alignment" not in wanted:
         found = _matrix_free(network, run, lambda: dual_operator(network, drawn, run), matrix)
@@ -223,28 +226,14 @@ def _matrix_free(
     return top_quantities(found.values) if found.converged else None
 
 
-def output_statistics(network: Network, run: Forward) -> dict[str, Tensor]:
-    """Q1, Q2, Qmax under batch, R1 under layer normalization of the outputs, each (S,)."""
-    assert run.last is not None
-    assert run.last.gain is not None
-    inverse = run.last.gain.square().flatten(1)
-    if network.last == "layer":
-        return {"R1": inverse.mean(1) / network.last_gamma**2}
-    return {"Q1": inverse.mean(1), "Q2": inverse.square().mean(1), "Qmax": inverse.amax(1)}
-
-
 def _check_quantity(network: Network, quantity: str) -> None:
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
-    reason = None
-    if quantity in ("lambda_1", "lambda_perp") and network.last == "layer":
-        reason = "layer normalization of the outputs leaves no common direction; ask for lambda_max or lambda_top"
-    elif quantity in ("Q1", "Q2", "Qmax") and network.last != "batch":
-        reason = "it belongs to last = 'batch'"
-    elif quantity == "alignment" and network.last in ("mean", "batch"):
-        reason = "the gradients of the normalized outputs have mean zero; ask for lambda_max"
-    elif quantity == "R1" and network.last != "layer":
-        reason = "it belongs to last = 'layer'"
+    reason = network.output.missing.get(quantity)
+    if reason:
+        pass
+    elif quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
+        reason = f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
     elif not isinstance(network, RandomNetwork):
         reason = "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
     elif quantity in orders.BACKWARD_ORDERS and network.couples_samples:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from numerics import definitions
+from numerics.outputs import OUTPUTS, Output
 from numerics.steps.combine import Chain
 from numerics.steps.normalize import Normalization
 from numerics.steps.step import NetworkError, Shape
@@ -70,7 +70,7 @@ class Network:
     @property
     def scaled_outputs(self) -> bool:
         """Whether scale and shift of the outputs are among the parameters."""
-        return self.affine and self.last in ("batch", "layer")
+        return self.affine and self.output.scaled
 
     @cached_property
     def parameters(self) -> int:
@@ -80,9 +80,9 @@ class Network:
         return self.steps.weights(self.start(4)) + (2 * self.outputs if self.scaled_outputs else 0)
 
     @property
-    def output_definition(self) -> definitions.OutputDefinition | None:
-        """The added normalization of the outputs, None under a built-in one."""
-        return definitions.OUTPUT.get(self.last)
+    def output(self) -> Output:
+        """The normalization of the outputs."""
+        return OUTPUTS[self.last]
 
     def trained(self, numbers: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """Parameters by name as the steps' `slow` takes them, from the numbers of a draw."""
@@ -109,13 +109,9 @@ class Network:
 
     def check_samples(self, samples: int) -> None:
         """Raise ``NetworkError`` if ``samples`` (T) is too small for this network's normalizations."""
-        need = 3 if self.last == "batch" else 2
+        need = self.output.fewest_samples
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < need:
-            why = (
-                "batch normalization of the outputs leaves no direction for fewer"
-                if need == 3
-                else "pairs of samples are needed"
-            )
+            why = "pairs of samples are needed" if need == 2 else f"last = {self.last!r} leaves no direction for fewer"
             raise NetworkError(
                 f"samples = {samples!r}: T must be a whole number of at least {need}, {why}; use T >= {need}"
             )
@@ -124,10 +120,9 @@ class Network:
 
 def check_outputs(outputs: int, last: str) -> None:
     """Refuse an unknown last normalization, and one that leaves nothing of C outputs."""
-    known = ("none", "mean", "batch", "layer", "softmax", *definitions.OUTPUT)
-    if last not in known:
-        raise NetworkError(f"last = {last!r} is unknown: use one of {', '.join(known)}")
-    fewest = {"layer": 3, "softmax": 2}.get(last, 1)
+    if last not in OUTPUTS:
+        raise NetworkError(f"last = {last!r} is unknown: use one of {', '.join(OUTPUTS)}")
+    fewest = OUTPUTS[last].fewest_outputs
     if outputs < fewest:
         raise NetworkError(
             f"C = {outputs} outputs with last = {last!r}: nothing is left; the Jacobian is zero. Use C >= {fewest}"

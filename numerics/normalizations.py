@@ -12,6 +12,7 @@ from torch import Tensor
 
 HIDDEN_NORMALIZATIONS = ("none", "layer", "batch")
 LAST_NORMALIZATIONS = ("none", "mean", "batch", "layer")
+"""Those of the paper."""
 
 Axes = tuple[int, ...]
 UNITS, SAMPLES = (-1,), (-2,)
@@ -68,16 +69,3 @@ def standardize(
     z = rest / sd
     value = z if gamma == 1 and beta == 0 else gamma * z + beta
     return value, Derivative(axes, z, gamma / sd, centered)
-
-
-def normalize(name: str, u: Tensor, gamma: float, beta: float) -> tuple[Tensor, Derivative | None]:
-    """The normalized outputs (..., samples, units) and their derivative (None for the identity).
-
-    none: u. mean: u minus its mean over samples. batch: `standardize` over samples, each unit on its own. layer: over
-    units, each sample on its own.
-    """
-    if name == "none":
-        return u, None
-    if name == "mean":
-        return u - u.mean(SAMPLES, keepdim=True), Derivative(SAMPLES)
-    return standardize(u, UNITS if name == "layer" else SAMPLES, gamma, beta)

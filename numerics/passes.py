@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from numerics.network import Network
-from numerics.normalizations import Derivative, normalize
+from numerics.normalizations import Derivative
 from numerics.sampling import Draw
 from numerics.steps.step import Meeting, Rows, Trace
 
@@ -32,28 +32,8 @@ def forward(network: Network, drawn: Draw) -> Forward:
     x = drawn.inputs.view(seeds, samples, network.positions, network.inputs)
     trace = network.steps.at(x, drawn.numbers, "")
     raw = trace.value.squeeze(2)
-    if network.output_definition is not None:
-        outputs, jacobian = network.output_definition.jacobian(raw, network.last_gamma)
-        return Forward(x, trace, raw, outputs, None, jacobian)
-    if network.last == "softmax":
-        return Forward(x, trace, raw, raw, None, softmax_root(raw))
-    outputs, last = normalize(network.last, raw, network.last_gamma, 0.0)
-    return Forward(x, trace, raw, outputs, last)
-
-
-def softmax_root(raw: Tensor) -> Tensor:
-    """The symmetric root of diag p - p p^T at every sample, p the softmax of its outputs, as (S, C*T, C*T).
-
-    The Fisher matrix of a softmax is J^T (diag p - p p^T) J / T over the samples.
-    """
-    seeds, samples, classes = raw.shape
-    p = raw.softmax(-1)
-    values, vectors = torch.linalg.eigh(torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2))
-    root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
-    full = raw.new_zeros(seeds, classes, samples, classes, samples)
-    t = torch.arange(samples, device=raw.device)
-    full[:, :, t, :, t] = root.transpose(0, 1)
-    return full.view(seeds, classes * samples, -1)
+    outputs, last, jacobian = network.output.apply(raw, network.last_gamma)
+    return Forward(x, trace, raw, outputs, last, jacobian)
 
 
 def backward(run: Forward, visit: Callable[[Meeting], None]) -> None:

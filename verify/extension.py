@@ -24,7 +24,7 @@ import sympy as sp
 import numerics
 import theory
 from numerics import activations as torch_activations
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from numerics.steps.elementwise import DEFINED
 from theory import activations
 from theory.network import outputs as theory_outputs
@@ -65,8 +65,8 @@ class Extension:
 
     def line(self, name: str) -> str:
         """FILE:LINE of the definition of a name, or where the name is first written; FILE where neither is found."""
-        for registry in (DEFINED, definitions.OUTPUT):
-            code = getattr(registry[name].function, "__code__", None) if name in registry else None
+        for registry in (DEFINED, torch_outputs.OUTPUTS):
+            code = getattr(getattr(registry.get(name), "function", None), "__code__", None)
             if code is not None and code.co_filename == str(self.path):
                 return f"{self.path}:{code.co_firstlineno}"
         return _line(self.path, name)
@@ -80,7 +80,7 @@ REGISTRIES: tuple[dict[str, Any], ...] = (
     STEPS,
     DEFINED,
     theory_outputs.OUTPUTS,
-    definitions.OUTPUT,
+    torch_outputs.OUTPUTS,
     claims.CLAIMS,
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import sympy as sp
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 import theory
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from numerics.activations import FUNCTIONS, resolve_activation
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, normalize
 from numerics.steps.elementwise import DEFINED
+from numerics.steps.normalize import Normalization
+from numerics.steps.step import STEPS as NUMERIC_STEPS
+from numerics.steps.step import Rows, Step
 from theory.functions import Function
 from theory.network.outputs import OUTPUTS
 from verify.extension import SECONDS, time_limit
@@ -88,10 +91,8 @@ def _subjects(name: str) -> Iterator[Subject]:
     if name in FUNCTIONS:
         phi = resolve_activation(name)
         yield Subject(name, "activation", HIDDEN_SHAPES, phi.value, lambda v, at: (v * phi.slope(at[0]),))
-    if name in HIDDEN_NORMALIZATIONS[1:]:
-        yield _built_in(name, "hidden normalization", HIDDEN_SHAPES[:2], BETA)
-    if name in LAST_NORMALIZATIONS[1:]:
-        yield _built_in(name, "output normalization", OUTPUT_SHAPES, 0.0)
+    if issubclass(NUMERIC_STEPS.get(name, Step), Normalization):
+        yield _normalizing(name)
     if name in DEFINED:
         step = DEFINED[name]
 
@@ -102,26 +103,33 @@ def _subjects(name: str) -> Iterator[Subject]:
             return torch.func.vjp(call, at[0])[1](v)
 
         yield Subject(name, "step", HIDDEN_SHAPES[:2], call, pull)
-    if name in definitions.OUTPUT:
-        last = definitions.OUTPUT[name]
+    if name in torch_outputs.OUTPUTS and name not in ("none", "softmax"):
+        last = torch_outputs.OUTPUTS[name]
 
         def pull_last(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            jacobian = last.jacobian(at[0], GAMMA)[1]
+            _, derivative, jacobian = last.apply(at[0], GAMMA)
+            if jacobian is None:
+                assert derivative is not None
+                return (derivative(v),)
             return ((v.mT.flatten(1).unsqueeze(1) @ jacobian).view(v.mT.shape).mT,)
 
-        yield Subject(name, "output normalization", OUTPUT_SHAPES, lambda f: last(f, GAMMA), pull_last)
+        def value(f: Tensor) -> Tensor:
+            return last(f, GAMMA) if isinstance(last, torch_outputs.Added) else last.apply(f, GAMMA)[0]
+
+        yield Subject(name, "output normalization", OUTPUT_SHAPES, value, pull_last)
 
 
-def _built_in(name: str, role: str, shapes: tuple[tuple[int, ...], ...], beta: float) -> Subject:
+def _normalizing(name: str) -> Subject:
+    step = cast(Callable[..., Step], NUMERIC_STEPS[name])(gamma=GAMMA, beta=BETA)
+
     def call(u: Tensor) -> Tensor:
-        return normalize(name, u, GAMMA, beta)[0]
+        return step.at(u.unsqueeze(-2), {}, name).value.squeeze(-2)
 
     def pull(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        derivative = normalize(name, at[0], GAMMA, beta)[1]
-        assert derivative is not None
-        return (derivative(v),)
+        rows = Rows(v.unsqueeze(-2).unsqueeze(1), spread=True)
+        return (step.at(at[0].unsqueeze(-2), {}, name).pull(rows, lambda _: None).values[:, 0].squeeze(-2),)
 
-    return Subject(name, role, shapes, call, pull)
+    return Subject(name, "hidden normalization", HIDDEN_SHAPES[:2], call, pull)
 
 
 def _signals(subject: Subject, shape: tuple[int, ...], device: str, seed: int = 0) -> tuple[Tensor, ...]:
@@ -246,8 +254,9 @@ def _elementwise(subject: Subject, device: str) -> str:
 def _same_jacobian(subject: Subject, device: str) -> str:
     for shape in subject.shapes:
         outputs = _signals(subject, shape, device)[0]
-        found = definitions.OUTPUT[subject.name].jacobian(outputs, GAMMA)[1].cpu().numpy()
-        for one, matrix in zip(outputs.cpu().numpy(), found, strict=True):
+        found = torch_outputs.OUTPUTS[subject.name].apply(outputs, GAMMA)[2]
+        assert found is not None
+        for one, matrix in zip(outputs.cpu().numpy(), found.cpu().numpy(), strict=True):
             jacobian = OUTPUTS[subject.name].jacobian
             assert jacobian is not None
             stated = np.asarray(jacobian(one.T, GAMMA), dtype=float)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from verify.claim import Claim
 from verify.setting import Setting
 
@@ -34,7 +34,7 @@ def settings_for(
     choice = claim.activations or (tuple(a for a in activations if a in ODD) or ODD if claim.centered else activations)
     hidden = claim.hidden != "none"
     fewest = max(claim.fewest_samples, 8 if claim.hidden == "batch" else 2)
-    added = claim.last in definitions.OUTPUT
+    added = torch_outputs.OUTPUTS[claim.last].added
     fixed = claim.samples != "proportional"
     return Setting(
         activation=draw(st.sampled_from(choice)),

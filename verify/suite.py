@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from verify.check import Effort, Verdict, check
 from verify.claim import Claim, odd
 from verify.claims import CLAIMS
@@ -33,7 +33,7 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
     """The setting at which a claim is tested when none is named: the base with what the claim is about."""
     if claim.network:
         return Setting.parse(claim.network)
-    classes = 6 if claim.last in ("layer", *definitions.OUTPUT) else 2
+    classes = 6 if claim.last == "layer" or torch_outputs.OUTPUTS[claim.last].added else 2
     last_gamma = base.last_gamma if claim.last not in ("none", "mean") else 1.0
     base = replace(
         base, hidden=claim.hidden, last=claim.last, last_gamma=last_gamma, classes=classes,

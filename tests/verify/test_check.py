@@ -8,7 +8,7 @@ import pytest
 
 import numerics
 import theory
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from theory.network.outputs import OUTPUTS
 from verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check, suite
 from verify.calibration import repeated
@@ -260,4 +260,4 @@ def test_an_added_normalization_of_one_output_may_leave_rivals() -> None:
         assert claim.powers(Setting(samples=6, last="centre"))[0] == 0.5
         assert check(claim, Setting(depth=2, samples=6, last="centre"), EFFORT).status != "DISAGREE"
     finally:
-        del definitions.OUTPUT["centre"], OUTPUTS["centre"]
+        del torch_outputs.OUTPUTS["centre"], OUTPUTS["centre"]

@@ -10,7 +10,7 @@ import torch
 import numerics
 import theory
 import verify
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from numerics.activations import ACTIVATIONS, FUNCTIONS
 from numerics.steps.elementwise import DEFINED
 from theory.activations import named
@@ -122,13 +122,13 @@ def test_a_jacobian_other_than_the_derivative_is_refused() -> None:
     try:
         for factor, wrong in ((1.0, False), (1.0001, True)):
             theory.add_output_normalization("mine", jacobian)
-            definitions.OUTPUT["mine"] = definitions.OutputDefinition(
+            torch_outputs.OUTPUTS["mine"] = torch_outputs.Added(
                 "mine", lambda f, gamma, c=factor: c * gamma * (f - f.mean(-2, keepdim=True))
             )
             assert (requirement in {c.requirement for c in checks("mine") if c.fault}) == wrong
             del OUTPUTS["mine"]
     finally:
-        definitions.OUTPUT.pop("mine", None)
+        torch_outputs.OUTPUTS.pop("mine", None)
         OUTPUTS.pop("mine", None)
 
 

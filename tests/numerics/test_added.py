@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import numerics
-from numerics import definitions
+from numerics import outputs as torch_outputs
 from numerics.activations import FUNCTIONS
 from numerics.autograd import slow_gram, slow_outputs
 from numerics.steps.elementwise import DEFINED
@@ -58,7 +58,7 @@ def added() -> Iterator[None]:
     for name in STEPS:
         del DEFINED[name]
     for name in OUTPUT:
-        del definitions.OUTPUT[name]
+        del torch_outputs.OUTPUTS[name]
 
 
 NETWORK = numerics.RandomNetwork(
