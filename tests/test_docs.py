@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from verify import cli, cli_pictures
+from verify import cli
+from verify.cli import pictures
 
 ROOT = Path(__file__).parent.parent
 # The code of other pages has tests of its own. That of benchmarks takes minutes, and other libraries.
@@ -31,7 +32,7 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     line would take most of the time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("verify.pool.Processes", lambda: None)
-    drawn = {c.name or getattr(c.callback, "__name__", "") for c in cli_pictures.app.registered_commands}
+    drawn = {c.name or getattr(c.callback, "__name__", "") for c in pictures.app.registered_commands}
     for language, text in blocks(page):
         if language == "python":
             exec(compile(text, f"{page}.md", "exec"), {"__name__": "docs"})

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from scipy import optimize
 
 from theory.activations import Activation, activation
 from theory.functions import Function
@@ -116,6 +115,8 @@ def critical_weight(act: "str | Expr | Activation", bias: float) -> float:
             f"{(gaps + bias).max():.4g}."
         )
     low, high = float(grid[crossing[0]]), float(grid[crossing[0] + 1])
+    from scipy import optimize  # takes a second to import
+
     q: Any = optimize.brentq(lambda q: needed(q) - bias, low, high, xtol=1e-15)
     return weight(q)
 
@@ -173,6 +174,8 @@ def _correlation(step: Map, start: float) -> float:
         return 1.0
     if step(start) <= start:
         return start
+    from scipy import optimize
+
     return float(optimize.brentq(lambda c: step(c) - c, start, below[0], xtol=1e-15))  # type: ignore[arg-type]
 
 

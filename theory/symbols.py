@@ -84,7 +84,7 @@ def alpha(layer: int) -> sp.Symbol:
     return sp.Symbol(f"alpha_{layer}", positive=True)
 
 
-_LATEX = {
+LATEX = {
     sigma_w2: r"\sigma_w^2",
     sigma_b2: r"\sigma_b^2",
     kappa1: r"\kappa_1",
@@ -96,4 +96,4 @@ _LATEX = {
 
 def latex(expr: sp.Basic) -> str:
     """LaTeX of an expression in these symbols."""
-    return sp.latex(expr, symbol_names=_LATEX)
+    return sp.latex(expr, symbol_names=LATEX)

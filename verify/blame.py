@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import join
 
-from verify.check import Verdict
 from verify.claim import Claim, OrderClaim
 from verify.diagnosis import observe, propose
 from verify.draws import Draws
@@ -15,6 +14,7 @@ from verify.network_claims import OverlapClaim
 from verify.setting import Setting
 from verify.suite import Case
 from verify.variation import FAILURES, shrink, varied_settings
+from verify.verdict import Verdict
 
 Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
 """Verdicts on cases, one by one, with their draws."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from verify.check import Effort, decide, first_counts, ratios
 from verify.claim import Claim, Predictor
 from verify.draws import Draws
 from verify.statistics import Array, Rule, extrapolate, settle
+from verify.verdict import Effort, decide, first_counts, ratios
 
 WIDTHS = (64, 128, 256, 512, 1024)
 COUNTS = (200, 150, 100, 70, 50)

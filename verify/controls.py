@@ -18,11 +18,11 @@ import theory
 from theory.network.composition import Composed
 from theory.network.outputs import output
 from theory.symbols import T, kappa1, kappa2
-from verify.check import PILOT, Verdict, decide
 from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
 from verify.setting import Setting
 from verify.statistics import ROUNDING
+from verify.verdict import PILOT, Verdict, decide
 
 # Looks that a wrong theory may get beyond those of the right one: one that is hardly beyond eps takes more draws.
 MORE_LOOKS = 3

@@ -18,10 +18,10 @@ from scipy import stats
 from scipy.spatial import KDTree
 
 import theory
-from verify.check import Verdict
 from verify.claim import Claim, OrderClaim
 from verify.setting import Setting
 from verify.statistics import Array
+from verify.verdict import Verdict
 
 NUMBERS = {"2": 2.0, "3": 3.0, "pi": pi}
 # What a power adds to the complexity of a factor; gamma^2 T/(T-1) has 2 + 1 + 1.

@@ -15,7 +15,6 @@ import theory
 from theory.gaussian import kernel
 from verify import suite
 from verify.blame import Run, blame
-from verify.check import Verdict
 from verify.claim import Claim, OutputClaim
 from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
 from verify.controls import Kill, challenge
@@ -26,6 +25,7 @@ from verify.network_claims import OverlapClaim, network_claims
 from verify.setting import Setting, SettingError
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case
+from verify.verdict import Verdict
 
 REFUSED = ("DISAGREE", "MISFIT", "INVALID")
 # Generated settings for each case of normalization, beside the default one.

@@ -14,13 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from verify.check import Effort, Verdict
 from verify.controls import Kill
 from verify.draws import Draws
 from verify.files import write_whole
 from verify.report import abstract
 from verify.store import plain
 from verify.suite import Case
+from verify.verdict import Effort, Verdict
 
 SCHEMA = 3
 PACKAGES = ("fimcheck", "torch", "sympy", "numpy", "scipy", "mpmath")

@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from verify.check import Verdict
 from verify.claims import SENTENCES
 from verify.controls import Kill
 from verify.suite import Case
+from verify.verdict import Verdict
 
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from numerics import outputs as torch_outputs
-from verify.check import Effort, Verdict, check
 from verify.claim import Claim, odd
 from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
+from verify.verdict import Effort, Verdict, check
 
 # Networks that claims are tested with: --quick takes the first alone. The second is deeper and of unequal widths.
 # sigma_b2 of the first, and with it gamma and beta below, are such that the wrong theories are wrong by more than 6.5%,

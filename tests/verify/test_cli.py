@@ -39,7 +39,7 @@ STOPPED = """
 import sys
 from importlib import import_module
 from verify import cli
-check = import_module("verify.check")
+check = import_module("verify.verdict")
 right = check.decide
 def breaks(claim, *rest):
     if claim.id == "last_mean.m":

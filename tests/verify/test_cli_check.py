@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from verify import cli, cli_check, cli_scaling
-from verify.check import Effort
+from verify import cli
+from verify.cli import check as cli_check
+from verify.cli import scaling as cli_scaling
 from verify.extension import IN_USE
 from verify.setting import Setting
+from verify.verdict import Effort
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_A_DEFINITION = """

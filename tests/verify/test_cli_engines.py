@@ -10,7 +10,7 @@ import torch
 import numerics
 import theory
 from verify import Setting, cli
-from verify.cli_engines import load
+from verify.cli.measure import load
 
 MODULE = """
 import torch

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from verify import examine, suite
-from verify.check import Effort
 from verify.draws import Draws
 from verify.extension import Extension, load
 from verify.pool import Processes
 from verify.setting import Setting
 from verify.suite import Case
+from verify.verdict import Effort
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 EFFORT = Effort(eps=0.1, error_rate=1e-3, looks=3, budget=1e8)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from verify import CLAIMS, Draws, Setting, suite
-from verify.check import Effort
 from verify.examine import conforms, examine
 from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
 from verify.pool import Processes
 from verify.suite import Case
+from verify.verdict import Effort
 
 RIGHT = """
 import dataclasses, theory, numerics

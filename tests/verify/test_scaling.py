@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from verify import Setting, cli, cli_scaling
+from verify import Setting, cli
+from verify.cli import scaling as cli_scaling
 from verify.regression import regress
 from verify.scaling import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
 

@@ -14,7 +14,7 @@ from theory.network.names import ZerosOnly, placeholder_settle
 from theory.network.outputs import DEGENERATE, SHARED, Spectrum
 from theory.network.prediction import Prediction, first_variance, spread
 from theory.scaling import leading_term
-from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa2, last_gamma, rho
+from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
 QUANTITIES = (
@@ -29,6 +29,9 @@ QUANTITIES = (
     "alignment",
     "stable_rate",
 )
+ORDERS = {"kappa1": kappa1, "kappa2": kappa2}
+"""Order parameters that are predicted like a quantity."""
+
 SAMPLES = ("fixed", "infinite", "proportional")
 PARAMETERS = alpha_total * M**2
 """Number of parameters P to leading order."""
@@ -41,12 +44,12 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
     lambda_top (mean of the C largest), lambda_perp (mean of the degenerate group), and for T = M/rho the
     bounds lambda_max_lower and lambda_max_upper. alignment: squared cosine between the C leading
     eigenvectors and the C mean gradients; stable_rate: largest learning rate at which gradient descent near a
-    minimum does not diverge, 2/lambda_max.
+    minimum does not diverge, 2/lambda_max. kappa1, kappa2: the gradient overlaps themselves.
     samples: "fixed" (T fixed, M large), "infinite" (then T large), "proportional" (T = M/rho, M large).
     given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged
     over networks.
     """
-    _known("quantity", quantity, QUANTITIES)
+    _known("quantity", quantity, (*QUANTITIES, *ORDERS))
     _known("samples", samples, SAMPLES)
     if quantity == "stable_rate":
         # Gradient descent on a quadratic multiplies the mode of eigenvalue lambda by 1 - rate * lambda.
@@ -55,6 +58,11 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
     if given_outputs and not (net.output.jacobian or net.output.scaled):
         raise ValueError(
             f"given_outputs has no meaning for last = {net.last!r}: its outputs do not enter. Leave it out."
+        )
+    if quantity in ORDERS:
+        conditions = (sp.Gt(T, net.fewest_samples - 1),) if net.depends_on_samples(samples) else ()
+        return Prediction(
+            quantity, net, samples, ORDERS[quantity], "equals", conditions, _source(net, quantity, samples)
         )
     if net.inputs is not None:
         return given.predict(net, quantity, samples)

@@ -1,22 +1,24 @@
 """A prediction: a formula in the order parameters, its written-out expression and its numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
 
 from theory import symbols
-from theory.codegen import python_source
 from theory.network.composition import Composed
 from theory.network.expectations import ClosedForms, Numbers
 from theory.network.explain import steps
 from theory.network.given import GIVEN, numbers_of
 from theory.network.state import Expectations
 from theory.scaling import leading
-from theory.symbols import Expr, T, alpha_total, kappa1, kappa2, latex
+from theory.symbols import Expr, T, alpha_total, kappa1, kappa2
+
+if TYPE_CHECKING:
+    from theory.network.where import Statement
 
 first_variance = sp.Symbol("q1_L", positive=True)
 """q_1^L: variance over networks of an output before normalization."""
@@ -134,13 +136,26 @@ class Prediction:
             raise ValueError(f"{self.quantity} is zero here, so it has no exponent.")
         return leading(self.formula, found[0])[0] if found else sp.S.Zero
 
+    def statement(self, at: Mapping[str, Expr] | None = None) -> "Statement":
+        """The statement with its where-list; at: numbers in the place of symbols, by name."""
+        from theory.network.where import statement
+
+        return statement(self, at)
+
+    def text(self, width: int = 100) -> str:
+        """The statement and its where-list, in lines of at most ``width`` characters."""
+        from theory.writing import unicode
+
+        return unicode.written(self.statement(), width)
+
     def latex(self) -> str:
-        """The statement as LaTeX."""
-        sign = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}[self.relation]
-        return f"{_LATEX_NAMES[self.quantity]} {sign} {latex(self.expr)}"
+        """The same as a LaTeX align block."""
+        from theory.writing import latex
+
+        return latex.written(self.statement())
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.latex()}$"
+        return self.latex()
 
     def steps(self) -> tuple[str, ...]:
         """The derivation, one step per line."""
@@ -148,21 +163,9 @@ class Prediction:
 
     def python(self) -> str:
         """Source of a Python function of the same name as the quantity that runs without this package."""
-        return python_source(self.quantity, self.expr, f"{self.quantity} ({self.relation}), {self.source}.")
+        from theory.writing import python
 
-
-_LATEX_NAMES = {
-    "m": "m",
-    "s": "s",
-    "lambda_max": r"\lambda_{\max}",
-    "lambda_1": r"\lambda_1",
-    "lambda_top": r"\lambda_{\mathrm{top}}",
-    "lambda_perp": r"\lambda_\perp",
-    "alignment": r"\cos^2",
-    "stable_rate": r"\eta_{\max}",
-    "lambda_max_lower": r"\lambda_{\max}",
-    "lambda_max_upper": r"\lambda_{\max}",
-}
+        return python.written(self.statement())
 
 
 def check_range(name: str, value: np.ndarray) -> None:

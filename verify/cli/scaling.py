@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from verify.cli.options import Device, SeedBlock
 from verify.examine import claim_cases
 from verify.extension import load
-from verify.options import Device, SeedBlock
 from verify.progress import Watch
 from verify.scaling import BUDGET, Exponent, Variable, exponent
 from verify.setting import Setting

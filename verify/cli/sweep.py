@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from verify import grid as grids
 from verify import sweep as sweeps
 from verify import tidy
+from verify.cli.options import Device, Folder, Scheduler, SeedBlock, Workers
 from verify.files import check_writable
-from verify.options import Device, Folder, Scheduler, SeedBlock, Workers
 from verify.pool import make
 from verify.progress import err
 from verify.store import Store

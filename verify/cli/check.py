@@ -10,14 +10,14 @@ import typer
 from rich.console import Console
 
 from verify import record, report, suite
-from verify.check import Effort
+from verify.cli.options import Device, SeedBlock
 from verify.examine import Stage, claim_cases, examine, order_cases
 from verify.extension import Extension, load
 from verify.files import check_writable
-from verify.options import Device, SeedBlock
 from verify.progress import Watch
 from verify.setting import Setting
 from verify.suite import Case
+from verify.verdict import Effort
 
 app = typer.Typer()
 out = Console()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -17,31 +15,26 @@ from rich.console import Console
 from rich.markup import escape
 
 from verify import (
-    cli_check,
-    cli_engines,
-    cli_pictures,
-    cli_scaling,
-    cli_sweep,
     page,
     record,
     report,
     suite,
 )
 from verify.calibration import calibration_table, repeated
-from verify.check import Effort, Verdict
 from verify.claim import Claim, odd
 from verify.claims import CLAIMS
+from verify.cli.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.files import check_folder, check_writable
 from verify.network_claims import network_claims
-from verify.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
 from verify.pool import make
 from verify.progress import Watch, err
 from verify.setting import Setting
 from verify.store import Store
+from verify.verdict import Effort, Verdict
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer()
 out = Console()
 
 # The first look of --quick may cost this much per claim, and is doubled twice at most; see draws.cost.
@@ -72,24 +65,6 @@ AtSetting = Annotated[
 ReportTo = Annotated[
     Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
 ]
-
-
-for commands in (cli_check, cli_engines, cli_scaling, cli_sweep):
-    app.registered_commands += commands.app.registered_commands
-app.add_typer(cli_pictures.app, name="plot")
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        out.print(f"fimcheck {version('fimcheck')}", highlight=False)
-        raise typer.Exit
-
-
-@app.callback()
-def describe(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
-) -> None:
-    """Does a formula about wide random networks hold? Derive it, measure it, judge it."""
 
 
 @app.command()
@@ -263,12 +238,3 @@ def _named(ids: list[str] | None, own: Mapping[str, Claim] = MappingProxyType({}
         about = f"; about this network are {', '.join(own)}" if own else ""
         raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them{about}")
     return [known[i] for i in ids or CLAIMS]
-
-
-def main() -> None:
-    """Entry point: every refusal of a value becomes one line on standard error and exit code 2."""
-    try:
-        app()
-    except (ValueError, OSError) as refusal:
-        err.print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False)
-        sys.exit(2)
