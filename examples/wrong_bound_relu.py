@@ -17,7 +17,6 @@ verify.add_claim(
     Bound(
         id="sharpness_without_biases",
         statement="sigma_b = 0: the largest eigenvalue is at most twice the mean of the nonzero ones",
-        formula=r"\lambda_{\max} \le 2 \alpha \kappa_1 M / T",
         quantity="lambda_max",
         measured="lambda_max",
         fewest_samples=16,

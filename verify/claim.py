@@ -12,6 +12,7 @@ import sympy as sp
 
 import theory
 from theory.network.composition import Composed
+from theory.writing import latex
 from verify.setting import Setting, SettingError
 from verify.statistics import Array
 
@@ -23,6 +24,9 @@ Predictor = Callable[[int, dict[str, Array]], Array | float]
 # fluctuating eigenvalues carries an excess of order M^-1/2, because each fluctuates by that much.
 SMOOTH = (1.0, 2.0)
 LARGEST = (0.5, 1.0, 1.5)
+LETTERS = {"hq": r"\hat q", "q": "q", "tq": r"\tilde q", "kappa": r"\kappa", "c_": "c"}
+"""LaTeX of the order parameters."""
+
 WIDTHS = (64, 128, 256, 512, 1024)
 
 
@@ -30,7 +34,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
 class Claim:
     """One statement about one case of normalization.
 
-    id: case and quantity, e.g. "last_mean.lambda_max". statement: in words; formula: in LaTeX.
+    id: case and quantity, e.g. "last_mean.lambda_max". statement: in words.
     quantity: name in `theory.predict`; measured: name in `numerics.measure`.
     hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
     given: measured output statistics that enter the prediction (sharp form), () for the network average.
@@ -42,7 +46,6 @@ class Claim:
 
     id: str
     statement: str
-    formula: str
     quantity: str
     measured: str
     hidden: str = "none"
@@ -134,6 +137,10 @@ class Claim:
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """What the theory says for this setting, or for another wide network in its place."""
         return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
+
+    def formula(self, setting: Setting) -> str:
+        """What is compared with the measurement, in LaTeX: the formula of `prediction` itself."""
+        return latex.formula(self.prediction(setting))
 
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
@@ -240,6 +247,11 @@ class OrderClaim(Claim):
                 "M; make the last ratio 1"
             )
 
+    def formula(self, setting: Setting) -> str:  # noqa: ARG002
+        """The order parameter; `prediction` has its number."""
+        place = "" if self.layer is None else f"^{{{self.layer}}}"
+        return f"{LETTERS[self.quantity[:-1]]}_{self.quantity[-1]}{place}"
+
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured order parameter of the layer. Forward overlaps hq start at layer 0, the others at 1."""
         if self.layer is None:
@@ -286,11 +298,9 @@ class SecondMomentClaim(Claim):
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
         wide = wide or setting.wide()
-        orders = order_parameters(wide, self.samples, setting.samples)
-        gap, alpha = float(orders.kappa1 - orders.kappa2), float(wide.alpha)
-        smooth = (setting.rho or 0.0) * (alpha * gap) ** 2
-        total = smooth + theory.fluctuation_variance(wide)
-        formula = sp.Float(total / alpha, 17) / theory.symbols.M
+        gap, alpha = theory.symbols.kappa1 - theory.symbols.kappa2, theory.symbols.alpha_total
+        variance = sp.Float(theory.fluctuation_variance(wide), 17)
+        formula = (theory.symbols.rho * (alpha * gap) ** 2 + variance) / (alpha * theory.symbols.M)
         return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
 
 
@@ -299,6 +309,13 @@ class OutputClaim(Claim):
     """m, s or lambda_max of a matrix made of the raw outputs: under layer normalization over the outputs, and under
     every normalization of the outputs that was added.
     """
+
+    def formula(self, setting: Setting) -> str:
+        """The quantity of S, whose scale `prediction` states; see `theory.output_spectrum`."""
+        scale = latex.text(self.prediction(setting).formula)
+        of = {"m": r"\mathrm{tr}\, S / P", "s": r"\mathrm{tr}\, S^2 / P", "lambda_max": r"\lambda_{\max}(S)"}
+        matrix = rf"S = {scale}\, J \left[ \kappa_2 1 1^\top + (\kappa_1 - \kappa_2) I \right] J^\top"
+        return rf"{of[self.quantity]},\; {matrix},\; J = \partial f / \partial u"
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""

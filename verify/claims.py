@@ -22,43 +22,6 @@ NAMES = {
     "stable_rate": "gradient descent near a minimum diverges above, and not below, the rate 2 / lambda_max",
 }
 
-_top = r"\alpha \left( \tfrac{T-1}{T} \kappa_2 + \tfrac{1}{T} \kappa_1 \right) M"
-_stable = r"2 / \eta_{\max} = \lambda_{\max}"
-_perp = r"\alpha (\kappa_1 - \kappa_2) M / T"
-FORMULAS = {
-    "none": {
-        "m": r"\kappa_1 C / M",
-        "s": r"\alpha C \left( \tfrac{T-1}{T} \kappa_2^2 + \tfrac{1}{T} \kappa_1^2 \right)",
-        "lambda_max": _top,
-        "lambda_1": _top,
-        "lambda_top": _top,
-        "lambda_perp": _perp,
-        "alignment": "1",
-        "stable_rate": _stable,
-    },
-    "mean": {
-        "m": r"(1 - \tfrac{1}{T}) (\kappa_1 - \kappa_2) C / M",
-        "s": r"\alpha C \tfrac{T-1}{T^2} (\kappa_1 - \kappa_2)^2",
-        "lambda_max": _perp,
-        "lambda_perp": _perp,
-    },
-    "batch": {
-        "m": r"(1 - \tfrac{2}{T}) (\kappa_1 - \kappa_2) Q_1 C / M",
-        "s": r"\alpha C \tfrac{T-2}{T^2} (\kappa_1 - \kappa_2)^2 Q_2",
-        "lambda_max": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} \max_k \gamma_k^2 / \mathrm{sd}_k^2",
-        "lambda_perp": r"\alpha (\kappa_1 - \kappa_2) \tfrac{M}{T} Q_1",
-        "stable_rate": _stable,
-    },
-    "layer": {
-        "m": r"\kappa_1 \tfrac{C-2}{M} \langle 1/\mathrm{sd}(t)^2 \rangle_t",
-        "lambda_max": r"\tfrac{\alpha M}{T} \lambda_{\max}\left[ \kappa_2 A A^\top + (\kappa_1 - \kappa_2)"
-        r" \mathrm{blockdiag}_t (P_t / \mathrm{sd}(t)^2) \right]",
-    },
-}
-ORDER_FORMULAS = {
-    "hq1": r"\hat q_1", "hq2": r"\hat q_2", "q1": "q_1", "q2": "q_2", "tq1": r"\tilde q_1", "tq2": r"\tilde q_2",
-    "kappa1": r"\kappa_1", "kappa2": r"\kappa_2", "c_I": "c_I", "c_1": "c_1",
-}  # fmt: skip
 GIVEN = {
     "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",)},
     "layer": {"m": ("R1",), "lambda_max": ("raw_outputs",)},
@@ -94,7 +57,6 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
                 id=f"{prefix(hidden, last)}.{quantity}",
                 statement=f"{_words(hidden, last)}: {NAMES[quantity]}"
                 + ("" if not given or kind is RateClaim else ", given the outputs"),
-                formula=FORMULAS[last][quantity],
                 quantity="lambda_max" if quantity == "stable_rate" else quantity,
                 measured=quantity,
                 hidden=hidden,
@@ -140,7 +102,6 @@ def claims_about_orders(hidden: str, places: Iterable[tuple[str, int | None]]) -
             id=f"{case}.{name}" + (f"[{layer}]" if layer is not None else ""),
             statement=f"{_words(hidden, 'none')}: order parameter {name}"
             + (f" of layer {layer}" if layer is not None else ""),
-            formula=ORDER_FORMULAS[name] + (f"^{{{layer}}}" if layer is not None else ""),
             quantity=name,
             measured=name,
             hidden=hidden,
@@ -152,10 +113,10 @@ def claims_about_orders(hidden: str, places: Iterable[tuple[str, int | None]]) -
     ]
 
 
-def growth_claim(id: str, quantity: str, statement: str, formula: str, **rest: str | bool | tuple[str, ...]) -> Claim:
+def growth_claim(id: str, quantity: str, statement: str, **rest: str | bool | tuple[str, ...]) -> Claim:
     """A claim about the largest eigenvalue (unless `measured` says otherwise) when T = M / rho."""
     return Claim(
-        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {statement}", formula=formula,
+        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {statement}",
         # With fewer samples the corrections in 1/T of hidden batch normalization are no series that a fit could follow.
         fewest_samples=32 if rest.get("hidden") == "batch" else 3 if rest.get("last") == "batch" else 2,
         **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
@@ -180,35 +141,30 @@ COMBINED = [
 _grows = "the largest eigenvalue grows like M"
 _root = "the largest eigenvalue grows no faster than the square root of M"
 _constant = "the largest eigenvalue is at least a constant"
-_bound = r"\lambda_{\max} \le \sqrt{C \alpha^2 \rho (\kappa_1 - \kappa_2)^2 M}"
 GROWTH = [
-    growth_claim("plain", "lambda_max", f"no normalization: {_grows}", r"\alpha \kappa_2 M"),
-    growth_claim("plain_centered", "lambda_max_upper", f"sigma_b = 0 and odd phi, so kappa_2 = 0: {_root}", _bound,
+    growth_claim("plain", "lambda_max", f"no normalization: {_grows}"),
+    growth_claim("plain_centered", "lambda_max_upper", f"sigma_b = 0 and odd phi, so kappa_2 = 0: {_root}",
                  centered=True),
     *(
-        growth_claim(f"last_{last}_{side}", f"lambda_max_{side}", f"{LAST_WORDS[last]}: {text}", formula, last=last,
-                     given=given)
-        for last, side, text, formula, given in (
-            ("mean", "lower", _constant, r"\rho \alpha (\kappa_1 - \kappa_2)", ()),
-            ("mean", "upper", _root, _bound, ()),
-            ("batch", "lower", _constant,
-             r"\rho \alpha (\kappa_1 - \kappa_2) Q_2 / Q_1", ("Q1", "Q2")),
-            ("batch", "upper", _root, _bound.replace(" M}", " Q_2 M}"), ("Q2",)),
+        growth_claim(f"last_{last}_{side}", f"lambda_max_{side}", f"{LAST_WORDS[last]}: {text}", last=last, given=given)
+        for last, side, text, given in (
+            ("mean", "lower", _constant, ()),
+            ("mean", "upper", _root, ()),
+            ("batch", "lower", _constant, ("Q1", "Q2")),
+            ("batch", "upper", _root, ("Q2",)),
         )
     ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
         statement=f"T = M/rho, {LAST_WORDS['mean']}: {NAMES['s']}, overlaps of different samples fluctuating",
-        formula=r"\left( \rho \alpha^2 (\kappa_1 - \kappa_2)^2 + V \right) / (\alpha M)",
         source=OURS,
     ),
-    growth_claim("hidden_layer", "lambda_max", f"{HIDDEN_WORDS['layer']}: {_grows}", r"\alpha \kappa_2 M",
-                 hidden="layer"),
+    growth_claim("hidden_layer", "lambda_max", f"{HIDDEN_WORDS['layer']}: {_grows}", hidden="layer"),
     growth_claim("hidden_batch", "lambda_max", f"{HIDDEN_WORDS['batch']}, E phi != 0: {_grows}",
-                 r"\alpha_{L-1} \hat q_2^{L-1} M", hidden="batch"),
-    growth_claim("hidden_batch.m", "m", f"{HIDDEN_WORDS['batch']}: {NAMES['m']}", r"\kappa_1 C / M", hidden="batch",
+                 hidden="batch"),
+    growth_claim("hidden_batch.m", "m", f"{HIDDEN_WORDS['batch']}: {NAMES['m']}", hidden="batch",
                  measured="m"),
-    growth_claim("hidden_batch_centered", "lambda_max_upper", f"{HIDDEN_WORDS['batch']}, E phi = 0: {_root}", _bound,
+    growth_claim("hidden_batch_centered", "lambda_max_upper", f"{HIDDEN_WORDS['batch']}, E phi = 0: {_root}",
                  hidden="batch", centered=True),
 ]  # fmt: skip
 

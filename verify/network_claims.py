@@ -35,6 +35,11 @@ class OverlapClaim(Claim):
     final: str = "same"
     index: tuple[int | slice, ...] = ()
 
+    def formula(self, setting: Setting) -> str:  # noqa: ARG002
+        """The overlap; `prediction` has its number."""
+        place = rf"[{self.path}]" if self.path else ""
+        return rf"\mathrm{{{self.kind}}}_{{\mathrm{{{self.relation}}}}}{place}"
+
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured overlap, one value per draw; ``index`` is its place in what is measured."""
         found = draws[self.measured][(slice(None), *self.index)]
@@ -93,8 +98,8 @@ def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
     if setting.inputs == "gaussian":
         found += list(_overlap_claims(setting, about, every))
     for quantity in ("m", "s", "lambda_1", "lambda_perp", "lambda_max" if rivals(setting) == 1 else "lambda_top"):
-        found.append(Claim(f"network.{quantity}", f"{setting.steps or setting}: {NAMES[quantity]}", quantity, quantity,
-                           quantity, **about))  # fmt: skip
+        statement = f"{setting.steps or setting}: {NAMES[quantity]}"
+        found.append(Claim(f"network.{quantity}", statement, quantity, quantity, **about))
     return found
 
 
@@ -120,7 +125,6 @@ def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Clai
         found = OverlapClaim(
             id=f"network.{kind}{where}{tail}",
             statement=f"{title}: {kind}{where} {RELATIONS[relation]}",
-            formula=kind,
             quantity=kind,
             measured=kind,
             **about,

@@ -112,7 +112,7 @@ def explain(verdict: Verdict) -> str:
     claim, rule, finding = verdict.claim, verdict.rule, verdict.finding
     lines = [
         f"{claim.id}: {claim.statement}",
-        f"  formula (LaTeX): {claim.formula}",
+        f"  formula (LaTeX): {claim.formula(verdict.setting)}",
         f"  source: {claim.source}",
         f"  setting: {verdict.setting}",
         "",

@@ -93,7 +93,7 @@ class Verdict:
         return {
             "claim": self.claim.id,
             "statement": self.claim.statement,
-            "formula": self.claim.formula,
+            "formula": self.claim.formula(self.setting),
             "assumptions": self.claim.assumptions,
             "source": self.claim.source,
             "setting": {"text": str(self.setting), **self.setting.record()},

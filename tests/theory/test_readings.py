@@ -35,6 +35,5 @@ def test_every_public_object_shows_itself_in_a_notebook() -> None:
     ]
     for thing in shown:
         text = thing._repr_latex_()
-        assert text.startswith("$")
-        assert text.endswith("$")
+        assert (text[0], text[-1]) == ("$", "$") or text.startswith(r"\begin{align*}")
         assert text.count("{") == text.count("}")

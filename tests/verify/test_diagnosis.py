@@ -147,7 +147,7 @@ class ForgottenGamma(OrderClaim):
 
 def test_a_forgotten_gamma_is_found_on_networks() -> None:
     claim = ForgottenGamma(
-        "forgotten", "", "", "tq1", "tq1", hidden="layer", layer=2, source="a theory made wrong for this test"
+        "forgotten", "", "tq1", "tq1", hidden="layer", layer=2, source="a theory made wrong for this test"
     )
     start = Setting("relu", classes=2, samples=6, hidden="layer", gamma=1.25, beta=1.0)
     varied = varied_settings(start, claim)

@@ -5,7 +5,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from verify import CLAIMS, Draws, Effort, Setting, check, report, suite
+from theory.writing import latex
+from verify import CLAIMS, Claim, Draws, Effort, Setting, check, report, suite
 from verify.claims import SENTENCES
 from verify.controls import WRONG_BOUNDS, WRONG_THEORIES, Kill, challenge
 
@@ -70,3 +71,22 @@ def test_errors_are_shown_in_units_of_the_last_digit() -> None:
     assert report._with_error(0.99771, 0.00461) == "0.9977(46)"
     assert report._with_error(-0.0593, 0.31) == "-0.06(31)"
     assert report._with_error(12.3, 4.2) == "12(4)"
+
+
+def test_the_formula_shown_is_the_one_that_was_tested() -> None:
+    """Mutant: a claim with another prediction; hidden batch normalization states the larger of two groups."""
+    (case,) = suite.cases([CLAIMS["hidden_batch.lambda_max"]], suite.BASES[:1])
+    assert r"\max" in case.claim.formula(case.setting)
+
+    class Halved(type(case.claim)):
+        def prediction(self, setting, wide=None):
+            right = super().prediction(setting, wide)
+            return replace(right, formula=right.formula / 2)
+
+    halved = Halved(**vars(case.claim))
+    assert halved.formula(case.setting) != case.claim.formula(case.setting)
+    for claim in CLAIMS.values():
+        (case,) = suite.cases([claim], suite.BASES[:1])
+        if type(claim) is Claim:
+            shown = latex.text(claim.prediction(case.setting).formula)
+            assert shown in claim.formula(case.setting)

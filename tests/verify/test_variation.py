@@ -103,7 +103,7 @@ class OffForGamma(Claim):
 
 
 def test_a_wrong_claim_shrinks_by_its_verdicts() -> None:
-    claim = OffForGamma("off", "", "", "m", "m", hidden="layer")
+    claim = OffForGamma("off", "", "m", "m", hidden="layer")
     start = Setting("relu", depth=3, classes=2, samples=4, hidden="layer", gamma=1.5)
 
     def fails(setting: Setting) -> bool:

@@ -7,6 +7,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from theory import symbols
+from theory.network.prediction import Prediction
 from theory.network.where import Average, Statement
 from theory.symbols import Expr
 
@@ -34,8 +35,10 @@ class _Printer(LatexPrinter):
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
         if expr.name in SQUARES:
             return SQUARES[expr.name] + "^2"
+        if expr.name in QUANTITIES:
+            return QUANTITIES[expr.name]
         found = NAME.fullmatch(expr.name)
-        if found is None or expr.name.startswith("alpha"):
+        if found is None or expr.name.startswith(("alpha", "c_")):
             return symbols.LATEX.get(expr) or super()._print_Symbol(expr, style)
         letter, index, layer, path = found.groups()
         place = layer or "[" + re.sub(r"[a-z]+", lambda m: rf"\mathrm{{{m[0]}}}", path) + "]"
@@ -68,7 +71,7 @@ def text(expr: Expr) -> str:
     return _Printer().doprint(expr)
 
 
-def formula(found: Statement) -> str:
+def formula(found: Statement | Prediction) -> str:
     """The statement alone."""
     name = QUANTITIES.get(found.quantity, found.quantity)
     return f"{name} {RELATIONS[found.relation]} {text(found.formula)}"

@@ -70,9 +70,9 @@ ReportTo = Annotated[
 @app.command()
 def claims() -> None:
     """List the claims that can be tested: statement, formula (LaTeX), assumptions, source."""
-    for claim in CLAIMS.values():
+    for claim, setting in ((case.claim, case.setting) for case in suite.cases(list(CLAIMS.values()), suite.BASES[:1])):
         out.print(f"[bold]{escape(claim.id)}[/]  {claim.statement}", highlight=False, soft_wrap=True)
-        facts = f"{claim.formula}   [{claim.assumptions}; {claim.source}]"
+        facts = f"{claim.formula(setting)}   [{claim.assumptions}; {claim.source}]"
         out.print(f"    {facts}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
