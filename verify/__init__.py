@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from verify.claims import CLAIMS, add_claim
     from verify.draws import Draws
     from verify.kit import conformance
-    from verify.network_claims import OverlapClaim, add_network_claim, network_claims
+    from verify.composition_claims import OverlapClaim, add_network_claim, network_claims
     from verify.setting import Setting, SettingError
     from verify.verdict import Effort, NotVerified, Verdict, check
 
@@ -20,7 +20,7 @@ _MODULES = {
     "claims": ("CLAIMS", "add_claim"),
     "draws": ("Draws",),
     "kit": ("conformance",),
-    "network_claims": ("OverlapClaim", "add_network_claim", "network_claims"),
+    "composition_claims": ("OverlapClaim", "add_network_claim", "network_claims"),
     "setting": ("Setting", "SettingError"),
     "verdict": ("Effort", "NotVerified", "Verdict", "check"),
 }

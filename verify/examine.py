@@ -21,7 +21,7 @@ from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
 from verify.kit import checks
-from verify.network_claims import OverlapClaim, network_claims
+from verify.composition_claims import OverlapClaim, network_claims
 from verify.setting import Setting, SettingError
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case
@@ -252,7 +252,7 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
             add(own)
     for last in extension.outputs:
         own = [
-            OutputClaim(f"last_{last}.{q}", f"{last} of the outputs: {q}, given the outputs", q, q, q, last=last,
+            OutputClaim(f"last_{last}.{q}", f"{last} of the outputs: {q}, given the outputs", q, q, last=last,
                         given=("raw_outputs",), source=str(extension.path))
             for q in ("m", "s")
         ]  # fmt: skip

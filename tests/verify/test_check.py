@@ -256,7 +256,7 @@ def test_an_added_normalization_of_one_output_may_leave_rivals() -> None:
     theory.add_output_normalization("centre", lambda outputs, last_gamma: np.eye(6) - last_gamma / outputs.size)
     numerics.add_output_normalization("centre", lambda outputs, gamma: outputs - gamma * outputs.mean(-2, keepdim=True))
     try:
-        claim = OutputClaim("centre", "", "", "lambda_max", "lambda_max", last="centre", given=("raw_outputs",))
+        claim = OutputClaim("centre", "", "lambda_max", "lambda_max", last="centre", given=("raw_outputs",))
         assert claim.powers(Setting(samples=6, last="centre"))[0] == 0.5
         assert check(claim, Setting(depth=2, samples=6, last="centre"), EFFORT).status != "DISAGREE"
     finally:

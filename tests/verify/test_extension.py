@@ -78,7 +78,7 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
         ("import numerics, torch\nnumerics.add_activation('mine', torch.tanh)\n", 2, "not to theory"),
         (RIGHT.replace("return gamma * z + beta", "raise KeyError(gamma)"), 5, "KeyError"),
         (
-            "import verify\nverify.add_claim(verify.Claim('mine', 's', 'f', 'm', 'm', hidden='unknown'))\n",
+            "import verify\nverify.add_claim(verify.Claim('mine', 's', 'm', 'm', hidden='unknown'))\n",
             2,
             "'unknown', which nothing adds",
         ),

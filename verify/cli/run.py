@@ -27,7 +27,7 @@ from verify.cli.options import Device, MaybeFolder, Scheduler, SeedBlock, Worker
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.files import check_folder, check_writable
-from verify.network_claims import network_claims
+from verify.composition_claims import network_claims
 from verify.pool import make
 from verify.progress import Watch, err
 from verify.setting import Setting
