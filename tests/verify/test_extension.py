@@ -84,7 +84,7 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
         ),
         (
             "import verify\nclass Mine(verify.Claim):\n    def prediction(self, setting):\n        pass\n"
-            "verify.add_claim(Mine('mine', 's', 'f', 'm', 'm'))\n",
+            "verify.add_claim(Mine('mine', 's', 'm', 'm'))\n",
             5,
             "must take (setting, wide=None)",
         ),
@@ -195,7 +195,7 @@ class Broken(verify.Claim):
         found = super().prediction(setting, wide)
         return found if setting.activation == "relu" else 1 / 0
 
-verify.add_claim(Broken("mine", "s", "f", "m", "m"))
+verify.add_claim(Broken("mine", "s", "m", "m"))
 """
     )
     extension = load(written(tmp_path, text.replace('theory.add_step("scaled", Scaled)', "").replace(
