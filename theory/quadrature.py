@@ -160,8 +160,15 @@ def spread_moments(
         a, w = nodes.ravel(), weights.ravel()
     else:
         a, w = np.zeros(1), np.ones(1)
-    row, u, inner = _nodes(a, np.sqrt(p - c), ends, 0, 1)
-    return w, [np.bincount(row, (inner * f(u)).sum(axis=1), a.size) for f in functions]
+    return w, moments_around(functions, kinks, a, p - c)
+
+
+def moments_around(
+    functions: Sequence[Numeric], kinks: tuple[float, ...], centers: np.ndarray, variance: float
+) -> list[np.ndarray]:
+    """E f(a + z) for each f, z ~ N(0, variance), at every center a."""
+    row, u, inner = _nodes(centers, np.sqrt(variance), features(kinks), 0, 1)
+    return [np.bincount(row, (inner * f(u)).sum(axis=1), centers.size) for f in functions]
 
 
 def features(kinks: tuple[float, ...]) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from verify.claim import Claim, OrderClaim, OutputClaim
     from verify.claims import CLAIMS, add_claim
+    from verify.composition_claims import OverlapClaim, add_network_claim, network_claims
     from verify.draws import Draws
     from verify.kit import conformance
-    from verify.composition_claims import OverlapClaim, add_network_claim, network_claims
     from verify.setting import Setting, SettingError
     from verify.verdict import Effort, NotVerified, Verdict, check
 

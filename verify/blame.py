@@ -8,9 +8,9 @@ from pathlib import Path
 from shlex import join
 
 from verify.claim import Claim, OrderClaim
+from verify.composition_claims import OverlapClaim
 from verify.diagnosis import observe, propose
 from verify.draws import Draws
-from verify.composition_claims import OverlapClaim
 from verify.setting import Setting
 from verify.suite import Case
 from verify.variation import FAILURES, shrink, varied_settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -145,6 +145,10 @@ class Claim:
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
         return evaluator(self.prediction(setting, wide), setting)
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:  # noqa: ARG002
+        """Wrong theories of its own kind: a short name, what is wrong, and the predictor."""
+        return iter(())
 
 
 def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:

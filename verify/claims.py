@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from verify.claim import Claim, OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
+from verify.edge_claims import EdgeClaim
 
 NAMES = {
     "m": "mean of the eigenvalues",
@@ -153,6 +154,15 @@ GROWTH = [
             ("batch", "lower", _constant, ("Q1", "Q2")),
             ("batch", "upper", _root, ("Q2",)),
         )
+    ),
+    *(
+        EdgeClaim(
+            id=f"growth.last_{last}.lambda_max", quantity="lambda_max", measured="lambda_max", last=last, given=given,
+            samples="proportional", fewest_samples=12, source=OURS,
+            statement=f"T = M/rho, {LAST_WORDS[last]}: the largest eigenvalue is the edge of the limiting "
+            "spectrum with its Tracy-Widom mean",
+        )
+        for last, given in (("mean", ()), ("batch", ("Q1",)))
     ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",

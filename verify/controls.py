@@ -235,7 +235,8 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
     claim, effort, kills = right.claim, right.effort, []
     if right.status == "AGREE":
         effort = replace(effort, looks=effort.looks + MORE_LOOKS)
-    for wrong in WRONG_BOUNDS.get(right.rule.relation, wrong_theories(draws.setting)):
+    usual = WRONG_BOUNDS.get(right.rule.relation, wrong_theories(draws.setting))
+    for wrong in (*usual, *claim_slips(claim, draws.setting)):
         predicted = wrong.build(claim, draws.setting)
         if predicted is None:
             continue
@@ -247,6 +248,14 @@ def challenge(right: Verdict, draws: Draws) -> list[Kill]:
         verdict = None if close else decide(claim, draws, predicted, effort, right.counts)
         kills.append(Kill(wrong, verdict, max(moved, key=lambda factor: abs(factor - 1))))
     return kills
+
+
+def claim_slips(claim: Claim, setting: Setting) -> tuple[WrongTheory, ...]:
+    """Mistakes that a claim tells of itself."""
+    return tuple(
+        WrongTheory(name, what, lambda _, __, predicted=predicted: predicted)
+        for name, what, predicted in claim.slips(setting)
+    )
 
 
 def wrong_theories(setting: Setting) -> tuple[WrongTheory, ...]:

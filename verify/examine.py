@@ -17,11 +17,11 @@ from verify import suite
 from verify.blame import Run, blame
 from verify.claim import Claim, OutputClaim
 from verify.claims import CLAIMS, claims_about_orders, spectrum_claims
+from verify.composition_claims import OverlapClaim, network_claims
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
 from verify.kit import checks
-from verify.composition_claims import OverlapClaim, network_claims
 from verify.setting import Setting, SettingError
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case

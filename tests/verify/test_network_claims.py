@@ -7,10 +7,10 @@ import pytest
 
 import theory
 from verify import Effort, Setting, SettingError, check, network_claims
+from verify.composition_claims import OverlapClaim
 from verify.controls import challenge, wrong_theories
 from verify.draws import Draws
 from verify.inputs import InputError, given_inputs
-from verify.composition_claims import OverlapClaim
 from verify.suite import Case, run
 
 EFFORT = Effort(eps=0.1, error_rate=1e-2, looks=3, budget=2e8)

@@ -66,6 +66,10 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
         )
     if net.inputs is not None:
         return given.predict(net, quantity, samples)
+    if quantity == "lambda_max" and samples == "proportional" and net.output.removed:
+        from theory.edge import prediction as at_the_edge
+
+        return at_the_edge.predict(net, given_outputs)
     if net.output.spectrum is None:
         formula, relation, conditions = _through_outputs(net, quantity)
     else:

@@ -91,7 +91,7 @@ class Prediction:
         values = self._checked(numbers)
 
         def number(expr: Expr) -> Any:
-            return _at(expr, values)
+            return value_at(expr, values)
 
         order: dict[Expr, Any] = {}
         if self._needs_orders:
@@ -101,7 +101,7 @@ class Prediction:
         if alpha_total in self.formula.free_symbols:
             order[alpha_total] = number(self.network.alpha)
         with np.errstate(over="ignore", invalid="ignore"):
-            result = _at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
+            result = value_at(self.formula, values | {s.name: v for s, v in order.items()})  # type: ignore[attr-defined]
         if not np.all(np.isfinite(result)):
             raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
@@ -117,7 +117,7 @@ class Prediction:
         for name, value in values.items():
             check_range(name, value)
         for condition in self.conditions:
-            if not np.all(_at(condition, values)):
+            if not np.all(value_at(condition, values)):
                 given = ", ".join(f"{s} = {values[s.name]}" for s in condition.free_symbols)
                 remedy = (
                     " Use given_outputs=True with the measured outputs." if condition == sp.Eq(symbols.C, 1) else ""
@@ -179,7 +179,7 @@ def check_range(name: str, value: np.ndarray) -> None:
         raise ValueError(f"{name} = {value} is negative; it has to be at least 0.")
 
 
-def _at(expr: sp.Basic, values: dict[str, Any]) -> Any:
+def value_at(expr: sp.Basic, values: dict[str, Any]) -> Any:
     """Value of an expression at numbers by symbol name."""
     free = sorted(expr.free_symbols, key=lambda s: s.name)  # type: ignore[attr-defined]
     arrays = np.broadcast_arrays(*(values[s.name] for s in free)) if free else []  # type: ignore[attr-defined]

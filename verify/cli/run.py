@@ -24,10 +24,10 @@ from verify.calibration import calibration_table, repeated
 from verify.claim import Claim, odd
 from verify.claims import CLAIMS
 from verify.cli.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
+from verify.composition_claims import network_claims
 from verify.controls import Kill, challenge
 from verify.draws import Draws
 from verify.files import check_folder, check_writable
-from verify.composition_claims import network_claims
 from verify.pool import make
 from verify.progress import Watch, err
 from verify.setting import Setting

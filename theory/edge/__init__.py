@@ -1,0 +1,9 @@
+"""The centred dual matrix for T proportional to M: its limiting spectrum, the edge of it, and the largest eigenvalue.
+
+Derived here at a physicist's rigour: a network linearized unit by unit given what all samples share (a Gaussian
+equivalent), and the Dyson equation of the random matrix that is left. No constant is fitted.
+"""
+
+from theory.edge.law import Edge, EdgeError, density, edge, logarithmic_slope
+
+__all__ = ["Edge", "EdgeError", "density", "edge", "logarithmic_slope"]

@@ -1,0 +1,129 @@
+"""The Dyson equation of the linearized matrix: at most 4 (L - 1) + 1 scalars, given the trace g of the resolvent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from theory.edge.units import EdgeError, Layer, Units
+
+Number = Any
+"""Real, or complex off the axis."""
+
+ITERATIONS = 4000
+PRECISION = 1e-13
+
+
+@dataclass(frozen=True)
+class State:
+    """Self-energies: a, b, e of the hidden layers 1..L-1 and c of the layers 0..L-1, as arrays."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    e: np.ndarray
+
+    def far(self, other: "State") -> float:
+        """Largest relative difference."""
+        pairs = zip((self.a, self.b, self.c, self.e), (other.a, other.b, other.c, other.e), strict=True)
+        return max(float(np.max(np.abs(x - y) / (np.abs(y) + 1e-30), initial=0.0)) for x, y in pairs)
+
+    def damped(self, other: "State", share: float) -> "State":
+        """A step of ``share`` towards another state."""
+        pairs = zip((self.a, self.b, self.c, self.e), (other.a, other.b, other.c, other.e), strict=True)
+        return State(*(x + share * (y - x) for x, y in pairs))
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Averages over the units of one layer that the equation needs, and the smallest of its two determinants."""
+
+    pp: Number
+    dd: Number
+    aa: Number
+    bb: Number
+    noise: Number
+    determinant: float
+
+
+def start(found: Units, kind: type = float) -> State:
+    """No self-energy at all."""
+    n = len(found.layers)
+    return State(*(np.zeros(size, kind) for size in (n, n, n + 1, n)))
+
+
+def averages(layer: Layer, g: Number, state: State, i: int, classes: int) -> Averages:
+    """One hidden layer, the i-th from 0, at given self-energies."""
+    a, b, c, e = state.a[i], state.b[i], state.c[i + 1], state.e[i]
+    lp, ld = layer.forward + c, layer.backward + b
+    noise_d = layer.e**2 * layer.k_d + classes * layer.gamma * layer.slope_variance
+    q_pp = g * layer.n_pp + a * layer.f1**2
+    q_pd = layer.e * (g * layer.k_x + a * layer.f1 * layer.f2)
+    q_dd = g * noise_d + a * layer.e**2 * layer.f2**2 + e * layer.f1**2
+    det = (1 - q_pp * lp) * (1 - q_dd * ld) - q_pd**2 * lp * ld
+    h_pp, h_dd, h_pd = lp * (1 - q_dd * ld) / det, ld * (1 - q_pp * lp) / det, lp * ld * q_pd / det
+    pp = (q_pp * (1 - q_dd * ld) + ld * q_pd**2) / det
+    dd = (q_dd * (1 - q_pp * lp) + lp * q_pd**2) / det
+    aa = layer.f1**2 * h_pp + 2 * layer.f1 * layer.e * layer.f2 * h_pd + layer.e**2 * layer.f2**2 * h_dd
+    bb = layer.f1**2 * h_dd
+    noise = layer.n_pp * h_pp + 2 * layer.e * layer.k_x * h_pd + noise_d * h_dd
+    across = 1 - q_pp * lp  # the directions of the classes that eta does not point to
+    if classes > 1:
+        h, share = lp / across, 1 / classes
+        pp = share * pp + (1 - share) * q_pp / across
+        aa = share * aa + (1 - share) * layer.f1**2 * h
+        noise = share * noise + (1 - share) * layer.n_pp * h
+    lowest = float(min(np.real(det).min(), np.real(across).min()))
+    return Averages(*(layer.mean(v + 0 * layer.weights) for v in (pp, dd, aa, bb, noise)), determinant=lowest)
+
+
+def advanced(found: Units, g: Number, state: State) -> tuple[State, Number, bool]:
+    """The equation once: new self-energies, Sigma(g), and whether all determinants are positive."""
+    layers, w2 = found.layers, found.sigma_w2
+    at = [averages(layer, g, state, i, found.classes) for i, layer in enumerate(layers)]
+    lam = found.first + state.c[0]
+    a, b, c, e = (np.zeros_like(v) for v in (state.a, state.b, state.c, state.e))
+    a[0] = w2 * g / (1 - g * lam)
+    alphas = [found.alpha_0, *(layer.alpha for layer in layers)]
+    for i, mean in enumerate(at):
+        c[i] = w2 * alphas[i + 1] / alphas[i] * mean.aa
+        if i + 1 < len(layers):
+            a[i + 1] = w2 * mean.pp
+            b[i + 1] = w2 * alphas[i + 1] / alphas[i + 2] * mean.bb
+        if i > 0:
+            e[i - 1] = w2 * mean.dd
+    noise = sum(layer.alpha * mean.noise for layer, mean in zip(layers, at, strict=True))
+    sigma = found.rho * (found.alpha_0 * lam / (1 - g * lam) + noise)
+    regular = bool(np.real(1 - g * lam) > 0 and all(mean.determinant > 0 for mean in at))
+    return State(a, b, c, e), sigma, regular
+
+
+def solved(found: Units, g: float, begin: State | None = None) -> tuple[State, float] | None:
+    """The minimal positive solution at real g and Sigma(g); None where there is none.
+
+    begin: a solution at a smaller g, from which the iteration rises as it does from zero.
+    """
+    state = begin or start(found)
+    for _ in range(ITERATIONS):
+        new, sigma, regular = advanced(found, g, state)
+        if not regular or not np.isfinite(sigma):
+            return None
+        if new.far(state) < PRECISION:
+            return new, float(sigma)
+        state = new
+    return None
+
+
+def resolvent(found: Units, z: complex, g: complex, state: State) -> tuple[complex, State]:
+    """g(z) off the real axis by damped iteration from a guess."""
+    share = 0.5
+    for number in range(ITERATIONS):
+        new, sigma, _ = advanced(found, g, state)
+        g_new = 1 / (z - found.shift - sigma)
+        far = max(new.far(state), abs(g_new - g) / abs(g))
+        state, g = state.damped(new, share), g + share * (g_new - g)
+        if far < 1e-9:
+            return g, state
+        if number == 400:
+            share = 0.15
+    raise EdgeError(f"the Dyson equation did not converge at z = {z:.6g}; take a larger distance from the real axis.")

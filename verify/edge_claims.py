@@ -1,0 +1,46 @@
+"""The claim about the edge of the spectrum for T proportional to M, and the mistakes that it has to refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from theory.edge.prediction import SLIPS, EdgePrediction
+from verify.claim import LARGEST, Claim, Predictor, evaluator
+from verify.setting import Setting, SettingError
+
+OTHER_SLIPS = {
+    "no Tracy-Widom": "the edge of the limit for the mean of the largest eigenvalue",
+    "kappa gap": "the mean of the nonzero eigenvalues for the largest",
+}
+
+
+@dataclass(frozen=True)
+class EdgeClaim(Claim):
+    """The largest eigenvalue at T = M/rho with the outputs centred over the samples, one output."""
+
+    @property
+    def assumptions(self) -> str:
+        """As for every claim, and a single output."""
+        return f"{super().assumptions}, C = 1"
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse also several outputs, whose overlaps enlarge the top eigenvalue by an unknown law."""
+        super().admit(setting)
+        if setting.classes != 1:
+            raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """The shared fields of a network differ from those of the limit by M^-1/2."""
+        return LARGEST
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """From where the Tracy-Widom law is near."""
+        return (48, 64, 128, 256, 512, 1024)
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
+        """Wrong theories of the edge: a short name, what is wrong, and the predictor."""
+        right = self.prediction(setting)
+        assert isinstance(right, EdgePrediction)
+        for name, what in ({n: words for n, (words, _) in SLIPS.items()} | OTHER_SLIPS).items():
+            yield name, what, evaluator(replace(right, slip=name), setting)
