@@ -39,8 +39,10 @@ def test_every_slip_moves_a_moment_or_the_edge() -> None:
     net, rho = chain("gelu", 4, 1.9, 0.05), 2.0
     right = edge(net, rho, 1, 1000.0)
     for name, (_, change) in SLIPS.items():
-        wrong = edge(net, rho, 1, 1000.0, change)
-        assert abs(wrong.place / right.place - 1) > 0.01, name
+        try:
+            assert abs(edge(net, rho, 1, 1000.0, change).place / right.place - 1) > 0.01, name
+        except EdgeError:
+            continue  # no edge at all
 
 
 @pytest.mark.parametrize(
@@ -58,10 +60,7 @@ def test_the_edge_of_an_independent_program(net: theory.WideNetwork, rho: float,
 
 
 def test_a_linear_network_by_free_convolution() -> None:
-    """Two linear layers without biases: P G P = c + (1/T) X W^T W X^T + (1/T) X X^T v v^T..., whose forward part is free.
-
-    With L = 2 the shared part vanishes, so the bulk is c + a Wishart matrix of X W^T's law: sigma_w2 S_1 x S_2.
-    """
+    """Two linear layers without biases: P G P = c + (1/T) X (tq_1 + tq_2 W^T W) X^T, free of each other."""
     w2, rho = 1.3, 2.0
     net = chain("linear", 2, w2, 0.0)
     orders = theory.numeric_order_parameters(net, "proportional")
@@ -73,8 +72,7 @@ def test_a_linear_network_by_free_convolution() -> None:
         def inverse(h: float) -> float:  # E 1/(1 - h (t1 + t2 w2 s)) times the eigenvalue, s ~ Marchenko-Pastur
             s = np.linspace(0, np.pi, 4001)
             value = 2 - 2 * np.cos(s)
-            weight = np.sin(s) ** 2 / np.maximum(value, 1e-12)
-            weight /= np.trapezoid(weight, s)
+            weight = (1 + np.cos(s)) / np.pi  # sqrt((4 - x)/x)/(2 pi) dx at x = 2 - 2 cos s
             lam = t1 + t2 * w2 * value
             return float(np.trapezoid(weight * lam / (1 - h * lam), s))
 
@@ -88,7 +86,7 @@ def test_a_linear_network_by_free_convolution() -> None:
 def test_the_density_has_mass_one_and_the_right_mean() -> None:
     net, rho = chain("tanh", 3, 2.0, 0.3), 2.0
     found = edge(net, rho, 1, 1000.0)
-    points = np.linspace(-1.0, found.place + 1.0, 240)
+    points = np.linspace(-1.0, found.place + 1.0, 120)
     shape = density(net, rho, points, width=1000.0, away=5e-3)
     assert np.all(shape > 0)
     mass = float(np.trapezoid(shape, points))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from theory.edge.units import EdgeError, Layer, Units
 
@@ -27,11 +28,6 @@ class State:
         """Largest relative difference."""
         pairs = zip((self.a, self.b, self.c, self.e), (other.a, other.b, other.c, other.e), strict=True)
         return max(float(np.max(np.abs(x - y) / (np.abs(y) + 1e-30), initial=0.0)) for x, y in pairs)
-
-    def damped(self, other: "State", share: float) -> "State":
-        """A step of ``share`` towards another state."""
-        pairs = zip((self.a, self.b, self.c, self.e), (other.a, other.b, other.c, other.e), strict=True)
-        return State(*(x + share * (y - x) for x, y in pairs))
 
 
 @dataclass(frozen=True)
@@ -115,15 +111,24 @@ def solved(found: Units, g: float, begin: State | None = None) -> tuple[State, f
 
 
 def resolvent(found: Units, z: complex, g: complex, state: State) -> tuple[complex, State]:
-    """g(z) off the real axis by damped iteration from a guess."""
-    share = 0.5
-    for number in range(ITERATIONS):
-        new, sigma, _ = advanced(found, g, state)
-        g_new = 1 / (z - found.shift - sigma)
-        far = max(new.far(state), abs(g_new - g) / abs(g))
-        state, g = state.damped(new, share), g + share * (g_new - g)
-        if far < 1e-9:
-            return g, state
-        if number == 400:
-            share = 0.15
-    raise EdgeError(f"the Dyson equation did not converge at z = {z:.6g}; take a larger distance from the real axis.")
+    """g(z) off the real axis, by Newton's method from the solution at a point nearby."""
+    n = len(found.layers)
+
+    def parts(numbers: np.ndarray) -> tuple[complex, State]:
+        values = numbers[: len(numbers) // 2] + 1j * numbers[len(numbers) // 2 :]
+        return complex(values[0]), State(*np.split(values[1:], [n, 2 * n, 3 * n + 1]))
+
+    def joined(g: complex, state: State) -> np.ndarray:
+        values = np.concatenate([[g], state.a, state.b, state.c, state.e])
+        return np.concatenate([values.real, values.imag])
+
+    def residual(numbers: np.ndarray) -> np.ndarray:
+        at, own = parts(numbers)
+        new, sigma, _ = advanced(found, at, own)
+        return joined(1 / (z - found.shift - sigma), new) - numbers
+
+    solution = optimize.root(residual, joined(g, state), tol=1e-10)
+    g, state = parts(solution.x)
+    if not np.abs(residual(solution.x)).max() < 1e-7 * (1 + np.abs(solution.x).max()) or not g.imag < 0:
+        raise EdgeError(f"the Dyson equation did not converge at z = {z:.6g}; keep farther from the real axis.")
+    return g, state

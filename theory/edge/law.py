@@ -110,7 +110,12 @@ def density(net: WideNetwork, rho: float, points: np.ndarray, classes: int = 1, 
             away: float = 1e-3) -> np.ndarray:  # fmt: skip
     """The limiting density of the eigenvalues at some points, from -Im g(x + i away)/pi."""
     found = units(net, rho, classes, width)
-    out, g, state = np.empty(len(points)), 1 / (complex(points[-1]) + 1j), start(found, complex)
+    # From far above the real axis, where g = 1/z, down to it, and then along it.
+    right, g, state = float(np.max(points)), 0j, start(found, complex)
+    for height in away * 2.0 ** np.arange(14, -1, -1):
+        z = complex(right, height)
+        g, state = resolvent(found, z, g or 1 / (z - found.shift), state)
+    out = np.empty(len(points))
     for i in np.argsort(points)[::-1]:
         g, state = resolvent(found, complex(points[i], away), g, state)
         out[i] = -g.imag / np.pi

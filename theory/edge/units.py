@@ -16,7 +16,8 @@ from theory.network.elementwise import Phi, slope_of
 from theory.network.orders import numeric_order_parameters
 from theory.quadrature import moments_around
 
-XI_NODES, ETA_NODES = 48, 24
+XI_NODES, ETA_NODES = 49, 24
+"""An odd number, so that one node lies at xi = 0, where a kink is seen best."""
 
 
 class EdgeError(ValueError):
