@@ -119,7 +119,7 @@ def resolvent(found: Units, z: complex, g: complex, state: State) -> tuple[compl
         return complex(values[0]), State(*np.split(values[1:], [n, 2 * n, 3 * n + 1]))
 
     def joined(g: complex, state: State) -> np.ndarray:
-        values = np.concatenate([[g], state.a, state.b, state.c, state.e])
+        values: Any = np.concatenate([[g], state.a, state.b, state.c, state.e])
         return np.concatenate([values.real, values.imag])
 
     def residual(numbers: np.ndarray) -> np.ndarray:

@@ -6,12 +6,22 @@ from functools import lru_cache
 
 import numpy as np
 
-from theory.edge.dyson import State, resolvent, solved, start
+from theory.edge.dyson import State, averages, resolvent, solved, start
 from theory.edge.units import EdgeError, Units, units
 from theory.network.chain import WideNetwork
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
 """Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
+
+
+SPLITTING = 0.1
+"""Determinant of the most extreme unit below which the lowest point of z belongs to that unit and not to the bulk. In
+the cases where sampling confirms the edge it is 0.2 or more."""
+
+SPLIT_OFF = (
+    "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and lambda_max grows like "
+    "kappa_log ln M. Ask for theory.edge.logarithmic_slope, or for a smaller width."
+)
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,20 @@ class _Curve:
             curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
             slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
             if not (np.all(np.isfinite(around)) and curvature > 0):
-                raise EdgeError(
-                    "the spectrum has no regular edge here: a single unit splits off before the bulk ends. Give a "
-                    "smaller width, or judge the growth like ln M."
-                )
+                raise EdgeError(SPLIT_OFF)
+            if share < 4e-2 and self.lowest(g) < SPLITTING:
+                raise EdgeError(SPLIT_OFF)
             move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
             lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
         return g, lowest, curvature
+
+    def lowest(self, g: float) -> float:
+        """The smallest determinant of a unit at g: 1 where it does nothing, 0 where it is an eigenvalue by itself."""
+        at = solved(self.found, g)
+        if at is None:
+            return 0.0
+        layers = enumerate(self.found.layers)
+        return min(averages(layer, g, at[0], i, self.found.classes).determinant for i, layer in layers)
 
     def moments(self) -> tuple[float, float]:
         """Mean c + Sigma(0) and variance Sigma'(0) of the law: z(g) = 1/g + mean + variance g + ..."""

@@ -38,6 +38,11 @@ class _Printer(StrPrinter):
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         return SYMBOLS.get(expr.name, expr.name.replace("alpha_", "α_"))
 
+    def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:  # type: ignore[override]
+        """Sums of products of width ratios from the first layer on."""
+        ratios = all(s.name.startswith("alpha_") for s in expr.free_symbols)
+        return sorted(expr.args, key=_layers) if ratios else super()._as_ordered_terms(expr, order)
+
     def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:  # noqa: ARG002
         base, exponent = expr.as_base_exp()
         if exponent == sp.Rational(1, 2):
@@ -62,6 +67,10 @@ class _Printer(StrPrinter):
 
     def _print_Pi(self, expr: Expr) -> str:  # noqa: ARG002
         return "π"
+
+
+def _layers(expr: Expr) -> list[int]:
+    return sorted(int(s.name.removeprefix("alpha_")) for s in expr.free_symbols)
 
 
 def text(expr: Expr) -> str:
