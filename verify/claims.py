@@ -198,10 +198,14 @@ def add_claim(claim: Claim) -> None:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the paper's abstract, in our words, and the claims that it is made of."""
+    """A sentence of the paper's abstract, in our words, and the claims that it is made of.
+
+    compared: two claims about the largest eigenvalue, without and with what the sentence is about.
+    """
 
     text: str
     claims: tuple[str, ...]
+    compared: tuple[str, str] | None = None
 
 
 SENTENCES = (
@@ -217,7 +221,10 @@ SENTENCES = (
             "growth.last_mean_upper",
             "growth.last_batch_lower",
             "growth.last_batch_upper",
+            "growth.last_mean.lambda_max",
+            "growth.last_batch.lambda_max",
         ),
+        ("growth.plain", "growth.last_mean.lambda_max"),
     ),
     Sentence(
         "Batch normalization in the hidden layers does not, unless E phi = 0",

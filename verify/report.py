@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from verify.claims import SENTENCES
+from verify.claims import SENTENCES, Sentence
 from verify.controls import Kill
 from verify.suite import Case
 from verify.verdict import Verdict
@@ -89,8 +89,27 @@ def abstract(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> list[Said]:
             word = "NOT TESTED, a measurement is invalid"
         else:
             word = "verified" if agreed == len(sentence.claims) else "open"
-        said.append(Said(sentence.text, sentence.claims, agreed, word))
+        said.append(Said(sentence.text + _number(sentence, verdicts), sentence.claims, agreed, word))
     return said
+
+
+def _number(sentence: Sentence, verdicts: Sequence[Verdict]) -> str:
+    """What the sentence is worth: both predicted largest eigenvalues at the largest width that both were tested at."""
+    if sentence.compared is None:
+        return ""
+    tested = [
+        next((v for v in verdicts if v.claim.id == name and v.status == "AGREE"), None) for name in sentence.compared
+    ]
+    before, after = ({p.width: p.predicted for p in v.points} if v else {} for v in tested)
+    widths = before.keys() & after.keys()
+    if not widths:
+        return ""
+    M = max(widths)
+    setting = next(v.setting for v in tested if v)
+    return (
+        f" (lambda_max {before[M]:.4g} without and {after[M]:.4g} with mean subtraction at M = {M}, "
+        f"T = {setting.samples_at(M)}: {before[M] / after[M]:.0f} times)"
+    )
 
 
 def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
