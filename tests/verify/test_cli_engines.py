@@ -21,6 +21,14 @@ def make():
 """
 
 
+NAN = """
+
+class NotANumber(torch.nn.Module):
+    def forward(self, x):
+        return x * float("nan")
+"""
+
+
 @pytest.fixture
 def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def run(*words: str) -> tuple[int, str, str]:
@@ -103,11 +111,16 @@ def test_measure_gives_what_the_library_gives(fimcheck, tmp_path: Path) -> None:
     assert text.count("share of eigenvalues above") == 6
 
 
-@pytest.mark.parametrize("bad", ["none.py:make", "net.py:absent", "net.py", "broken.py:make", "wrong.py:make"])
+@pytest.mark.parametrize(
+    "bad",
+    ["none.py:make", "net.py:absent", "net.py", "broken.py:make", "wrong.py:make", "quits.py:make", "nan.py:make"],
+)
 def test_measure_refuses_in_one_line(fimcheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     (tmp_path / "net.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("def make(:")
     (tmp_path / "wrong.py").write_text("def make():\n    return 3\n")
+    (tmp_path / "quits.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "nan.py").write_text(MODULE.replace("*layers)", "*layers, NotANumber())") + NAN)
     np.savez(tmp_path / "data.npz", inputs=np.ones((4, 4)))
     monkeypatch.chdir(tmp_path)
     code, _, text = fimcheck("measure", "--module", bad, "--inputs", "data.npz")

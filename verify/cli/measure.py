@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Annotated
 from zipfile import BadZipFile
@@ -37,6 +38,11 @@ def measure(
         found = numerics.spectrum(made, data, loss=loss, method=method, count=count, density_steps=density)
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise ValueError(f"--module {module} on inputs of shape {tuple(data.shape)}: {error}") from error
+    if not all(map(math.isfinite, (found.m, found.s))):
+        raise ValueError(
+            f"--module {module}: its outputs or their derivatives on --inputs are not finite, so there is no spectrum; "
+            "look for an overflow or a division by zero"
+        )
     out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
     out.print(f"m = tr F/P   = {found.m:.6g} +- {found.m_error:.1g}", highlight=False)
     out.print(f"s = tr F^2/P = {found.s:.6g} +- {found.s_error:.1g}", highlight=False)
@@ -74,13 +80,13 @@ def load(text: str) -> torch.nn.Module:
     loaded = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(loaded)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"--module {text}: running {path} raised {type(error).__name__}: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise ValueError(f"--module {text}: {path} has no function {name!r}; name one that returns the module")
     try:
         made = getattr(loaded, name)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"--module {text}: {name}() raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--module {text}: {name}() returned {type(made).__name__}, not a torch.nn.Module")

@@ -165,11 +165,13 @@ def explain(
     activation: Annotated[str | None, typer.Option(help="activation to test it with; relu when none")] = None,
     seed_block: SeedBlock = 0,
 ) -> None:
-    """Statement, derivation, measurements and verdict of one claim, at the budget of --quick."""
+    """Statement, derivation, measurements and verdict of one claim, at the budget of --quick. Exit code 0 if AGREE."""
     (case,) = _todo([claim], [activation] if activation else None, setting)
     with Watch(1, seed_block, "cpu") as watch:
         ((verdict, _),) = suite.run([case], QUICK, watch.draws, watch.case)
     out.print(report.explain(verdict), highlight=False, markup=False, soft_wrap=True)
+    if verdict.status != "AGREE":
+        raise typer.Exit(1)
 
 
 @app.command()
