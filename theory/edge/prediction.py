@@ -99,6 +99,11 @@ class EdgePrediction(Prediction):
         found = edge(net, values["rho"], int(values["C"]), values["M"], change)
         return found.place, 0.0 if self.slip == "no Tracy-Widom" else found.scale
 
+    def scaling(self, name: str) -> Expr:
+        """Exponent of a symbol in the limit, where the Tracy-Widom shift is gone (and ln M counts as a constant)."""
+        limit = self.formula.subs(width_of_edge, 0)
+        return super(EdgePrediction, replace(self, formula=limit)).scaling(name)
+
     def steps(self) -> tuple[str, ...]:
         """The equations, one a line."""
         return STEPS
