@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+import torch
+
 import numerics
 import theory
-import torch
 from theory.network.state import added, mapped
 
 

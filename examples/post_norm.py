@@ -1,6 +1,7 @@
-"""A formula about post-norm residual networks: normalization after the sum keeps the stream, and halves its gradient."""
+"""A formula about post-norm residual networks: what normalization after the sum leaves of a branch's gradient."""
 
 import sympy as sp
+
 import theory
 import verify
 

@@ -43,7 +43,7 @@ def slow_jacobian(network: RandomNetwork | Composition, draw: Draw | ComposedDra
     return torch.stack(jacobians)
 
 
-def slow_outputs(network: RandomNetwork, draw: Draw) -> Tensor:
+def slow_outputs(network: RandomNetwork | Composition, draw: Draw | ComposedDraw) -> Tensor:
     """The outputs (S,T,C) from torch's own layers."""
     return network_outputs(network, draw.inputs, parameters(network, draw))
 
@@ -85,8 +85,9 @@ def network_outputs(network: RandomNetwork | Composition, h: Tensor, named: Para
         u = h @ named[f"weight{n}"].mT + named[f"bias{n}"].unsqueeze(1)
         gamma, beta = (named[f"{name}{n}"].unsqueeze(1) for name in ("gamma", "beta"))
         name = network.last if last else network.hidden
-        if last and network.output_definition is not None:
-            u = network.output_definition(u, network.last_gamma)
+        added = network.output_definition
+        if last and added is not None:
+            u = added(u, network.last_gamma)
         elif name == "mean":
             u = u - u.mean(1, keepdim=True)
         elif name == "batch":

@@ -97,7 +97,7 @@ def softmax_root(raw: Tensor) -> Tensor:
     return full.view(seeds, classes * samples, -1)
 
 
-def backward(network: Composition, run: ComposedRun, visit: Callable[[Meeting], None]) -> None:
+def backward(run: ComposedRun, visit: Callable[[Meeting], None]) -> None:
     """Derivatives of the raw outputs at every dense step, the last one first."""
     seeds, samples, classes = run.raw.shape
     one = torch.eye(classes, dtype=run.raw.dtype, device=run.raw.device)
@@ -107,12 +107,12 @@ def backward(network: Composition, run: ComposedRun, visit: Callable[[Meeting], 
 
 def gram(network: Composition, drawn: ComposedDraw) -> Tensor:
     """The dual matrix G = J J^T / T of every network, (S, C*T, C*T), rows k*T + t."""
-    return gram_of(network, forward(network, drawn))
+    return gram_of(forward(network, drawn))
 
 
-def gram_of(network: Composition, run: ComposedRun) -> Tensor:
+def gram_of(run: ComposedRun) -> Tensor:
     """``gram`` for a forward pass that is at hand."""
-    g = raw_gram(network, run)
+    g = raw_gram(run)
     seeds, classes, samples = g.shape[:3]
     if run.last is not None:
         project(g, run.last)
@@ -122,7 +122,7 @@ def gram_of(network: Composition, run: ComposedRun) -> Tensor:
     return g.div_(samples)
 
 
-def raw_gram(network: Composition, run: ComposedRun) -> Tensor:
+def raw_gram(run: ComposedRun) -> Tensor:
     """J J^T of the raw outputs, (S, C, T, C, T)."""
     seeds, samples, classes = run.raw.shape
     g = run.raw.new_zeros(seeds, classes, samples, classes, samples)
@@ -133,7 +133,7 @@ def raw_gram(network: Composition, run: ComposedRun) -> Tensor:
         else:
             _add_blocks(g, met)
 
-    backward(network, run, add)
+    backward(run, add)
     for k in range(classes):
         for j in range(k):
             g[:, k, :, j] = g[:, j, :, k].mT

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -130,7 +130,8 @@ class Composition:
         if len(branches) != len(places):
             raise NetworkError(f"step {path}: {name} takes {len(places)} branches, got {len(branches)}")
         inner = {p: self._chain(b, units, f"{path}.{p}.") for p, b in zip(places, branches, strict=True)}
-        return kind(**(shared | values | inner))
+        make = cast(Callable[..., Step], STEPS[name])
+        return make(**(shared | values | inner))
 
     def _units(self, ratio: float, path: str) -> int:
         units = round(ratio * self.width)
@@ -153,7 +154,7 @@ class Composition:
     @property
     def ntk(self) -> bool:
         """Whether its dense steps have the NTK parametrization."""
-        return any(isinstance(step, Dense) and step.param == "ntk" for _, step in self.steps.walk())
+        return any(dense.param == "ntk" for dense in self.dense.values())
 
     @cached_property
     def parameters(self) -> int:
@@ -161,7 +162,7 @@ class Composition:
         return self.steps.weights(self.start(4))
 
     def trained(self, numbers: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Weights and biases by name as the steps' `slow` takes them, from standard normal numbers; masks as they are."""
+        """Weights and biases by name as the steps' `slow` takes them, from normal numbers; masks as they are."""
         for path, dense in self.dense.items():
             weight, bias = dense.scaled(numbers, path)
             if dense.param == "ntk":

@@ -27,7 +27,7 @@ class OutputDefinition:
     def jacobian(self, outputs: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
         """The normalized outputs and their derivative by the raw ones, (S, C*T, C*T), rows and columns k*T + t."""
         seeds, samples, count = outputs.shape
-        value, pull = torch.func.vjp(lambda raw: self(raw, gamma), outputs)
+        value, pull, *_ = torch.func.vjp(lambda raw: self(raw, gamma), outputs)
         rows = torch.eye(count * samples, dtype=outputs.dtype, device=outputs.device)
         signal = rows.view(-1, count, samples).mT.unsqueeze(1).expand(-1, seeds, -1, -1)
         (found,) = torch.func.vmap(pull)(signal.contiguous())

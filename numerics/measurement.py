@@ -220,7 +220,7 @@ def _measure_composed(network: Composition, drawn: ComposedDraw, quantities: Seq
     if found is not None:
         values |= found
     elif matrix or "alignment" in wanted:
-        g = composed.gram_of(network, run)
+        g = composed.gram_of(run)
         values |= eigenvalue_quantities(network, g, matrix)
         if "alignment" in wanted:
             values["alignment"] = alignment(g, network.outputs)

@@ -1,7 +1,7 @@
 """Overlaps of a composed network, measured from the network alone: one route to where a theory departs.
 
-Pairs of places are of one of three relations: the same place, its mate (another position of the sample), any place of an
-other sample. Without positions there are no mates.
+Pairs of places are of one of three relations: the same place, its mate (another position of the sample), any place of
+an other sample. Without positions there are no mates.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def backward_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tenso
         same, mate, other = (torch.stack(pair, -1).mean(1) for pair in two)
         found[met.path] = torch.stack((same, mate, other) if network.positions > 1 else (same, other), -1)
 
-    backward(network, run, look)
+    backward(run, look)
     return {"tq": torch.stack([found[path] for path in dense_paths(network)], 1)}
 
 
@@ -97,7 +97,7 @@ def tangent_overlaps(network: Composition, run: ComposedRun) -> dict[str, Tensor
     """Th (S, 2): overlap of the gradients of one raw output, of one sample with itself and of two samples, over M; in
     the NTK parametrization as it is.
     """
-    g = raw_gram(network, run)
+    g = raw_gram(run)
     blocks = torch.diagonal(g, dim1=1, dim2=3).mean(-1)
     T = blocks.shape[1]
     same = torch.diagonal(blocks, dim1=1, dim2=2).sum(1)

@@ -1,6 +1,7 @@
 """theory, numerics and verify stay apart: a verifier that shares code between sides proves nothing."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_package_imports_nothing_from_the_other_side(package: str) -> None:
 )
 def test_the_walk_sees_a_forbidden_import(mutant: str) -> None:
     assert imported_names(mutant) & {"torch", "<outside the package>", "<dynamic import>"}
+
+
+def test_every_folder_of_code_is_installed() -> None:
+    """A wheel holds the packages that pyproject names and no others; an editable install would hide a missing one."""
+    stated = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for package in ("theory", "numerics", "verify")
+        for file in (ROOT / package).rglob("*.py")
+    }
+    assert folders == stated

@@ -23,9 +23,9 @@ from theory.functions import Function
 from theory.gaussian import kernel
 from theory.network.composition import Composed
 from theory.network.dense import Dense
-from theory.quadrature import spread_moments
 from theory.network.elementwise import Phi, slope_of
 from theory.network.orders import numeric_order_parameters
+from theory.quadrature import spread_moments
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def fluctuation_variance(net: Composed) -> float:
     dense, acts = layers[::2], layers[1::2]
     if not all(type(d) is Dense for d in (*dense, top)) or {type(a) for a in acts} != {Phi} or len(set(acts)) > 1:
         raise ValueError(
-            "the fluctuations are derived for a chain of dense weights and one activation, without normalization of the "
-            'hidden layers. Leave hidden = "none".'
+            "the fluctuations are derived for a chain of dense weights and one activation, without normalization of "
+            'the hidden layers. Leave hidden = "none".'
         )
     phi = acts[0]
     assert isinstance(phi, Phi)

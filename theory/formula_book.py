@@ -9,10 +9,10 @@ from theory.certificate import certify
 from theory.functions import ActivationError
 from theory.gaussian import kernel
 from theory.network.chain import WideNetwork
-from theory.phase import critical_line
-from theory.network.predict import predict
 from theory.network.elementwise import slope_of
 from theory.network.outputs import OUTPUTS
+from theory.network.predict import predict
+from theory.phase import critical_line
 from theory.symbols import Expr, latex
 
 _CASES = (("m", "fixed"), ("s", "fixed"), ("lambda_max", "fixed"), ("lambda_perp", "fixed"))

@@ -38,7 +38,7 @@ class SpherePair(sp.Function):
 
     def _latex(self, printer: Any) -> str:
         h, count, samples = self.args
-        second = ("", "^2", r"\,h(z_2)")[int(count)]
+        second = ("", "^2", r"\,h(z_2)")[int(str(count))]
         where = f"h(x)={printer._print(h)}"
         return rf"\mathbb{{E}}_{{T={printer._print(samples)}}}\left[h(z_1){second}\right]_{{{where}}}"
 
@@ -55,7 +55,7 @@ def expr(f: Function, power: int, count: int, samples: Expr, gamma: Expr, beta: 
         means = {d: derive_mean(piece, sp.S.Zero) for d, piece in pieces.items()}
         if None in means.values():
             return SpherePair(h.expr, sp.Integer(count), samples)
-        return sp.Add(*(value.subs(p, 1) / radius_moment(d, samples) for d, value in means.items()))
+        return sp.Add(*(sp.sympify(value).subs(p, 1) / radius_moment(d, samples) for d, value in means.items()))
     total = sp.S.Zero
     for (d, left), (e, right) in product(pieces.items(), repeat=2):
         both = kernel(left, right)

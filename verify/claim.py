@@ -77,8 +77,8 @@ class Claim:
             raise SettingError(f"{setting}: claim {self.id} is about {about}; take that")
         if setting.steps and not self.network:
             raise SettingError(
-                f"{setting.steps}: claim {self.id} is about the paper's chain of layers; leave the claims out to test those "
-                "of this network"
+                f"{setting.steps}: claim {self.id} is about the paper's chain of layers; leave the claims out to "
+                "test those of this network"
             )
         for name in ("hidden", "last"):
             mine, theirs = getattr(self, name), getattr(setting, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from pathlib import Path
 from typing import Annotated, cast
 from zipfile import BadZipFile
@@ -23,6 +24,11 @@ app = typer.Typer()
 out = Console()
 
 ORDERS = ("kappa1", "kappa2")
+# Symbols that a formula may depend on: what is given and does not enter a formula at hand is no mistake.
+SYMBOLS = (
+    *("M", "T", "C", "N", "rho", "sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"),
+    *("Q1", "Q2", "Qmax", "R1", "c_2"),
+)
 
 
 @app.command()
@@ -74,7 +80,8 @@ def derive(
     net: theory.WideNetwork | theory.Network = (
         theory.WideNetwork(int(depth), phi, hidden, last)
         if network is None
-        else theory.compose(unrolled(parse(network)), last=last, positions=theory.symbols.N if uses_positions(network) else 1,
+        else theory.compose(unrolled(parse(network)), last=last,
+                            positions=theory.symbols.N if uses_positions(network) else 1,
                             text=network)
     )  # fmt: skip
     if quantity in ORDERS:
@@ -106,10 +113,10 @@ def derive(
 
 
 def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -> None:
-    """Refuse names that do not enter, and values outside of their range."""
+    """Refuse names that are no symbol of the theory, and values outside of their range."""
     for name, value in numbers.items():
-        if name not in known:
-            raise ValueError(f"--at {name}: {quantity} does not depend on it; it depends on {', '.join(sorted(known))}")
+        if name not in known and name not in SYMBOLS and not re.fullmatch(r"alpha_\d+", name):
+            raise ValueError(f"--at {name}: no symbol is called so; {quantity} depends on {', '.join(sorted(known))}")
         check_range(name, np.asarray(float(value)))
 
 

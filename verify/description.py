@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 Value = int | float | str
-Node = tuple[str, dict[str, Value], tuple[tuple["Node", ...], ...]]
+Node = tuple[str, Mapping[str, Value], tuple[tuple["Node", ...], ...]]
 """(name, parameters, branches), the form that both sides read."""
 
 LONGEST = 4000

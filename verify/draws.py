@@ -60,7 +60,7 @@ class Chunk:
         """Measure them here. One thread on a CPU: with more, sums are ordered otherwise and the last bits differ."""
         load_in_worker(self.extensions)
         threads, given = torch.get_num_threads(), self.setting.given()
-        inputs = {} if given is None else {"inputs": torch.from_numpy(given)}
+        inputs: dict[str, Any] = {} if given is None else {"inputs": torch.from_numpy(given)}
         torch.set_num_threads(1 if self.device == "cpu" else threads)
         try:
             return numerics.measure(

@@ -18,8 +18,8 @@ from numerics import definitions
 from numerics.activations import FUNCTIONS, resolve_activation
 from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS, normalize
 from numerics.steps.elementwise import DEFINED
-from theory.network.outputs import OUTPUTS
 from theory.functions import Function
+from theory.network.outputs import OUTPUTS
 from verify.extension import SECONDS, time_limit
 
 GAMMA, BETA = 1.25, 0.5

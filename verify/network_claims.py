@@ -25,8 +25,8 @@ class OverlapClaim(Claim):
     """An overlap at one step.
 
     kind: "K" or "mean" of the signal after the step; "tq" of the derivatives of one output at a dense step ("same") or
-    of two samples' outputs ("other", `final`); "Th" of the gradients of the outputs, which has no path. relation: of the
-    places; "apart" for mates and others together, which a batch normalization above does not tell apart.
+    of two samples' outputs ("other", `final`); "Th" of the gradients of the outputs, which has no path. relation: of
+    the places; "apart" for mates and others together, which a batch normalization above does not tell apart.
     """
 
     kind: str = "K"
@@ -117,8 +117,19 @@ def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Clai
         tail = f".{final}" if final == relation or kind != "tq" else f".{final}({relation})"
         tail = f".{relation}" if kind in ("K", "Th") else tail
         where = f"[{path}]" if path else ""
-        found = OverlapClaim(f"network.{kind}{where}{tail}", f"{title}: {kind}{where} {RELATIONS[relation]}", kind, kind,
-                             kind, **about, kind=kind, path=path, relation=relation, final=final, index=index)  # fmt: skip
+        found = OverlapClaim(
+            id=f"network.{kind}{where}{tail}",
+            statement=f"{title}: {kind}{where} {RELATIONS[relation]}",
+            formula=kind,
+            quantity=kind,
+            measured=kind,
+            **about,
+            kind=kind,
+            path=path,
+            relation=relation,
+            final=final,
+            index=index,
+        )
         if abs(found.predicted(setting.wide(), setting)) > 1e-12:
             yield found
 
@@ -146,7 +157,6 @@ def _constant(setting: Setting) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for path, step in setting.wide().all_steps.items():
         if step.normalizes:
-            found |= {(path, "same"), (path, "mate" if setting.positions > 1 else "other")} if step.couples_samples else {
-                (path, "same")}  # fmt: skip
-            found |= {(path, "other")} if step.couples_samples else set()
+            alike = ("same", "mate", "other") if step.couples_samples else ("same",)
+            found |= {(path, relation) for relation in alike}
     return found

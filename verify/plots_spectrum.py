@@ -93,8 +93,10 @@ def histogram(path: Path, activation: str = "relu", networks: int = 5, width: in
         for axes, last in zip(panels, ("none", "mean", "batch"), strict=True):
             setting = Setting(activation, last=last, classes=3, samples=width // 2)
             seeds = [setting.seed(width, "0/main", i) for i in range(networks)]
-            drawn = numerics.draw(setting.network(width), setting.samples_at(width), seeds)
-            found = torch.linalg.eigvalsh(numerics.gram(setting.network(width), drawn)).numpy()
+            network = setting.network(width)
+            assert isinstance(network, numerics.RandomNetwork)
+            drawn = numerics.draw(network, setting.samples_at(width), seeds)
+            found = torch.linalg.eigvalsh(numerics.gram(network, drawn)).numpy()
             kept = found[:, setting.classes * {"none": 0, "mean": 1, "batch": 2}[last] :]
             _bars(axes, kept, setting, width)
         panels[-1].set_xlabel(r"eigenvalue $\lambda$ of the Fisher information")

@@ -120,8 +120,8 @@ class Skip(Step):
         own = self.branch.shape(shape, f"{path}.branch")
         if own != shape:
             raise NetworkError(
-                f"step {path}: the stream has {_words(shape)} and the branch ends with {_words(own)}: they do not meet. Make "
-                "them equal."
+                f"step {path}: the stream has {_words(shape)} and the branch ends with {_words(own)}: they "
+                "do not meet. Make them equal."
             )
         return shape
 
@@ -213,7 +213,7 @@ class Gate(Step):
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
             return one.push(tangent, moved) * B + A * two.push(tangent, moved)
 
-        return Trace(one.value * two.value, pull, push, one.inside | two.inside)
+        return Trace(one.value * two.value, pull, push, {**one.inside, **two.inside})
 
     def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
         """The product."""

@@ -34,7 +34,7 @@ class Elementwise(Step):
 @register
 @dataclass(frozen=True)
 class Dropout(Step):
-    """Units kept by given random masks with probability ``keep`` and divided by it; masks are drawn with the weights."""
+    """Units kept with probability ``keep`` by given masks, which are drawn with the weights, and divided by it."""
 
     name: ClassVar[str] = "dropout"
 
@@ -137,7 +137,7 @@ class Defined(Step):
         def value(flat: Tensor) -> Tensor:
             return self.function(flat.flatten(1, 2), *self.values).view(*flat.shape[:3], -1)
 
-        out, back = torch.func.vjp(value, x)
+        out, back, *_ = torch.func.vjp(value, x)
 
         def pull(rows: Rows, visit: Visit) -> Rows:  # noqa: ARG001
             rows = rows.over_samples() if self.couples else rows

@@ -128,8 +128,8 @@ class BatchNorm(Step):
         """Kept; refuses a batch of two places, which two normalized units make constant."""
         if shape.samples * shape.positions < 3:
             raise NetworkError(
-                f"step {path}: batch normalization over {shape.samples * shape.positions} places leaves no direction; use "
-                "three or more"
+                f"step {path}: batch normalization over {shape.samples * shape.positions} places leaves no direction; "
+                "use three or more"
             )
         return shape
 

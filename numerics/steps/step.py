@@ -1,16 +1,16 @@
 """A step of a finite network: its value at a signal, and the derivative there in both directions.
 
-Signals have the layout (S, T, N, M): networks, samples, positions (N = 1 without), units. Backward signals carry one axis
-more, the rows, (S, R, T, N, M). Where nothing couples samples the derivative of an output of sample t stays at sample t,
-so R = C rows serve all samples at once: entry (k, t) is the derivative of f_k(t) at its own sample. A step that couples
-samples spreads them to R = C T rows, k-major, each at all samples.
+Signals have the layout (S, T, N, M): networks, samples, positions (N = 1 without), units. Backward signals carry one
+axis more, the rows, (S, R, T, N, M). Where nothing couples samples the derivative of an output of sample t stays at
+sample t, so R = C rows serve all samples at once: entry (k, t) is the derivative of f_k(t) at its own sample. A step
+that couples samples spreads them to R = C T rows, k-major, each at all samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -152,7 +152,10 @@ class Step:
 STEPS: dict[str, type[Step]] = {}
 
 
-def register(kind: type[Any]) -> type[Any]:
+Kind = TypeVar("Kind", bound=type[Step])
+
+
+def register(kind: Kind) -> Kind:
     """Class decorator for the built-in steps."""
     STEPS[kind.name] = kind
     return kind

@@ -163,7 +163,8 @@ class Convolution(Dense):
         """As dense; refuses a signal with fewer positions than taps."""
         if shape.positions < max(2, self.taps):
             raise NetworkError(
-                f"step {path}: conv with {self.taps} taps over {shape.positions} positions; give as many positions as taps"
+                f"step {path}: conv with {self.taps} taps over {shape.positions} positions; give as many positions "
+                "as taps"
             )
         return super().shape(shape, path)
 

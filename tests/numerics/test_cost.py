@@ -44,7 +44,8 @@ def test_counts_are_what_torch_counts(network: RandomNetwork) -> None:
 
 COMPOSED = [
     ((("dense", {}, ()), ("tanh", {}, ()), ("dense", {}, ()), ("relu", {}, ()), ("dense", {}, ())), 1),
-    ((("dense", {}, ()), ("skip", {}, ((("layer", {}, ()), ("relu", {}, ()), ("dense", {}, ())),)), ("dense", {}, ())), 1),
+    ((("dense", {}, ()), ("skip", {}, ((("layer", {}, ()), ("relu", {}, ()), ("dense", {}, ())),)),
+      ("dense", {}, ())), 1),
     ((("dense", {}, ()), ("batch", {}, ()), ("relu", {}, ()), ("dense", {"width": 0.5}, ()), ("relu", {}, ()),
       ("dense", {}, ())), 1),
     ((("conv", {}, ()), ("relu", {}, ()), ("conv", {"taps": 2}, ()), ("pool", {}, ()), ("dense", {}, ())), 4),

@@ -142,7 +142,7 @@ def test_bad_output_definitions_are_refused() -> None:
     with pytest.raises(ValueError, match="exists already"):
         numerics.add_output_normalization("mean", OUTPUT["my_mean"])
     with pytest.raises(ValueError, match="outputs, gamma"):
-        numerics.add_output_normalization("new", layer)
+        numerics.add_output_normalization("new", layer)  # type: ignore[arg-type]
 
 
 def test_bad_networks_are_refused() -> None:

@@ -78,9 +78,15 @@ def test_parametrizations_and_rates(param: str) -> None:
 
 
 MUTANTS: dict[str, tuple[Any, str, Callable]] = {
-    "no projection on z": (normalize, "symmetric", lambda v, z, gain, axes, centered=True: (v - v.mean(axes, keepdim=True)) * gain),
-    "no mean": (normalize, "symmetric", lambda v, z, gain, axes, centered=True: (v - z * (v * z).mean(axes, keepdim=True)) * gain),
-    "taps back where they came": (weights.Convolution, "unpatched", lambda self, rows, units: sum(rows.split(units, -1))),
+    "no projection on z": (
+        normalize, "symmetric", lambda v, z, gain, axes, centered=True: (v - v.mean(axes, keepdim=True)) * gain,
+    ),
+    "no mean": (
+        normalize, "symmetric", lambda v, z, gain, axes, c=True: gain * (v - z * (v * z).mean(axes, keepdim=True)),
+    ),
+    "taps back where they came": (
+        weights.Convolution, "unpatched", lambda self, rows, units: sum(rows.split(units, -1)),
+    ),
     "no cross positions": (
         composed, "kernel", lambda met: torch.diag_embed(torch.diagonal(_kernel(met), dim1=1, dim2=2)),
     ),
@@ -141,7 +147,7 @@ def test_overlaps_are_those_of_their_definition() -> None:
     assert found["Th"][0, 0] == pytest.approx(same, rel=1e-10)
     # What the first step adds is its coefficients times the overlaps of what its weights meet.
     seen: dict[str, Meeting] = {}
-    composed.backward(network, run, lambda met: seen.update({met.path: met}))
+    composed.backward(run, lambda met: seen.update({met.path: met}))
     met = seen["1"]
     x = met.inputs[0].flatten(0, 1)
     overlap = x @ x.T

@@ -135,7 +135,7 @@ def test_bad_names_and_rules_are_refused() -> None:
             theory.add_output_normalization(name, layer_jacobian)
     with pytest.raises(ValueError, match="exists already"):
         theory.add_activation("relu", symbols.x)
-    with pytest.raises(ValueError, match="class made of theory.Step"):
+    with pytest.raises(ValueError, match=r"class made of theory\.Step"):
         theory.add_step("new", MyLayer())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no function"):
         theory.add_output_normalization("new", 3)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import pytest
 import sympy as sp
 
-from theory.parse import ParseError, parse_expression, parse_number
+from theory.parse import ParseError, parse_activation, parse_expression, parse_number
 
 x = sp.Symbol("x", real=True)
 
@@ -63,3 +63,19 @@ def test_numbers_are_exact_and_free_of_symbols() -> None:
     assert parse_number("0.1") == sp.Rational(1, 10)
     with pytest.raises(ParseError, match="contains x"):
         parse_number("2*x")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("RELU", "Did you mean relu"), ("relu2", "Did you mean relu"), ("y", "contains y"), ("x*y", "contains y"),
+     ("nan", "contains nan"), ("3", "a constant")],
+)  # fmt: skip
+def test_a_mistyped_activation_is_no_variable(text: str, named: str) -> None:
+    with pytest.raises(ParseError, match=named):
+        parse_activation(text, ("relu", "tanh"))
+
+
+def test_activations_are_names_or_expressions_in_x() -> None:
+    assert parse_activation("tanh", ("relu", "tanh")) == "tanh"
+    assert str(parse_activation("x*Phi(x)", ())).count("x") >= 2
+    assert str(parse_activation("x", ())) == "x"

@@ -1,6 +1,7 @@
 """Composed networks against formulas written out by hand, the other route to the same numbers."""
 
 from dataclasses import replace
+from itertools import pairwise
 from math import pi
 
 import numpy as np
@@ -41,7 +42,8 @@ def totals(found: theory.OrderParameters, network: theory.Network) -> tuple[floa
 def test_a_chain_equals_the_backward_recursion_of_the_paper() -> None:
     """tq from above to below, kappa as a sum over layers, in the paper's own order (theory here runs forward only)."""
     alpha = [0.5, 1.5, 1.0]
-    hq, q, slopes = [(1.0, 0.0)], [], []
+    hq: list[tuple[float, ...]] = [(1.0, 0.0)]
+    q, slopes = [], []
     for _ in range(2):
         q.append(tuple(W2 * h + B2 for h in hq[-1]))
         values = [relu(q[-1][0], c) for c in q[-1]]
@@ -50,7 +52,7 @@ def test_a_chain_equals_the_backward_recursion_of_the_paper() -> None:
     tq = [(1.0, 1.0)]
     for slope in reversed(slopes):
         tq.insert(0, tuple(W2 * t * s for t, s in zip(tq[0], slope, strict=True)))
-    total = sum(a * b for a, b in zip(alpha, alpha[1:], strict=False))
+    total = sum(a * b for a, b in pairwise(alpha))
     wide = theory.WideNetwork(3, "relu", sigma_w2=W2, sigma_b2=B2, ratios=alpha)
     found = theory.numeric_order_parameters(wide)
     for a, kappa in enumerate((found.kappa1, found.kappa2)):

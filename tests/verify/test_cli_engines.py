@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import numerics
-from verify import cli
+import theory
+from verify import Setting, cli
 from verify.cli_engines import load
 
 MODULE = """
@@ -113,3 +114,30 @@ def test_measure_refuses_in_one_line(fimcheck, tmp_path: Path, monkeypatch: pyte
     assert code == 2
     assert bad.split(":")[0] in text.replace("\n", "")
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("kappa1", "--at", "sigma_w2=-2,sigma_b2=0.1"), "has to be positive"),
+        (("kappa1", "--at", "sigma_w=2"), "no symbol is called so"),
+        (("m", "--at", "M=10,M=20"), "given twice"),
+        (("kappa1", "--depth", "symbolic", "--hidden", "batch"), "plain chain alone"),
+        (("m", "--activation", "RELU"), "Did you mean relu"),
+        (("m", "dense relu dense", "--depth", "4"), "says it itself"),
+        (("m", "dense relu relu dense"), "Put a dense step between"),
+        (("m", "dense (relu"), "balance the parentheses"),
+    ],
+)
+def test_what_derive_is_given_is_never_ignored(fimcheck, words: tuple[str, ...], named: str) -> None:
+    code, _, text = fimcheck("derive", *words)
+    assert code == 2
+    assert named in " ".join(text.split())
+
+
+def test_derive_takes_a_network_of_steps(fimcheck) -> None:
+    numbers = "sigma_w2=2,sigma_b2=0.1,gamma=1,beta=0"
+    code, text, _ = fimcheck("derive", "kappa1", "dense skip(layer relu dense) layer relu dense", "--at", numbers)
+    assert code == 0
+    setting = Setting.parse("dense skip(layer relu dense) layer relu dense T=4 sb2=0.1")
+    assert float(text.split()[-1]) == pytest.approx(float(theory.numeric_order_parameters(setting.wide()).kappa1))

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+import numerics
+import theory
 from verify.setting import Setting
 
 GOOD = Setting(samples=6)
@@ -46,6 +48,8 @@ def test_bad_values_are_named_with_rule_and_remedy(bad: dict, named: str) -> Non
 def test_both_sides_are_made_from_the_same_numbers() -> None:
     setting = Setting("tanh", 4, (1.0, 2.0, 0.5, 1.0), 1.7, 0.2, classes=3, samples=9, last="mean")
     network, wide = setting.network(64), setting.wide()
+    assert isinstance(network, numerics.RandomNetwork)
+    assert isinstance(wide, theory.WideNetwork)
     assert network.widths == (64, 128, 32, 64, 3)
     assert [float(a) for a in wide.ratios] == [1.0, 2.0, 0.5, 1.0]
     assert (network.sigma_w2, network.sigma_b2) == (float(wide.sigma_w2), float(wide.sigma_b2)) == (1.7, 0.2)

@@ -225,3 +225,14 @@ def test_a_malformed_rule_is_refused(bad: dict) -> None:
     good = {"eps": 0.05, "error_rate": 0.001, "looks": 4, "relation": "equals", "powers": (1, 2)}
     with pytest.raises(ValueError, match="must"):
         Rule(**{**good, **bad})
+
+
+@pytest.mark.parametrize("relation", ["at least", "at most"])
+def test_a_bound_that_is_not_positive_is_invalid(relation) -> None:
+    """A negative number bounds nothing from above that is positive, yet lies below every band of the ratio."""
+    generator = np.random.default_rng(0)
+    draws = [2 + 0.1 * generator.normal(size=50) for _ in WIDTHS]
+    rule = replace(RULE, relation=relation)
+    assert judge(WIDTHS, [-d for d in draws], rule).outcome == "INVALID"
+    assert judge(WIDTHS, draws, rule).outcome != "INVALID"
+    assert judge(WIDTHS, [d - 3 for d in draws], replace(RULE, relation="equals")).outcome != "INVALID"

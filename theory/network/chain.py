@@ -8,7 +8,6 @@ import sympy as sp
 
 from theory import symbols
 from theory.activations import Activation, activation
-from theory.network import outputs
 from theory.network.combine import Chain
 from theory.network.composition import Composed
 from theory.network.dense import Dense
@@ -118,7 +117,7 @@ _activation = activation
 
 
 def hidden_names() -> tuple[str, ...]:
-    """Names of the steps that may stand before phi in every hidden layer: those that need nothing but gamma and beta."""
+    """Names of the steps that may stand before phi in every layer: those that need nothing but gamma and beta."""
     from dataclasses import MISSING
 
     simple = (n for n, kind in STEPS.items() if all(f.default is not MISSING for f in fields(kind)) and not kind.mixes)

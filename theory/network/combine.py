@@ -84,8 +84,8 @@ class Skip(Step):
         """Weights that begin in the branch leave it independent of the stream, but for the means."""
         if not any(step.mixes for _, step in self.branch.walk()):
             raise CompositionError(
-                f"step {path}: a branch without dense weights: its units follow those of the stream, and the sum has no "
-                "law that is known. Put a dense step into the branch."
+                f"step {path}: a branch without dense weights: its units follow those of the stream, and the sum "
+                "has no law that is known. Put a dense step into the branch."
             )
         own = self.branch.apply(replace(state, fresh=False), run, f"{path}.branch")
         meet(state, own, path, "the stream", "the branch")
@@ -143,8 +143,8 @@ class Gate(Step):
             own = branch.apply(replace(state, fresh=False), run, f"{path}.{place}")
             if not own.fresh:
                 raise CompositionError(
-                    f"step {path}: the {place} branch of a gate has no dense weights, so its units are not independent of "
-                    "the other's. Put a dense step into it."
+                    f"step {path}: the {place} branch of a gate has no dense weights, so its units are not independent "
+                    "of the other's. Put a dense step into it."
                 )
             found.append(own)
         one, two = found

@@ -32,9 +32,9 @@ class Composed:
 
     def check(self) -> None:
         """Refuse steps that do not fit together."""
-        self.output  # noqa: B018 - refuses an unknown name
+        outputs.output(self.last)  # refuses an unknown name
         top = self.steps.steps[-1] if self.steps.steps else None
-        if not (isinstance(top, Dense) and top.width == 0):
+        if not isinstance(top, Dense) or top.width != 0:
             raise CompositionError(
                 "a network ends in a dense step, whose units are the C outputs: Dense(width=0). Add one at the end."
             )
@@ -46,7 +46,8 @@ class Composed:
             )
         if len(run.scales) > 1:
             raise CompositionError(
-                "param: some dense steps are standard and some ntk, whose gradients differ by a factor M. Use one for all."
+                "param: some dense steps are standard and some ntk, whose gradients differ by a factor M. Use one "
+                "for all."
             )
         if self.inputs is not None and self.positions != 1:
             raise CompositionError("inputs: given inputs have no positions here. Draw them at random, or use none.")
@@ -139,7 +140,7 @@ class Composed:
         return None if steps == self.steps else self.with_steps(steps)
 
     def normalized_after(self) -> "Network | None":
-        """The network with every normalization right before an activation after it instead; None where there is none."""
+        """The network with every normalization right before an activation after it instead, if there is one."""
         steps = list(self.steps.steps)
         for i, (one, two) in enumerate(pairwise(self.steps.steps)):
             if one.normalizes and isinstance(two, Phi):

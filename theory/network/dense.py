@@ -11,6 +11,7 @@ from theory.network.state import Gaussian, State, Value, mapped
 from theory.network.step import CompositionError, Run, Step, register
 
 PARAMETRIZATIONS = ("standard", "ntk")
+_THREE = sp.Integer(3)
 WEIGHTS = ("gaussian", "orthogonal", "uniform", "sparse")
 
 
@@ -66,7 +67,7 @@ class Convolution(Dense):
     name: ClassVar[str] = "conv"
     rule: ClassVar[str] = "K <- sigma_w2 K + sigma_b2, mean 0, Th <- sigma_w2 Th + taps alpha_in K"
 
-    taps: Value = sp.Integer(3)
+    taps: Value = _THREE
 
     def apply(self, state: State, run: Run, path: str) -> State:
         """As dense weights; every tap has weights of its own."""
@@ -118,7 +119,7 @@ def pooled(state: State) -> State:
     """The mean over the positions of every sample, standing at every position."""
     N = state.positions
 
-    def mean(t):  # noqa: ANN001, ANN202
+    def mean(t):
         both = (t.same + (N - 1) * t.mate) / N
         return replace(t, same=both, mate=both)
 

@@ -56,7 +56,8 @@ def compose(
     steps = _chain(nodes, shared, "").steps
     if not steps or not isinstance(steps[-1], Dense):
         raise CompositionError(
-            "a network ends in a dense step, whose units are the C outputs; this one ends otherwise. Add dense at the end."
+            "a network ends in a dense step, whose units are the C outputs; this one ends otherwise. Add dense at "
+            "the end."
         )
     top = nodes[-1][1]
     if "width" in top:
@@ -82,7 +83,8 @@ def _step(node: Node, shared: Mapping[str, Any], path: str) -> Step:
         near = get_close_matches(name, (*STEPS, *BUILTIN), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise CompositionError(
-            f"step {path}: {name!r} is not a step{hint or '.'} Known: {', '.join(STEPS)}, and the activations {', '.join(BUILTIN)}."
+            f"step {path}: {name!r} is not a step{hint or '.'} Known: {', '.join(STEPS)}, and the activations "
+            f"{', '.join(BUILTIN)}."
         )
     kind = STEPS[name]
     own = {field.name: field for field in fields(kind)}

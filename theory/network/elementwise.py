@@ -16,7 +16,7 @@ from theory.symbols import Expr
 
 @dataclass(frozen=True)
 class Phi(Step):
-    """An activation, elementwise. forward: what stands in the place of phi in the forward overlaps of a wrong theory."""
+    """An activation, elementwise. forward: what stands for phi in the forward overlaps of a wrong theory."""
 
     rule: ClassVar[str] = "K <- E phi(u) phi(v), mean E phi(u), Th <- Th E phi'(u) phi'(v)"
 
@@ -76,7 +76,7 @@ class Dropout(Step):
     name: ClassVar[str] = "dropout"
     rule: ClassVar[str] = "K[same] <- K[same]/keep, Th alike; other relations and the mean kept"
 
-    keep: Value = sp.Rational(1, 2)
+    keep: Value = sp.S.Half
 
     def apply(self, state: State, run: Run, path: str) -> State:  # noqa: ARG002
         """Masks of different places are independent."""

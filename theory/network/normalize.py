@@ -63,7 +63,7 @@ class GroupNorm(LayerNorm):
 
     name: ClassVar[str] = "group"
 
-    groups: Value = sp.Integer(2)
+    groups: Value = sp.S.One + 1
 
     @property
     def words(self) -> str:
@@ -104,8 +104,8 @@ class BatchNorm(Step):
 
     name: ClassVar[str] = "batch"
     rule: ClassVar[str] = (
-        "v = K[same] - K[other]: K[same] <- gamma^2 + beta^2, K[other] <- beta^2 - gamma^2/(n - 1), mean beta; given the "
-        "normalized units z, Th <- r (delta - 1/n - z z/n), r = gamma^2 n/((n - 3) v) (Th[same] - Th[other])"
+        "v = K[same] - K[other]: K[same] <- gamma^2 + beta^2, K[other] <- beta^2 - gamma^2/(n - 1), mean beta; given "
+        "the normalized units z, Th <- r (delta - 1/n - z z/n), r = gamma^2 n/((n - 3) v) (Th[same] - Th[other])"
     )
     normalizes: ClassVar[bool] = True
     couples_samples: ClassVar[bool] = True
@@ -123,8 +123,8 @@ class BatchNorm(Step):
         """Over infinitely many samples, or over exactly n places."""
         if not isinstance(state.law, Gaussian):
             raise CompositionError(
-                f"step {path}: batch normalization of units whose law is not Gaussian ({_law(state)}): their directions "
-                "over the batch are not uniform. Put a dense step before it."
+                f"step {path}: batch normalization of units whose law is not Gaussian ({_law(state)}): their "
+                "directions over the batch are not uniform. Put a dense step before it."
             )
         return self._limit(state, run) if run.infinite else self._exact(state, run, path)
 
@@ -138,8 +138,8 @@ class BatchNorm(Step):
     def _exact(self, state: State, run: Run, path: str) -> State:
         if state.K.mate is not None and not np.all(state.K.mate == state.K.other):
             raise CompositionError(
-                f"step {path}: batch normalization over a fixed number of samples whose positions are correlated: places "
-                "are not exchangeable. Normalize before positions are mixed, or take T to infinity."
+                f"step {path}: batch normalization over a fixed number of samples whose positions are correlated: "
+                "places are not exchangeable. Normalize before positions are mixed, or take T to infinity."
             )
         n = run.samples * state.positions
         factor = self.gamma**2 * n / ((n - 3) * (state.K.same - state.K.other))
@@ -164,7 +164,7 @@ class BatchNorm(Step):
 class _Held(Spherical):
     """The spherical law with the slip of slopes averaged apart from a tangent overlap that is not projected."""
 
-    def through(self, phi, slope, state, expect):  # noqa: ANN001, ANN201
+    def through(self, phi, slope, state, expect):
         right = super().through(phi, slope, state, expect)
         slopes = state.alike(*(expect.sphere(slope, 0, count, self.n, self.gamma, self.beta) for count in (1, 2)))
         return replace(right, tangent=mapped(state.tangent, lambda t: t * slopes))

@@ -85,11 +85,14 @@ def orders_of(
     layers = _by_layer(net, run, tq)
     K = {path: state.K for path, state in run.states.items()}
     mean = {path: state.mean for path, state in run.states.items()}
-    return OrderParameters(K, mean, tq, total.same / run.count, total.other / run.count, *layers, end.K)
+    kappas = (total.same / run.count, total.other / run.count)
+    return OrderParameters(K, mean, tq, *kappas, **layers, output=end.K)
 
 
-def _by_layer(net: Composed, run: Run, tq: Mapping[Source, Overlaps]) -> tuple[dict[int, Value], ...]:
-    hq, q, back = [{}, {}], [{}, {}], [{}, {}]
+def _by_layer(net: Composed, run: Run, tq: Mapping[Source, Overlaps]) -> dict[str, dict[int, Value]]:
+    hq: list[dict[int, Value]] = [{}, {}]
+    q: list[dict[int, Value]] = [{}, {}]
+    back: list[dict[int, Value]] = [{}, {}]
     layer = 0
     for number, step in enumerate(net.steps.steps, 1):
         if not isinstance(step, Dense):
@@ -103,4 +106,4 @@ def _by_layer(net: Composed, run: Run, tq: Mapping[Source, Overlaps]) -> tuple[d
         back[0][layer] = same.same
         # A coupled network: the derivative of one sample's output reaches the other samples, and their sums cancel.
         back[1][layer] = other.other if np.all(other.same == 0) else same.other
-    return (*hq, *q, *back)
+    return {"hq1": hq[0], "hq2": hq[1], "q1": q[0], "q2": q[1], "tq1": back[0], "tq2": back[1]}

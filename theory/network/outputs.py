@@ -158,7 +158,8 @@ OUTPUTS: dict[str, Output] = {
             "mean of 1/sd(t)^2",
             jacobian=_layer_jacobian,
             # tr F = sum_t alpha M kappa1/T tr(P_t) last_gamma^2/sd(t)^2, and the projection P_t has rank C - 2.
-            mean=kappa1 * (C - 2) / M * last_gamma**2 * R1, fewest_classes=3, scaled=True, source="layer normalization of the outputs",
+            mean=kappa1 * (C - 2) / M * last_gamma**2 * R1, fewest_classes=3, scaled=True,
+            source="layer normalization of the outputs",
         ),
         Output(
             "softmax", "the softmax metric of the outputs",

@@ -14,7 +14,7 @@ from theory.network.names import ZerosOnly, placeholder_settle
 from theory.network.outputs import DEGENERATE, SHARED, Spectrum
 from theory.network.prediction import Prediction, first_variance, spread
 from theory.scaling import leading_term
-from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
+from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
 QUANTITIES = (

@@ -109,9 +109,11 @@ class Law(Protocol):
 
     def through(self, phi: Function, slope: Function, state: "State", expect: Expectations) -> "State":
         """The state after an elementwise function; an ActivationError where this law does not tell it."""
+        ...
 
     def scaled(self, square: Value, mean: Value, expect: Expectations) -> "Law":
         """The law of the signal after every unit is centered, multiplied by the root of ``square`` and shifted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Spherical:
 
 @dataclass(frozen=True)
 class Unmixed:
-    """A law that no further nonlinear step knows, until dense weights mix the units; after: the step it is the law of."""
+    """A law that no nonlinear step knows, until dense weights mix the units; after: the step it is the law of."""
 
     after: str
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 import sympy as sp
 
@@ -20,12 +20,11 @@ class CompositionError(ValueError):
 class Step:
     """One step. Its fields that hold expressions are its parameters; ``branches`` are networks inside it.
 
-    A new kind of step subclasses this with `apply`. name: the word for it in a description. added: whether a
-    user added it. words: the same in a
-    sentence. rule: what it does to K, the mean and the tangent overlap Th, as a line of text. mixes: whether it mixes units by
-    weights of its own. normalizes: whether it sets the scale of the units. couples_samples: whether
-    it mixes samples, so that what it does may depend on their number. fewest_places: the smallest batch (samples times
-    positions) it is stated for.
+    A new kind of step subclasses this with `apply`. name: the word for it in a description. added: whether a user added
+    it. words: the same in a sentence. rule: what it does to K, the mean and the tangent overlap Th, as a line of text.
+    mixes: whether it mixes units by weights of its own. normalizes: whether it sets the scale of the units.
+    couples_samples: whether it mixes samples, so that what it does may depend on their number. fewest_places: the
+    smallest batch (samples times positions) it is stated for.
     """
 
     name: ClassVar[str] = ""
@@ -81,9 +80,9 @@ class Run:
     """One run through a network: where averages come from, the number of samples, and what is kept on the way.
 
     samples: T, or infinity. apart: whether the tangent overlap is kept by source, which gives the backward overlaps of
-    every dense step; else in one sum. states: after each step by path, the inputs under "". injected: what each source added. count: P/M^2
-    to leading order. scales: the parametrizations met, "standard" or "ntk". settle: called with the state after each
-    step, it may put names in the place of its values.
+    every dense step; else in one sum. states: after each step by path, the inputs under "". injected: what each source
+    added. count: P/M^2 to leading order. scales: the parametrizations met, "standard" or "ntk". settle: called with the
+    state after each step, it may put names in the place of its values.
     """
 
     expect: Expectations
@@ -140,7 +139,10 @@ def add_step(name: str, kind: type[Step]) -> None:
     STEPS[name] = kind
 
 
-def register(kind: type[Any]) -> type[Any]:
+Kind = TypeVar("Kind", bound=type[Step])
+
+
+def register(kind: Kind) -> Kind:
     """Class decorator for the built-in steps."""
     STEPS[kind.name] = kind
     return kind
