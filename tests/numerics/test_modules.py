@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from numerics import RandomNetwork, draw, measure, spectrum
-from numerics import modules as module
+from numerics.module_jacobian import Jacobian
 
 
 def convolutional() -> nn.Sequential:
@@ -112,10 +112,10 @@ def test_one_output_may_come_without_its_axis() -> None:
 
 def test_little_memory_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     net, inputs = convolutional(), images()
-    whole, blocks = spectrum(net, inputs), spectrum(net, inputs, memory=40000)
+    whole, blocks = spectrum(net, inputs, method="rows"), spectrum(net, inputs, method="rows", memory=40000)
     assert whole.eigenvalues is not None
     torch.testing.assert_close(blocks.eigenvalues, whole.eigenvalues, rtol=1e-11, atol=1e-14)
-    real, sizes = module._Jacobian.rows, []
+    real, sizes = Jacobian.rows, []
 
     def failing(self, v: Tensor) -> Tensor:
         sizes.append(len(v))
@@ -123,8 +123,8 @@ def test_little_memory_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> Non
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return real(self, v)
 
-    monkeypatch.setattr(module._Jacobian, "rows", failing)
-    halved = spectrum(net, inputs)
+    monkeypatch.setattr(Jacobian, "rows", failing)
+    halved = spectrum(net, inputs, method="rows")
     assert "out of memory" in halved.notes[0]
     assert sizes[0] == 21
     torch.testing.assert_close(halved.eigenvalues, whole.eigenvalues, rtol=1e-11, atol=1e-14)
@@ -198,3 +198,21 @@ def test_matrix_free_density_is_the_share_of_exact_eigenvalues() -> None:
         assert abs(float(found.value) - share - 0.1) > float(found.error)
     with pytest.raises(ValueError, match="density_steps"):
         spectrum(net, inputs, density_steps=5)
+
+
+def test_shares_are_those_of_the_leading_eigenvector() -> None:
+    """Against the eigenvector of the P x P Fisher matrix."""
+    net, inputs = convolutional(), images()
+    parameters = dict(net.named_parameters())
+    rows = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(y, [*parameters.values()], retain_graph=True)])
+        for y in net(inputs).flatten()
+    ]
+    j = torch.stack(rows)
+    leading = torch.linalg.eigh(j.T @ j).eigenvectors[:, -1].square()
+    expected = leading.split([p.numel() for p in parameters.values()])
+    shares = spectrum(net, inputs).shares
+    assert sum(shares.values()) == pytest.approx(1)
+    for name, part in zip(parameters, expected, strict=True):
+        assert shares[name] == pytest.approx(float(part.sum()), abs=1e-10)
+    assert spectrum(net, inputs, method="matrix-free").shares == {}
