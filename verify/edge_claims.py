@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from theory.edge import EdgeError
 from theory.edge.prediction import SLIPS, EdgePrediction
 from verify.claim import LARGEST, Claim, Predictor, evaluator
 from verify.setting import Setting, SettingError
+from verify.statistics import Array
 
 OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest"}
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
@@ -44,10 +43,16 @@ class EdgeClaim(Claim):
         right = self.prediction(setting)
         assert isinstance(right, EdgePrediction)
         for name, what in ({n: words for n, (words, _) in SLIPS.items()} | OTHER_SLIPS).items():
-            predicted = evaluator(replace(right, slip=name), setting)
-            try:
-                for width in self.widths(setting):
-                    predicted(width, {given: np.ones(1) for given in self.given})
-            except EdgeError:
-                continue  # it predicts no edge at all
-            yield name, what, predicted
+            yield name, what, _or_nothing(evaluator(replace(right, slip=name), setting))
+
+
+def _or_nothing(predicted: Predictor) -> Predictor:
+    """nan, which is INVALID, where a wrong theory has no edge at all."""
+
+    def number(width: int, measured: dict[str, Array]) -> Array | float:
+        try:
+            return predicted(width, measured)
+        except EdgeError:
+            return float("nan")
+
+    return number

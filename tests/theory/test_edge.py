@@ -1,4 +1,4 @@
-"""The edge for T = M/rho: exact moments, an independent route for linear networks, sampled linear models, refusals."""
+"""The edge for T = M/rho: exact moments, an independent route for linear networks, refusals."""
 
 from dataclasses import replace
 
