@@ -81,7 +81,9 @@ def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(
     fixed, grown = axes()[:3], axes()[3:6]
     assert all(len(panel.containers) == len(plots.LAST) for panel in (*fixed, *grown))
     assert [len(lines(panel)) for panel in fixed] == [4, 4, 3], "layer norm. of outputs under batch norm.: no line"
-    assert [len(lines(panel)) for panel in grown] == [6, 6, 6], "two bounds for mean, batch, and where E phi = 0"
+    assert [len(lines(panel)) for panel in grown] == [8, 6, 6], (
+        "two bounds for mean, batch, and where E phi = 0; the edge for the first two"
+    )
 
 
 def test_the_critical_line_is_where_chi_1_is_1() -> None:
