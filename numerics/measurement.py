@@ -229,20 +229,24 @@ def _matrix_free(
 def _check_quantity(network: Network, quantity: str) -> None:
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
-    reason = network.output.missing.get(quantity)
-    if reason:
-        pass
-    elif quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
-        reason = f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
-    elif not isinstance(network, RandomNetwork):
-        reason = "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
-    elif quantity in orders.BACKWARD_ORDERS and network.couples_samples:
-        reason = f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
-    elif quantity in orders.COUPLED_ORDERS and not network.couples_samples:
-        reason = "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
-    if reason:
+    if reason := _missing(network, quantity):
         about = f"hidden = {network.hidden!r}" if isinstance(network, RandomNetwork) else "a composed network"
         raise ValueError(f"quantity {quantity!r} does not exist for {about}, last = {network.last!r}: {reason}")
+
+
+def _missing(network: Network, quantity: str) -> str | None:
+    """Why the network does not have this quantity, None if it does."""
+    if reason := network.output.missing.get(quantity):
+        return reason
+    if quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
+        return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
+    if not isinstance(network, RandomNetwork):
+        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
+    if quantity in orders.BACKWARD_ORDERS and network.couples_samples:
+        return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
+    if quantity in orders.COUPLED_ORDERS and not network.couples_samples:
+        return "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
+    return None
 
 
 def _bytes_per_seed(network: Network, samples: int) -> int:

@@ -285,8 +285,8 @@ def order_parameters(wide: Composed, samples: str = "fixed", T: int | None = Non
 
 
 @dataclass(frozen=True)
-class SecondMomentClaim(Claim):
-    """tr F^2/P under mean subtraction with T = M/rho, C = 1: fluctuating overlaps add at the leading order."""
+class OneOutputClaim(Claim):
+    """A claim whose formula leaves out what several outputs share."""
 
     @property
     def assumptions(self) -> str:
@@ -294,10 +294,15 @@ class SecondMomentClaim(Claim):
         return f"{super().assumptions}, C = 1"
 
     def admit(self, setting: Setting) -> None:
-        """Refuse also several outputs, whose off-diagonal class blocks the formula leaves out."""
+        """Refuse also several outputs."""
         super().admit(setting)
         if setting.classes != 1:
             raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
+
+
+@dataclass(frozen=True)
+class SecondMomentClaim(OneOutputClaim):
+    """tr F^2/P under mean subtraction with T = M/rho, C = 1: fluctuating overlaps add at the leading order."""
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""

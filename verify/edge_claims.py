@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from theory.edge import EdgeError
 from theory.edge.prediction import SLIPS, EdgePrediction
-from verify.claim import LARGEST, Claim, Predictor, evaluator
-from verify.setting import Setting, SettingError
+from verify.claim import LARGEST, OneOutputClaim, Predictor, evaluator
+from verify.setting import Setting
 from verify.statistics import Array
 
 OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest"}
@@ -16,19 +16,8 @@ OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest
 
 
 @dataclass(frozen=True)
-class EdgeClaim(Claim):
+class EdgeClaim(OneOutputClaim):
     """The largest eigenvalue at T = M/rho with the outputs centred over the samples, one output."""
-
-    @property
-    def assumptions(self) -> str:
-        """As for every claim, and a single output."""
-        return f"{super().assumptions}, C = 1"
-
-    def admit(self, setting: Setting) -> None:
-        """Refuse also several outputs, whose overlaps enlarge the top eigenvalue by an unknown law."""
-        super().admit(setting)
-        if setting.classes != 1:
-            raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
         """The shared fields of a network differ from those of the limit by M^-1/2."""

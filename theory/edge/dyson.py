@@ -70,7 +70,7 @@ def averages(layer: Layer, g: Number, state: State, i: int, classes: int) -> Ave
         aa = share * aa + (1 - share) * layer.f1**2 * h
         noise = share * noise + (1 - share) * layer.n_pp * h
     lowest = float(min(np.real(det).min(), np.real(across).min()))
-    return Averages(*(layer.mean(v + 0 * layer.weights) for v in (pp, dd, aa, bb, noise)), determinant=lowest)
+    return Averages(*(layer.mean(v) for v in (pp, dd, aa, bb, noise)), determinant=lowest)
 
 
 def advanced(found: Units, g: Number, state: State) -> tuple[State, Number, bool]:

@@ -77,12 +77,16 @@ class _Curve:
         self._known: list[tuple[float, State]] = []
 
     def __call__(self, g: float) -> float:
+        at = self._solved(g)
+        return np.inf if at is None else self.found.shift + 1 / g + at[1]
+
+    def _solved(self, g: float) -> tuple[State, float] | None:
+        """The solution at g, from the one at the nearest smaller g that is known."""
         begin = max(((h, s) for h, s in self._known if h <= g), key=lambda pair: pair[0], default=None)
         at = solved(self.found, g, begin[1] if begin else None)
-        if at is None:
-            return np.inf
-        self._known.append((g, at[0]))
-        return self.found.shift + 1 / g + at[1]
+        if at is not None:
+            self._known.append((g, at[0]))
+        return at
 
     def minimum(self) -> tuple[float, float, float]:
         """(g, z, z'') at the smallest z(g)."""
@@ -108,7 +112,7 @@ class _Curve:
 
     def lowest(self, g: float) -> float:
         """The smallest determinant of a unit at g: 1 where it does nothing, 0 where it is an eigenvalue by itself."""
-        at = solved(self.found, g)
+        at = self._solved(g)
         if at is None:
             return 0.0
         layers = enumerate(self.found.layers)

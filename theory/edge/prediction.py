@@ -8,7 +8,7 @@ import numpy as np
 import sympy as sp
 
 from theory.edge.law import TRACY_WIDOM_MEAN, edge
-from theory.edge.units import EdgeError, Units
+from theory.edge.units import EdgeError, Units, is_plain
 from theory.network.chain import WideNetwork
 from theory.network.composition import Composed
 from theory.network.orders import numeric_order_parameters
@@ -111,7 +111,7 @@ class EdgePrediction(Prediction):
 
 def predict(net: Composed, given_outputs: bool) -> Prediction:
     """The prediction, where it is derived."""
-    if not isinstance(net, WideNetwork) or net.hidden != "none" or net.inputs is not None:
+    if not is_plain(net):
         raise EdgeError(
             "lambda_max for T = M/rho without an all-ones outlier is derived for a plain chain under mean subtraction "
             "or batch normalization of the outputs; here the theory bounds it. Ask for lambda_max_lower or "

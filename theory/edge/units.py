@@ -6,11 +6,13 @@ its slope act as their best linear approximations in w plus independent noise.
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from scipy import stats
 
 from theory.network.chain import WideNetwork
+from theory.network.composition import Composed
 from theory.network.dense import Dense
 from theory.network.elementwise import Phi, slope_of
 from theory.network.orders import numeric_order_parameters
@@ -64,12 +66,17 @@ class Units:
     shift: float
 
 
+def is_plain(net: Composed) -> TypeGuard[WideNetwork]:
+    """Whether it is a chain of dense weights and activations, which the edge is derived for."""
+    return isinstance(net, WideNetwork) and all(type(s) in (Dense, Phi) for s in net.steps.steps)
+
+
 def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf) -> Units:
     """The averages of a chain without hidden normalization, all of whose parameters are numbers.
 
     width: |eta| is cut where one unit in so many lies beyond; inf for its whole distribution.
     """
-    if not isinstance(net, WideNetwork) or not all(type(s) in (Dense, Phi) for s in net.steps.steps):
+    if not is_plain(net):
         raise EdgeError(
             "the edge for T proportional to M is derived for a chain of dense weights and activations, without "
             'normalization of the hidden layers. Leave hidden = "none".'
@@ -92,9 +99,9 @@ def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf)
         xi, weight_xi = _normal()
         centers = np.sqrt(max(q2, 0.0)) * xi
         functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
-        first, square, d, d_square, mixed = moments_around(functions, kinks, centers, v)
         # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
-        (weighted,) = moments_around((lambda u: slope(u) * u,), kinks, centers, v)
+        functions = (*functions, lambda u: slope(u) * u)
+        first, square, d, d_square, mixed, weighted = moments_around(functions, kinks, centers, v)
         bend = (weighted - centers * d) / v
         spread, d_spread = square - first**2, d_square - d**2
         above = w2 * float(orders.tq2[l + 1])

@@ -54,6 +54,11 @@ class Average:
     power: int = 0
 
     @property
+    def on_sphere(self) -> bool:
+        """Whether it is an average over a normalized batch, not a Gaussian one."""
+        return self.meaning.startswith("E_S")
+
+    @property
     def is_closed(self) -> bool:
         """Whether the value is a closed form."""
         return not self.value.has(GaussianPair, SpherePair)
@@ -69,33 +74,20 @@ class Statement:
     lines: tuple[Line, ...]
     averages: tuple[Average, ...]
     activations: Mapping[str, Expr]
-    conditions: tuple[Any, ...] = ()
-    source: str = ""
+    conditions: tuple[Any, ...]
+    source: str
 
 
 def statement(prediction: Prediction, at: Mapping[str, Expr] | None = None) -> Statement:
     """The where-list of a prediction; at: numbers in the place of symbols, by name."""
-    put = _putting(at or {})
-    found = written_out(prediction.network, prediction.samples, put(prediction.formula), at)
-    return replace(
-        found,
-        quantity=prediction.quantity,
-        relation=prediction.relation,
-        conditions=_strongest(put(k) for k in prediction.conditions),
-        source=prediction.source,
-    )
-
-
-def written_out(
-    net: Composed, samples: str, formula: Expr, at: Mapping[str, Expr] | None = None, quantity: str = ""
-) -> Statement:
-    """The where-list of a formula in kappa1, kappa2, alpha, and in the variance and spread of the outputs."""
+    net, formula = prediction.network, prediction.formula
     if net.inputs is not None:
         raise ValueError("given inputs: their overlaps are matrices of numbers, and no line states them. Use evaluate.")
     put = _putting(at or {})
+    formula = put(formula)
     names = _Names(net)
     averages = Averages(names.labels)
-    count = T if samples == "fixed" else sp.oo
+    count = T if prediction.samples == "fixed" else sp.oo
     run, end = net.run(averages, put(count), apart=False, settle=names.settle, number=put)
     total = run.total(end)
     top = names.blocks + 1
@@ -120,7 +112,16 @@ def written_out(
     used = set().union(*(value.atoms(AppliedUndef) for value in (formula, *(line.value for line in kept))))
     defined = tuple(averages.defined(used))
     acts = {name: act.expr for name, act in names.activations.items() if any(name in a.meaning for a in defined)}
-    return Statement(quantity, "equals", formula, kept, defined, acts)
+    return Statement(
+        prediction.quantity,
+        prediction.relation,
+        formula,
+        kept,
+        defined,
+        acts,
+        _strongest(put(k) for k in prediction.conditions),
+        prediction.source,
+    )
 
 
 def _strongest(conditions: Iterable[Any]) -> tuple[Any, ...]:
@@ -250,19 +251,19 @@ class _Names:
         block = self._words[path][1] if path in self._words else int(path.split(".")[0])
         word, tangent, place = self._name_of(path)
         step = self._steps[path]
-        always = 0 if step.branches else 1 if isinstance(step, Dense) else None
+        long, tangent_long = (0, 0) if step.branches else (1, 1) if isinstance(step, Dense) else (NAMED, LONG)
 
-        def overlaps(t: Overlaps, name: str, long: int) -> Overlaps:
+        def overlaps(t: Overlaps, name: str, least: int) -> Overlaps:
             values = zip(("1", "2", "m"), (t.same, t.other, t.mate), strict=True)
-            return Overlaps(*(v if v is None else self._named(f"{name}{i}{place}", v, block, long) for i, v in values))
+            return Overlaps(*(v if v is None else self._named(f"{name}{i}{place}", v, block, least) for i, v in values))
 
-        K = overlaps(state.K, word, NAMED if always is None else always)
+        K = overlaps(state.K, word, long)
         mean = self._named(f"{word}0{place}", state.mean, block, NAMED)
         law = state.law
         if isinstance(law, Spherical):
             spread_ = {s: self._named(f"r{place}", v, block, NAMED) for s, v in law.spread.items()}
             law = replace(law, spread=spread_)
-        tangents = mapped(state.tangent, lambda t: overlaps(t, tangent, LONG if always is None else always))
+        tangents = mapped(state.tangent, lambda t: overlaps(t, tangent, tangent_long))
         return replace(state, K=K, mean=mean, tangent=tangents, law=law)
 
     def _name_of(self, path: str) -> tuple[str, str, str]:

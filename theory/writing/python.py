@@ -98,8 +98,8 @@ def written(found: Statement) -> str:
         head += ["", "import numpy", "import scipy.constants", "import scipy.special"]
     helpers = [
         text.strip()
-        for text, kind in ((_PAIR, "E["), (_SPHERE, "E_S["))
-        if any(average.meaning.startswith(kind) for average in yet)
+        for text, on_sphere in ((_PAIR, False), (_SPHERE, True))
+        if any(average.on_sphere == on_sphere for average in yet)
     ]
     kind = {"equals": "", "at least": " at least", "at most": " at most"}[found.relation]
     body = [f"def {found.quantity}({'*, ' if names else ''}{', '.join(names)}):"]
@@ -121,7 +121,7 @@ def _average(average: Average, printer: _Printer) -> Iterator[str]:
         return
     f = _lambda(average.f)
     kinks = [float(b) for b in average.f.breaks]
-    if average.meaning.startswith("E_S"):
+    if average.on_sphere:
         yield f"    f = {f}"
         scaled = f"[(b - beta) / gamma for b in {kinks}]"
         power = f"z**{average.power} * " if average.power else ""

@@ -127,12 +127,11 @@ def _average(average: Average) -> str:
 
 
 def _meaning(found: Statement) -> str:
-    words = [average.meaning for average in found.averages]
     parts = []
-    if any(w.startswith("E[") for w in words):
+    if not all(average.on_sphere for average in found.averages):
         shifted = any(len(a.call.args) > 1 and a.call.args[-1].name == "mu" for a in found.averages)
         parts.append(f"u, v Gaussian of mean {'m' if shifted else '0'}, variance p and covariance c")
-    if any(w.startswith("E_S") for w in words):
+    if any(average.on_sphere for average in found.averages):
         parts.append("E_S over z uniform on the sphere |z|² = n, z₁ + .. + z_n = 0")
     return "; ".join(parts)
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 import theory
+from theory.network.predict import ORDERS
 from theory.network.prediction import check_range
 from theory.writing.latex import written as in_latex
 from theory.writing.python import written as python_source
@@ -22,7 +23,6 @@ from verify.description import parse, unrolled, uses_positions
 app = typer.Typer()
 out = Console()
 
-ORDERS = ("kappa1", "kappa2")
 # Symbols that a formula may depend on: what is given and does not enter a formula at hand is no mistake.
 SYMBOLS = (
     *("M", "T", "C", "N", "rho", "sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"),

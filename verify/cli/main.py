@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,9 +57,14 @@ def _load(name: str) -> Any:
     return group.commands.get(name, group)
 
 
+@cache
+def _source(module: str) -> ast.Module:
+    return ast.parse(Path(__file__).with_name(f"{module}.py").read_text("utf-8"))
+
+
 def _help(name: str) -> str:
     """The first line of a command's docstring, or the help of its group, from the source of its module."""
-    tree = ast.parse(Path(__file__).with_name(f"{COMMANDS[name]}.py").read_text("utf-8"))
+    tree = _source(COMMANDS[name])
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return (ast.get_docstring(node) or "").split("\n")[0]
