@@ -34,6 +34,9 @@ MINIMUM_DRAWS = 4
 # A bound usually has slack: its first look is planned for an interval this much wider than that of an equality, and
 # the later looks narrow it where the slack is small.
 SLACK = 4.0
+# A bound with the wrong exponent of M holds at every sampled width and fails later: no agreement while the ratio may go
+# to its edge like M to this power.
+DRIFT = 0.1
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -108,6 +111,8 @@ class Finding:
     low, high: the hull of both intervals at the rule's error rate.
     detectable: smallest relative error of the theory that this amount of data would have called DISAGREE
         with probability 0.9 (infinite where nothing could be estimated).
+    drift: of a bound, the largest exponent p for which measured/predicted may approach and cross it like M^p (to the
+        power -p for a lower bound), from the same two fits; None for an equality.
     confirmation: for DISAGREE and MISFIT, what the same look at fresh draws says; None where none was taken.
     """
 
@@ -118,6 +123,7 @@ class Finding:
     low: float
     high: float
     detectable: float
+    drift: float | None = None
     confirmation: Finding | None = None
 
 
@@ -145,6 +151,26 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     theta, *fitted = fit.coefficients
     coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
     return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
+
+
+def drift(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> tuple[float, float]:
+    """How fast measured / predicted goes to the forbidden side of a bound: ends of the interval of the exponent p.
+
+    log E y = c + p log M + a M^-r_1 by weighted least squares, over all widths and without the smallest: the hull of
+    the two intervals. Its sign is that of p for an upper bound, and turned for a lower one.
+    """
+    ends = []
+    for first in (0, 1):
+        scaled = np.asarray(widths[first:], dtype=float) / widths[first]
+        design = np.stack([np.log(scaled), np.ones_like(scaled), scaled ** -rule.powers[0]], axis=1)
+        means = np.array([d.mean() for d in draws[first:]])
+        errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws[first:]])
+        fit = regress(design, np.log(means), errors / means, [d.size for d in draws[first:]])
+        half = float(stats.t.isf(rule.tail, fit.freedom)) * fit.error
+        ends += [fit.value - half, fit.value + half]
+    sign = 1 if rule.relation == "at most" else -1
+    low, *_, high = sorted(sign * end for end in ends)
+    return low, high
 
 
 def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -178,7 +204,14 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     outcome, reason = _decide(limit, low, high, inner_low, inner_high, rule)
     if outcome == "AGREE" and min(limit.fit_p, guard.fit_p) < POOR_FIT_BELOW:
         outcome, reason = "INCONCLUSIVE", f"the curve over widths fits poorly (p = {limit.fit_p:.1e})"
-    return Finding(outcome, reason, limit, guard, low, high, detectable)
+    if rule.relation == "equals":
+        return Finding(outcome, reason, limit, guard, low, high, detectable)
+    slowest, fastest = drift(widths, draws, rule)
+    if slowest > DRIFT and outcome in ("AGREE", "INCONCLUSIVE"):
+        outcome, reason = "DISAGREE", f"measured/predicted goes beyond the bound like M^{slowest:.2f} or faster"
+    elif outcome == "AGREE" and not fastest < DRIFT:
+        outcome, reason = "INCONCLUSIVE", f"measured/predicted may go beyond the bound like M^{fastest:.2f}"
+    return Finding(outcome, reason, limit, guard, low, high, detectable, fastest)
 
 
 def _detectable(value: float, shift: float, rule: Rule) -> float:
