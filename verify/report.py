@@ -16,6 +16,7 @@ from rich.text import Text
 
 from verify.claims import SENTENCES, Sentence
 from verify.controls import Kill
+from verify.statistics import DRIFT
 from verify.suite import Case
 from verify.verdict import Verdict
 
@@ -154,6 +155,11 @@ def explain(verdict: Verdict) -> str:
         *(
             [f"  a theory wrong by {finding.detectable:.1%} would have been called DISAGREE with probability 0.9"]
             if math.isfinite(finding.detectable)
+            else []
+        ),
+        *(
+            [f"  beyond the bound it goes at most like M^{finding.drift:.2f}; from M^{DRIFT} on it would not AGREE"]
+            if finding.drift is not None
             else []
         ),
         f"  {verdict.status} after {verdict.looks} of {rule.looks} looks: {finding.reason}",

@@ -106,9 +106,10 @@ class Verdict:
     def __str__(self) -> str:
         limit = self.finding.limit
         measured = f"{limit.value:.4f} +- {limit.error:.4f}" if limit else "none"
+        drift = "" if self.finding.drift is None else f", exponents beyond the bound up to {self.finding.drift:+.2f}"
         return (
             f"{self.claim.id} [{self.setting}]: {self.status}; limit of measured/predicted {measured}, "
-            f"detectable {self.finding.detectable:.1%}; {self.finding.reason}"
+            f"detectable {self.finding.detectable:.1%}{drift}; {self.finding.reason}"
         )
 
 

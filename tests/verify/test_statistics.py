@@ -1,5 +1,6 @@
 """The tests of the test: on data whose answer is known, the rule keeps its promised error rates."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -236,3 +237,24 @@ def test_a_bound_that_is_not_positive_is_invalid(relation) -> None:
     assert judge(WIDTHS, [-d for d in draws], rule).outcome == "INVALID"
     assert judge(WIDTHS, draws, rule).outcome != "INVALID"
     assert judge(WIDTHS, [d - 3 for d in draws], replace(RULE, relation="equals")).outcome != "INVALID"
+
+
+def _growing(relation: str, constant: float, power: float) -> str:
+    """What the rule says of a ratio constant M^power (1 - M^-1/2 / 2) that is on the right side at every width."""
+    widths, counts = (64, 128, 256, 512, 1024, 2048), (200, 150, 100, 70, 50, 40)
+
+    def sample(block: str, now: Sequence[int]) -> list[np.ndarray]:
+        means = (constant * w**power * (1 - 0.5 * w**-0.5) for w in widths)
+        rngs = (np.random.default_rng([w, len(block)]) for w in widths)
+        return [mean * rng.gamma(w / 5, 5 / w, n) for mean, rng, w, n in zip(means, rngs, widths, now, strict=True)]
+
+    return settle(widths, counts, sample, Rule(0.05, 0.001, 4, relation, (0.5, 1, 1.5)))[0].outcome  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("power", [0.1, 0.125, 0.25, 0.4])
+@pytest.mark.parametrize(("relation", "sign", "constant"), [("at most", 1, 0.02), ("at least", -1, 20.0)])
+def test_bound_of_the_wrong_exponent_never_agrees(relation: str, sign: int, constant: float, power: float) -> None:
+    assert _growing(relation, constant, 0) == "AGREE"
+    assert _growing(relation, constant, sign * power) != "AGREE"
+    if power > 0.2:
+        assert _growing(relation, constant, sign * power) in ("DISAGREE", "MISFIT")
