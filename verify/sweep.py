@@ -67,6 +67,12 @@ def missing(points: Iterable[Point], store: Store) -> list[Point]:
     return [point for point in points if store.get(point.spec()) is None]
 
 
+def not_finite(points: Iterable[Point], store: Store) -> int:
+    """How many of the points that are done have draws that are not finite: they are kept, and say nothing."""
+    records = (store.get(point.spec()) for point in points)
+    return sum(any(row["finite"] < r.spec["networks"] for row in r.result["rows"]) for r in records if r)
+
+
 def run(
     points: Iterable[Point],
     store: Store,

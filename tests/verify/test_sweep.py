@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import numerics
 import theory
 from verify import Draws, Setting, sweep, tidy
+from verify.cli.sweep import app
 from verify.grid import GridError, Point, load
 from verify.store import Store, StoreError
 
@@ -175,6 +177,10 @@ def test_draws_that_are_not_finite_are_told(tmp_path: Path) -> None:
     rows = [row for row in tidy.rows(store) if row["quantity"] == "lambda_max"]
     assert [(row["status"], row["error"]) for row in rows] == [("not finite", "6 draws are not finite")] * 2
     assert not any(math.isfinite(row["mean"]) for row in rows)
+    assert sweep.not_finite(grid(tmp_path, text), store) == 2
+    assert sweep.not_finite(grid(tmp_path, GRID), store) == 0  # none of them is in the store
+    (tmp_path / "grid.toml").write_text(text)
+    assert CliRunner().invoke(app, ["sweep", str(tmp_path / "grid.toml"), "--store", str(store.folder)]).exit_code == 1
 
 
 def test_draws_in_a_store_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

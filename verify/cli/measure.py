@@ -44,10 +44,10 @@ def measure(
             "look for an overflow or a division by zero"
         )
     out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
-    out.print(f"m = tr F/P   = {found.m:.6g} +- {found.m_error:.1g}", highlight=False)
-    out.print(f"s = tr F^2/P = {found.s:.6g} +- {found.s_error:.1g}", highlight=False)
+    out.print(f"m = tr F/P   = {_pm(found.m, found.m_error)}", highlight=False)
+    out.print(f"s = tr F^2/P = {_pm(found.s, found.s_error)}", highlight=False)
     for i, (value, error) in enumerate(zip(found.top, found.top_errors, strict=True), 1):
-        out.print(f"lambda_{i}     = {float(value):.6g} +- {float(error):.1g}", highlight=False)
+        out.print(f"lambda_{i}     = {_pm(float(value), float(error))}", highlight=False)
     if found.density is not None:
         for power in range(6):
             edge = found.lambda_max * 10.0**-power
@@ -56,6 +56,11 @@ def measure(
             out.print(f"share of eigenvalues above {edge:9.3g}: {share:.4f} +- {error:.1g}", highlight=False)
     for note in found.notes:
         out.print(note, highlight=False)
+
+
+def _pm(value: float, error: float) -> str:
+    """A number with its error, if it has one: what the exact route computes has rounding only."""
+    return f"{value:.6g} +- {error:.1g}" if error else f"{value:.6g} (exact)"
 
 
 def _array(file: Path) -> np.ndarray:

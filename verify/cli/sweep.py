@@ -34,7 +34,7 @@ def sweep(
     dask: Scheduler = None,
     workers: Workers = None,
 ) -> None:
-    """Measure, and predict, every point of a grid. Exit code 0 only if all are done."""
+    """Measure, and predict, every point of a grid. Exit code 0 only if all are done and finite."""
     points = grids.load(grid, seed_block, device)
     kept = Store(store)
     todo = sweeps.missing(points, kept)
@@ -63,7 +63,10 @@ def sweep(
     if sum(counts.values()) < len(todo):
         err.print("interrupted: the same command computes what is missing, and nothing twice", highlight=False)
         raise typer.Exit(130)
-    raise typer.Exit(1 if counts[False] else 0)
+    empty = sweeps.not_finite(points, kept)
+    if empty:
+        err.print(f"{empty} of the points that are done have draws that are not finite", highlight=False)
+    raise typer.Exit(1 if counts[False] or empty else 0)
 
 
 @contextmanager
