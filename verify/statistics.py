@@ -142,15 +142,20 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     # Widths in units of the smallest keep the least-squares problem well conditioned; theta is unaffected.
     scaled = np.asarray(widths, dtype=float) / min(widths)
     design = np.stack([scaled**-r for r in (0.0, *powers)], axis=1)
-    means = np.array([d.mean() for d in draws])
-    errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws])
-    fit = regress(design, means, errors, [d.size for d in draws])
-    n = min(d.size for d in draws)
+    means, errors, counts = _means(draws)
+    fit = regress(design, means, errors, counts)
+    n = min(counts)
     scale = (n - spare) / ((n - 1) * spare)
     fit_p = float(stats.f.sf(scale * fit.chi2, spare, n - spare))
     theta, *fitted = fit.coefficients
     coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
     return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
+
+
+def _means(draws: Sequence[Array]) -> tuple[Array, Array, list[int]]:
+    """Means, their standard errors, and how many draws each is of."""
+    counts = [d.size for d in draws]
+    return np.array([d.mean() for d in draws]), np.array([d.std(ddof=1) for d in draws]) / np.sqrt(counts), counts
 
 
 def drift(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> tuple[float, float]:
@@ -163,9 +168,8 @@ def drift(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> tuple[fl
     for first in (0, 1):
         scaled = np.asarray(widths[first:], dtype=float) / widths[first]
         design = np.stack([np.log(scaled), np.ones_like(scaled), scaled ** -rule.powers[0]], axis=1)
-        means = np.array([d.mean() for d in draws[first:]])
-        errors = np.array([d.std(ddof=1) / np.sqrt(d.size) for d in draws[first:]])
-        fit = regress(design, np.log(means), errors / means, [d.size for d in draws[first:]])
+        means, errors, counts = _means(draws[first:])
+        fit = regress(design, np.log(means), errors / means, counts)
         half = float(stats.t.isf(rule.tail, fit.freedom)) * fit.error
         ends += [fit.value - half, fit.value + half]
     sign = 1 if rule.relation == "at most" else -1
