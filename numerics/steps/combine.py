@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, added, register
+from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, added, register, times
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class Skip(Step):
         own = self.branch.at(x, drawn, f"{path}.branch")
 
         def pull(rows: Rows, visit: Visit) -> Rows:
-            back = own.pull(rows.with_values(self.a * rows.values), visit)
-            return added(rows.with_values(self.b * rows.values), back)
+            back = own.pull(rows.with_values(times(self.a, rows.values)), visit)
+            return added(rows.with_values(times(self.b, rows.values)), back)
 
         def push(tangent: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
-            return self.b * tangent + self.a * own.push(tangent, moved)
+            return times(self.b, tangent) + times(self.a, own.push(tangent, moved))
 
-        return Trace(self.b * x + self.a * own.value, pull, push, own.inside)
+        return Trace(times(self.b, x) + times(self.a, own.value), pull, push, own.inside)
 
     def slow(self, x: Tensor, given: Mapping[str, Tensor], path: str) -> Tensor:
         """The sum."""
