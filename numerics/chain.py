@@ -67,21 +67,17 @@ class RandomNetwork(Network):
             )
         if not self.sigma_b2 >= 0:
             raise NetworkError(f"sigma_b2 = {self.sigma_b2}: a variance cannot be negative; use 0 for no biases")
-        for name, used in (("gamma", self.hidden != "none"), ("last_gamma", self.output.scaled)):
+        for name, used in (("gamma", self.hidden in NORMALIZATIONS), ("last_gamma", self.output.scaled)):
             if used and getattr(self, name) == 0:
                 raise NetworkError(
                     f"{name} = 0: a normalization scaled by 0 passes no signal; use a nonzero {name}, 1 for plain"
                 )
-        if self.hidden == "layer" and min(self.widths[1:-1]) < 2:
-            raise NetworkError(
-                f"widths = {self.widths} with hidden = 'layer': layer normalization over one unit divides by "
-                "a zero standard deviation; use hidden widths of at least 2"
-            )
         if self.affine and self.output.added:
             raise NetworkError(
                 "affine = True: scale and shift as parameters belong to the built-in normalizations; use affine = False"
             )
         _ = self.phi  # an unknown or unusable activation is refused here, not at the first measurement
+        self.steps.shape(self.start(4), "")  # and so is a step at which nothing is left
 
     def _steps(self) -> Chain:
         steps: list[Step] = []

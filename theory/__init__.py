@@ -9,13 +9,13 @@ from theory.certificate import Certificate, certify
 from theory.fluctuations import fluctuation_variance
 from theory.formula_book import book
 from theory.functions import ActivationError
-from theory.network.chain import WideNetwork
+from theory.network.chain import WideNetwork, hidden_step
 from theory.network.combine import Chain
 from theory.network.composition import Network
 from theory.network.describe import compose
 from theory.network.inputs import GivenInputs
 from theory.network.orders import OrderParameters, numeric_order_parameters, order_parameters
-from theory.network.outputs import add_output_normalization, layer_output_spectrum, output_spectrum
+from theory.network.outputs import add_output_normalization, layer_output_spectrum, output, output_spectrum
 from theory.network.predict import QUANTITIES, predict
 from theory.network.prediction import Prediction
 from theory.network.state import Gaussian, Overlaps, State, Unmixed
@@ -48,10 +48,12 @@ __all__ = [
     "certify",
     "compose",
     "fluctuation_variance",
+    "hidden_step",
     "layer_output_spectrum",
     "leaky_relu",
     "numeric_order_parameters",
     "order_parameters",
+    "output",
     "output_spectrum",
     "parse",
     "phase",

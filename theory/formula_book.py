@@ -78,7 +78,7 @@ def _predictions() -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for quantity, samples in (*_CASES, *_PROPORTIONAL):
             try:
-                found = predict(net, quantity, samples, given_outputs=last in ("batch", "layer"))
+                found = predict(net, quantity, samples, given_outputs=bool(net.output.statistics))
             except ValueError:
                 continue  # the theory makes no such statement
             sign = {"equals": "=", "at least": r"\ge", "at most": r"\le"}[found.relation]

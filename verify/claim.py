@@ -12,6 +12,7 @@ import sympy as sp
 
 import theory
 from theory.network.composition import Composed
+from theory.network.outputs import Output
 from theory.writing import latex
 from verify.setting import Setting, SettingError
 from verify.statistics import Array
@@ -62,6 +63,11 @@ class Claim:
     def quantities(self) -> tuple[str, ...]:
         """Everything that a measurement for this claim must contain."""
         return (self.measured, *self.given)
+
+    @property
+    def output(self) -> Output:
+        """What is done to the outputs."""
+        return theory.output(self.last)
 
     @property
     def assumptions(self) -> str:
@@ -169,6 +175,12 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
     return predicted
 
 
+def couples_samples(hidden: str) -> bool:
+    """Whether a hidden normalization mixes samples, so that a derivative reaches all of them."""
+    step = theory.hidden_step(hidden)
+    return step is not None and step.couples_samples
+
+
 def odd(activation: str) -> bool:
     """Whether the theory finds the activation odd; an unknown name is refused."""
     return theory.activation(activation).parity == "odd"
@@ -182,7 +194,7 @@ def rivals(setting: Setting) -> int:
     last = setting.wide().output
     if last.removed:
         return setting.classes * ((setting.samples or 1 + last.removed) - last.removed)
-    if setting.last == "layer":  # the classes that are left differ, at random and so now and then by little
+    if last.over == "classes":  # those that are left differ, at random and so now and then by little
         return setting.classes - 2
     if last.spectrum is None:  # it may leave any number
         return setting.classes * (setting.samples or 2)

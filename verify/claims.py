@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from verify.claim import Claim, OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
+import theory
+from verify.claim import Claim, OrderClaim, OutputClaim, RateClaim, SecondMomentClaim, couples_samples
 from verify.edge_claims import EdgeClaim
 
 NAMES = {
@@ -23,22 +24,19 @@ NAMES = {
     "stable_rate": "gradient descent near a minimum diverges above, and not below, the rate 2 / lambda_max",
 }
 
-GIVEN = {
-    "batch": {"m": ("Q1",), "s": ("Q2",), "lambda_max": ("Qmax",), "lambda_perp": ("Q1",)},
-    "layer": {"m": ("R1",), "lambda_max": ("raw_outputs",)},
-}
-HIDDEN_WORDS = {"none": "", "layer": "layer normalization in the hidden layers",
-                "batch": "batch normalization in the hidden layers"}  # fmt: skip
-LAST_WORDS = {"none": "", "mean": "mean subtraction in the last layer",
-              "batch": "batch normalization in the last layer",
-              "layer": "layer normalization over the outputs"}  # fmt: skip
 # Exact-in-T statements about hidden batch normalization and the second moment at T = M/rho are not in the paper.
 OURS = "derived here; setting of Karakida, Akaho, Amari 2019"
 
 
 def _words(hidden: str, last: str) -> str:
-    words = HIDDEN_WORDS.get(hidden, f"{hidden} in the hidden layers"), LAST_WORDS.get(last, f"{last} of the outputs")
+    step = theory.hidden_step(hidden)
+    words = "" if step is None else f"{step.words} in the hidden layers", theory.output(last).words
     return " and ".join(w for w in words if w) or "no normalization"
+
+
+def _fewest_samples(hidden: str, last: str) -> int:
+    """T from which the spread over networks is finite: 1/sd^2 over T samples has a finite variance for T > 5 only."""
+    return max(theory.output(last).fewest_samples, 8 if couples_samples(hidden) else 2)
 
 
 def prefix(hidden: str, last: str) -> str:
@@ -51,7 +49,8 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
     """Claims about the spectrum at a fixed number of samples T."""
     claims = []
     for quantity in quantities.split():
-        given = ("lambda_max",) if quantity == "stable_rate" else GIVEN.get(last, {}).get(quantity, ())
+        statistic = theory.output(last).statistics.get(quantity, "")
+        given = ("lambda_max",) if quantity == "stable_rate" else (statistic,) if statistic else ()
         kind = OutputClaim if given == ("raw_outputs",) else RateClaim if quantity == "stable_rate" else Claim
         claims.append(
             kind(
@@ -63,9 +62,8 @@ def spectrum_claims(hidden: str, last: str, quantities: str) -> list[Claim]:
                 hidden=hidden,
                 last=last,
                 given=given,
-                # 1/sd^2 of hidden batch normalization has a finite variance over networks for T > 5 only.
-                fewest_samples=8 if hidden == "batch" else 3 if last == "batch" else 2,
-                source=OURS if hidden == "batch" else Claim.source,
+                fewest_samples=_fewest_samples(hidden, last),
+                source=OURS if couples_samples(hidden) else Claim.source,
             )
         )
     return claims
@@ -86,11 +84,12 @@ def order_claims(hidden: str) -> list[Claim]:
     """Every order parameter of every layer of a network of three weight layers."""
     # q of the last layer is an average over C outputs, which no width calms; its two terms are tested without it.
     layers = {"hq1": (1, 2), "hq2": (1, 2), "q1": (1, 2), "q2": (2,), "tq1": (1, 2), "tq2": (1, 2)}
-    if hidden == "batch":  # where a derivative reaches every sample, backward overlaps of single samples do not exist
+    coupled = couples_samples(hidden)
+    if coupled:  # where a derivative reaches every sample, backward overlaps of single samples do not exist
         layers = {name: found for name, found in layers.items() if not name.startswith("t")}
         layers |= {"c_I": (1, 2), "c_1": (1, 2)}
     places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
-    if hidden != "batch":
+    if not coupled:
         places += [("kappa1", None), ("kappa2", None)]
     return claims_about_orders(hidden, places)
 
@@ -107,19 +106,22 @@ def claims_about_orders(hidden: str, places: Iterable[tuple[str, int | None]]) -
             measured=name,
             hidden=hidden,
             layer=layer,
-            fewest_samples=8 if hidden == "batch" else 2,
-            source=OURS if hidden == "batch" else Claim.source,
+            fewest_samples=_fewest_samples(hidden, "none"),
+            source=OURS if couples_samples(hidden) else Claim.source,
         )
         for name, layer in places
     ]
 
 
-def growth_claim(id: str, quantity: str, statement: str, **rest: str | bool | tuple[str, ...]) -> Claim:
+def growth_claim(
+    id: str, quantity: str, text: str, hidden: str = "none", last: str = "none", **rest: str | bool | tuple[str, ...]
+) -> Claim:
     """A claim about the largest eigenvalue (unless `measured` says otherwise) when T = M / rho."""
     return Claim(
-        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {statement}",
-        # With fewer samples the corrections in 1/T of hidden batch normalization are no series that a fit could follow.
-        fewest_samples=32 if rest.get("hidden") == "batch" else 3 if rest.get("last") == "batch" else 2,
+        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {_words(hidden, last)}{text}", hidden=hidden,
+        last=last,
+        # With fewer samples the corrections in 1/T of coupled samples are no series that a fit could follow.
+        fewest_samples=32 if couples_samples(hidden) else theory.output(last).fewest_samples,
         **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -143,11 +145,11 @@ _grows = "the largest eigenvalue grows like M"
 _root = "the largest eigenvalue grows no faster than the square root of M"
 _constant = "the largest eigenvalue is at least a constant"
 GROWTH = [
-    growth_claim("plain", "lambda_max", f"no normalization: {_grows}"),
-    growth_claim("plain_centered", "lambda_max_upper", f"sigma_b = 0 and odd phi, so kappa_2 = 0: {_root}",
+    growth_claim("plain", "lambda_max", f": {_grows}"),
+    growth_claim("plain_centered", "lambda_max_upper", f", sigma_b = 0 and odd phi, so kappa_2 = 0: {_root}",
                  centered=True),
     *(
-        growth_claim(f"last_{last}_{side}", f"lambda_max_{side}", f"{LAST_WORDS[last]}: {text}", last=last, given=given)
+        growth_claim(f"last_{last}_{side}", f"lambda_max_{side}", f": {text}", last=last, given=given)
         for last, side, text, given in (
             ("mean", "lower", _constant, ()),
             ("mean", "upper", _root, ()),
@@ -158,21 +160,18 @@ GROWTH = [
     EdgeClaim(
         id="growth.last_mean.lambda_max", quantity="lambda_max", measured="lambda_max", last="mean",
         samples="proportional", fewest_samples=12, source=OURS,
-        statement=f"T = M/rho, {LAST_WORDS['mean']}: the largest eigenvalue is the edge of the limiting spectrum "
+        statement=f"T = M/rho, {_words('none', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
         "with its Tracy-Widom mean",
     ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
-        statement=f"T = M/rho, {LAST_WORDS['mean']}: {NAMES['s']}, overlaps of different samples fluctuating",
+        statement=f"T = M/rho, {_words('none', 'mean')}: {NAMES['s']}, overlaps of different samples fluctuating",
         source=OURS,
     ),
-    growth_claim("hidden_layer", "lambda_max", f"{HIDDEN_WORDS['layer']}: {_grows}", hidden="layer"),
-    growth_claim("hidden_batch", "lambda_max", f"{HIDDEN_WORDS['batch']}, E phi != 0: {_grows}",
-                 hidden="batch"),
-    growth_claim("hidden_batch.m", "m", f"{HIDDEN_WORDS['batch']}: {NAMES['m']}", hidden="batch",
-                 measured="m"),
-    growth_claim("hidden_batch_centered", "lambda_max_upper", f"{HIDDEN_WORDS['batch']}, E phi = 0: {_root}",
-                 hidden="batch", centered=True),
+    growth_claim("hidden_layer", "lambda_max", f": {_grows}", hidden="layer"),
+    growth_claim("hidden_batch", "lambda_max", f", E phi != 0: {_grows}", hidden="batch"),
+    growth_claim("hidden_batch.m", "m", f": {NAMES['m']}", hidden="batch", measured="m"),
+    growth_claim("hidden_batch_centered", "lambda_max_upper", f", E phi = 0: {_root}", hidden="batch", centered=True),
 ]  # fmt: skip
 
 ORDERS = [claim for hidden in ("none", "layer", "batch") for claim in order_claims(hidden)]

@@ -6,6 +6,7 @@ confirm a failure, and more of the same where a mistake is hardly larger than ep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +17,6 @@ import sympy as sp
 
 import theory
 from theory.network.composition import Composed
-from theory.network.outputs import output
 from theory.symbols import T, kappa1, kappa2
 from verify.claim import Claim, Predictor, evaluator
 from verify.draws import Draws
@@ -102,7 +102,7 @@ def _altered_network(alter: Callable[[Composed], Composed | None]) -> Callable[[
 
 def _unbiased(claim: Claim, setting: Setting) -> Predictor | None:
     """Output variances divided by T - 1 where the network divides by T."""
-    if claim.last != "batch" or setting.samples is None:
+    if claim.output.over != "samples" or setting.samples is None:
         return None
     right, factor = claim.predictor(setting), (setting.samples - 1) / setting.samples
     if not claim.given:
@@ -130,10 +130,10 @@ def _without_last(claim: Claim, setting: Setting) -> Predictor | None:
     It goes like 1/sd^2 or 1/sd^4 of n outputs, and a prediction without them does not divide that out: no number of
     draws could judge it at n <= 5 or 9. Of an added normalization nobody knows.
     """
-    if output(claim.last).added:
+    if claim.output.added:
         return None
-    n = setting.classes if claim.last == "layer" else setting.samples_at(claim.widths(setting)[0])
-    if claim.last in ("batch", "layer") and n <= (9 if claim.quantity == "s" else 5):
+    n = {"": math.inf, "classes": setting.classes, "samples": setting.samples_at(claim.widths(setting)[0])}
+    if n[claim.output.over] <= (9 if claim.quantity == "s" else 5):
         return None
     return _with_last(claim, setting, "none")
 
@@ -154,7 +154,7 @@ def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
     """Batch normalization differentiated through the mean and not through the standard deviation."""
-    return _scaled_with_last(claim, setting, "mean") if claim.last == "batch" else None
+    return _scaled_with_last(claim, setting, "mean") if claim.output.over == "samples" else None
 
 
 def _without_hidden(setting: Setting) -> Setting:

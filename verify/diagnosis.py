@@ -65,8 +65,7 @@ class Observation:
         s = self.setting
         known = {"sigma_w2": s.sigma_w2, "L": s.depth, "C": s.classes, "C-1": s.classes - 1, "C-2": s.classes - 2}
         known |= {f"alpha_{i}": a for i, a in enumerate(s.ratios)}
-        known |= {"gamma": s.gamma} if s.hidden != "none" or s.steps else {}
-        known |= {"last_gamma": s.last_gamma} if s.last not in ("none", "mean") else {}
+        known |= {name: getattr(s, name) for name in ("gamma", "last_gamma") if name not in s.idle}
         if s.samples is None:
             known |= {"rho": s.rho or 0.0}
         else:

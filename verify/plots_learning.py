@@ -101,7 +101,7 @@ def learning_rate(path: Path, activation: str = "relu", networks: int = 6, make_
         axes = figure.subplots()
         for hidden, last, style, marker in RATES:
             setting = Setting(activation, hidden=hidden, last=last, samples=24)
-            stated = theory.predict(setting.wide(), "stable_rate", given_outputs=last == "batch")
+            stated = theory.predict(setting.wide(), "stable_rate", given_outputs=bool(setting.wide().output.statistics))
             given = {"Qmax"} & set(stated.symbols)
             measured = make_draws(setting, {"stable_rate", *given}).take("main", dict.fromkeys(widths, networks))
             points(axes, widths, [measured[w]["stable_rate"] for w in widths], **style, **marker)

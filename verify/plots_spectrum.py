@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numerics
 import theory
 from theory.edge import EdgeError
 from verify.claim import Predictor, evaluator
-from verify.claims import CLAIMS
+from verify.claims import spectrum_claims
 from verify.draws import Draws
 from verify.plots import HIDDEN, LAST, MakeDraws, picture, points, widths_axis
 from verify.setting import Setting
@@ -65,10 +64,11 @@ def _growth(
 
 def _stated(setting: Setting) -> list[tuple[Predictor, bool, tuple[str, ...]]]:
     """What the theory says about lambda_max: predictor, whether it is a bound, and what must be measured for it."""
-    if setting.last == "layer":
-        if setting.hidden == "batch":
+    output = setting.wide().output
+    if output.jacobian is not None:
+        if setting.couples_samples:
             return []  # its matrix of outputs is stated for samples that do not couple
-        claim = replace(CLAIMS["last_layer.lambda_max"], hidden=setting.hidden)
+        (claim,) = spectrum_claims(setting.hidden, setting.last, "lambda_max")
         return [(claim.predictor(setting), False, claim.given)]
     found = _statements(setting)
     return [
@@ -79,7 +79,7 @@ def _stated(setting: Setting) -> list[tuple[Predictor, bool, tuple[str, ...]]]:
 def _statements(setting: Setting) -> list[theory.Prediction]:
     """The limit of lambda_max, and its two bounds where samples grow with the width and no outlier is left."""
     samples = "fixed" if setting.rho is None else "proportional"
-    given = setting.last == "batch"
+    given = bool(setting.wide().output.statistics)
     found = []
     for name in ("lambda_max", "lambda_max_lower", "lambda_max_upper"):
         try:
@@ -103,7 +103,7 @@ def histogram(path: Path, activation: str = "relu", networks: int = 5, width: in
             assert isinstance(network, numerics.RandomNetwork)
             drawn = numerics.draw(network, setting.samples_at(width), seeds)
             found = torch.linalg.eigvalsh(numerics.gram(network, drawn)).numpy()
-            kept = found[:, setting.classes * {"none": 0, "mean": 1, "batch": 2}[last] :]
+            kept = found[:, setting.classes * setting.wide().output.removed :]
             _bars(axes, kept, setting, width)
         panels[-1].set_xlabel(r"eigenvalue $\lambda$ of the Fisher information")
         panels[0].set_title(f"{activation}, $M = {width}$, $T = {width // 2}$, $C = 3$, {networks} networks")
@@ -116,7 +116,7 @@ def _bars(axes: Any, found: np.ndarray, setting: Setting, width: int) -> None:
     top = found[:, -setting.classes :].ravel()
     axes.plot(top, np.full(top.size, 1.0), "v", color="black", markersize=5, label="the $C$ largest of each network")
     means = {"lambda_perp": (":", "mean of the bulk, predicted")}
-    if setting.last == "none":
+    if not setting.wide().output.removed:
         means["lambda_top"] = ("--", "mean of the outliers, predicted")
     for quantity, (line, label) in means.items():
         value = evaluator(theory.predict(setting.wide(), quantity), setting)(width, {})

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise, product
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
 
 from numerics.measurement import ORDERS, QUANTITIES
 from numerics.orders import COUPLED_ORDERS
+from numerics.overlaps import OVERLAPS
 from verify.draws import Draws
 from verify.regression import Array, Regression, regress
 from verify.setting import Setting
@@ -180,6 +181,8 @@ def grid(setting: Setting, variable: Variable) -> list[tuple[int | None, Setting
 
     T starts at 4 and C at 2, or at 8 where the mean of 1/sd^2 over so few samples or outputs has no finite variance.
     """
+    if variable not in get_args(Variable):
+        raise ValueError(f"variable {variable!r}: a quantity is measured against M, T or C; use one of them")
     if variable == "M":
         return [(None, setting)]
     if setting.samples is None:
@@ -190,16 +193,17 @@ def grid(setting: Setting, variable: Variable) -> list[tuple[int | None, Setting
 
 
 def _first(setting: Setting, variable: Variable) -> int:
+    over = setting.wide().output.over
     if variable == "C":
-        return 8 if setting.last == "layer" else 2
-    return 8 if "batch" in (setting.hidden, setting.last) else 4
+        return 8 if over == "classes" else 2
+    return 8 if setting.couples_samples or over == "samples" else 4
 
 
 def name_of(quantity: str) -> tuple[str, int | None]:
     """Name of the measured quantity and its column, from a text such as "lambda_max" or "hq1[2]" (layer 2)."""
     found = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", quantity)
     name = found[1] if found else ""
-    known = [q for q in QUANTITIES if q not in ("outputs", "raw_outputs")]
+    known = [q for q in QUANTITIES if q not in ("outputs", "raw_outputs", *OVERLAPS)]
     if found is None or name not in known:
         raise ValueError(f"quantity {quantity!r} is not a number that is measured: use one of {', '.join(known)}")
     layered = name in ORDERS and not name.startswith("kappa")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from json import dumps
 from typing import Any
 
 import numerics
 import theory
+from numerics.normalizations import HIDDEN_NORMALIZATIONS
 from verify.description import Node, parse, unrolled, written
 from verify.inputs import GAUSSIAN, given_inputs
 from verify.regression import Array
@@ -112,7 +113,7 @@ class Setting:
     @property
     def composed(self) -> bool:
         """Whether its finite networks are made of steps: a chain of built-in normalizations on drawn inputs is not."""
-        return bool(self.steps) or self.inputs != GAUSSIAN or self.hidden not in ("none", "layer", "batch")
+        return bool(self.steps) or self.inputs != GAUSSIAN or self.hidden not in HIDDEN_NORMALIZATIONS
 
     @property
     def structure(self) -> str:
@@ -152,10 +153,17 @@ class Setting:
             4: "the mean of 1/sd^2 of hidden batch normalization is finite only for T > 3",
         }
         stated = self.wide().fewest_samples
-        fewest = max(stated, 3 if self.last == "batch" else 2)
+        fewest = max(stated, self.wide().output.fewest_samples)
         if self.samples is not None and self.samples < fewest:
             reason = reasons.get(fewest, f"the rule of {self.hidden} is stated for no fewer")
             _refuse("samples", self.samples, f"T >= {fewest}: {reason}", f"take T = {fewest} or more")
+
+    @cached_property
+    def idle(self) -> frozenset[str]:
+        """Names of its scales and shifts that nothing in its network has."""
+        steps, output = self.wide().all_steps.values(), self.wide().output
+        idle = {name for name in ("gamma", "beta") if not any(hasattr(step, name) for step in steps)}
+        return frozenset(idle if output.scaled or output.jacobian else {*idle, "last_gamma"})
 
     @property
     def couples_samples(self) -> bool:
@@ -244,8 +252,12 @@ class Setting:
         return values if self.rho is None else {**values, "rho": self.rho, "c_2": 0.0}
 
     def seed(self, width: int, block: str, replicate: int) -> int:
-        """Seed of one draw: a hash of what it is drawn for, so that nobody can choose a lucky one."""
-        text = dumps([self.record(), width, block, replicate], sort_keys=True)
+        """Seed of one draw: a hash of what it is drawn for, so that nobody can choose a lucky one.
+
+        What has no effect is left out, or another value of it would draw the same network once more.
+        """
+        plain = {field.name: field.default for field in fields(self) if field.name in self.idle}
+        text = dumps([self.record() | plain, width, block, replicate], sort_keys=True)
         return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
 
     def record(self) -> dict[str, Any]:

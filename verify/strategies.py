@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from numerics import outputs as torch_outputs
-from verify.claim import Claim
+from verify.claim import Claim, couples_samples
 from verify.setting import Setting
 
 SMOOTH_OR_KINKED = ("linear", "relu", "leaky_relu", "abs", "erf", "gelu", "sin", "tanh", "softplus", "silu")
@@ -32,9 +31,8 @@ def settings_for(
     depth = draw(st.integers(2, max_depth))
     unequal = [draw(st.sampled_from(RATIOS)) for _ in range(depth - 1)]
     choice = claim.activations or (tuple(a for a in activations if a in ODD) or ODD if claim.centered else activations)
-    hidden = claim.hidden != "none"
-    fewest = max(claim.fewest_samples, 8 if claim.hidden == "batch" else 2)
-    added = torch_outputs.OUTPUTS[claim.last].added
+    hidden, coupled, output = claim.hidden != "none", couples_samples(claim.hidden), claim.output
+    fewest = max(claim.fewest_samples, 8 if coupled else 2)
     fixed = claim.samples != "proportional"
     return Setting(
         activation=draw(st.sampled_from(choice)),
@@ -42,12 +40,12 @@ def settings_for(
         ratios=(*unequal, 1.0),
         sigma_w2=draw(st.floats(0.5, 2.5).map(lambda v: round(v, 2))),
         sigma_b2=0.0 if claim.centered else draw(st.floats(0.0, 0.5).map(lambda v: round(v, 2))),
-        classes=draw(st.sampled_from(OUTPUTS) if added else st.integers(3 if claim.last == "layer" else 1, 5)),
+        classes=draw(st.sampled_from(OUTPUTS) if output.added else st.integers(output.fewest_classes, 5)),
         samples=draw(st.integers(fewest, fewest + 8)) if fixed else None,
-        rho=None if fixed else 1.0 if claim.hidden == "batch" else draw(st.sampled_from((2.0, 4.0))),
+        rho=None if fixed else 1.0 if coupled else draw(st.sampled_from((2.0, 4.0))),
         hidden=claim.hidden,
         last=claim.last,
         gamma=draw(st.sampled_from((0.75, 1.0, 1.25))) if hidden else 1.0,
         beta=draw(st.sampled_from((0.0, 0.5, 1.0))) if hidden and not claim.centered else 0.0,
-        last_gamma=draw(st.sampled_from((0.5, 1.0, 2.0))) if claim.last not in ("none", "mean") else 1.0,
+        last_gamma=draw(st.sampled_from((0.5, 1.0, 2.0))) if output.scaled else 1.0,
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from numerics import outputs as torch_outputs
-from verify.claim import Claim, odd
+from verify.claim import Claim, couples_samples, odd
 from verify.claims import CLAIMS
 from verify.draws import Draws
 from verify.setting import Setting
@@ -33,36 +32,37 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
     """The setting at which a claim is tested when none is named: the base with what the claim is about."""
     if claim.network:
         return Setting.parse(claim.network)
-    classes = 6 if claim.last == "layer" or torch_outputs.OUTPUTS[claim.last].added else 2
-    last_gamma = base.last_gamma if claim.last not in ("none", "mean") else 1.0
+    output, coupled = claim.output, couples_samples(claim.hidden)
+    classes = 6 if output.over == "classes" or output.added else 2
+    last_gamma = base.last_gamma if output.scaled else 1.0
     base = replace(
         base, hidden=claim.hidden, last=claim.last, last_gamma=last_gamma, classes=classes,
         # 1/sd^2 over six samples or more has a finite variance over networks, as over six classes above.
-        samples=max(base.samples or 0, 6 if claim.last == "batch" else 0, claim.fewest_samples),
+        samples=max(base.samples or 0, 6 if output.over == "samples" else 0, claim.fewest_samples),
     )  # fmt: skip
     if claim.centered:
         base = replace(base, sigma_b2=0.0)
     elif claim.hidden != "none":
         base = replace(base, gamma=1.25, beta=0.5 if base.activation == "relu" else 1.0)
     if claim.samples == "proportional":
-        return replace(base, classes=1, samples=None, rho=1.0 if claim.hidden == "batch" else 2.0)
-    if claim.hidden == "batch":
+        return replace(base, classes=1, samples=None, rho=1.0 if coupled else 2.0)
+    if coupled:
         # So many samples that the mean gradient has the largest eigenvalue. Others than relu need more, and the shift.
-        few = claim.last != "none" or base.activation == "relu"
+        few = bool(output.removed) or base.activation == "relu"
         return replace(base, classes=1, samples=12 if few else 24)
-    if claim.quantity == "lambda_max" and claim.last in ("none", "mean", "batch"):
+    if claim.quantity == "lambda_max" and output.spectrum is not None:
         # A single eigenvalue in the top group: with rivals the largest exceeds its limit by M^-1/2, which
         # takes many more draws to extrapolate.
-        samples = {"none": 4, "mean": 2, "batch": 3}[claim.last]
+        samples = output.removed + 1 if output.removed else 4
         return replace(base, classes=1, samples=max(samples, claim.fewest_samples))
-    if claim.quantity == "lambda_max" and claim.last == "layer":
+    if claim.quantity == "lambda_max" and output.over == "classes":
         # One direction of three classes is left, so the largest eigenvalue has no rival; samples hold the next away.
         return replace(base, classes=3, samples=12)
     if claim.quantity == "alignment":
         # Eigenvectors mix by fluctuation over gap. With few samples the gap of tanh is a quarter of the eigenvalue,
         # and no power of the width describes the mixing at the widths that are sampled.
         return replace(base, samples=48)
-    if claim.last == "batch" and not claim.given:
+    if output.over == "samples" and not claim.given:
         # Averages of 1/sd^2 vary from network to network at every width: classes and samples calm them, and shallow
         # networks are cheap.
         return replace(base, depth=2, ratios=(base.ratios[0], base.ratios[-1]), classes=8, samples=32)

@@ -43,9 +43,9 @@ def _variations(setting: Setting, claim: Claim) -> Iterator[list[dict[str, Any]]
     yield [{"sigma_w2": setting.sigma_w2 * f} for f in (0.75, 1.5)]
     if setting.sigma_b2 > 0:
         yield [{"sigma_b2": setting.sigma_b2 * 4}]
-    if setting.hidden != "none" or setting.steps:
+    if "gamma" not in setting.idle:
         yield [{"gamma": setting.gamma * f} for f in (1.5, 0.6)]
-    if setting.last not in ("none", "mean"):
+    if "last_gamma" not in setting.idle:
         yield [{"last_gamma": setting.last_gamma * 1.5}]
     yield [{"classes": c} for c in (3, 5) if c != setting.classes]
     for i, old in enumerate(setting.ratios):

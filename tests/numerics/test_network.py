@@ -32,7 +32,7 @@ RECORDED = [-0.47300203843, -1.35201687466, -0.41040053979, 1.284655644485]
         ({"last": "group"}, "last = 'group' is unknown"),
         ({"weights": "uniform"}, "weights = 'uniform' is unknown"),
         ({"activation": "relu7"}, "relu7"),
-        ({"widths": (5, 1, 2), "hidden": "layer"}, "hidden widths of at least 2"),
+        ({"widths": (5, 1, 2), "hidden": "layer"}, "over 1 unit divides by zero; use two or more"),
         ({"widths": (5, 5, 2), "last": "layer"}, "C = 2 outputs"),
     ],
 )

@@ -89,16 +89,8 @@ class WideNetwork(Composed):
         return Chain((*found, Dense(sp.S.Zero, self.sigma_w2, self.sigma_b2)))
 
     def _step_before_phi(self) -> tuple[Step, ...]:
-        if isinstance(self.hidden, Step):
-            return (self.hidden,)
-        if self.hidden == "none":
-            return ()
-        if self.hidden not in STEPS:
-            known = ", ".join(map(repr, hidden_names()))
-            raise ValueError(f"hidden = {self.hidden!r} is not known. Choose one of {known}.")
-        kind = STEPS[self.hidden]
-        own = {field.name for field in fields(kind)}
-        return (kind(**{name: getattr(self, name) for name in ("gamma", "beta") if name in own}),)
+        step = self.hidden if isinstance(self.hidden, Step) else hidden_step(self.hidden, self.gamma, self.beta)
+        return () if step is None else (step,)
 
     @property
     def input_width(self) -> Expr:  # type: ignore[override]
@@ -114,6 +106,17 @@ class WideNetwork(Composed):
 
 
 _activation = activation
+
+
+def hidden_step(name: str, gamma: Expr = symbols.gamma, beta: Expr = symbols.beta) -> Step | None:
+    """The step before phi that a name means, None for "none"."""
+    if name == "none":
+        return None
+    if name not in STEPS:
+        known = ", ".join(map(repr, hidden_names()))
+        raise ValueError(f"hidden = {name!r} is not known. Choose one of {known}.")
+    own = {field.name for field in fields(STEPS[name])}
+    return STEPS[name](**{key: value for key, value in (("gamma", gamma), ("beta", beta)) if key in own})
 
 
 def hidden_names() -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def predict(net: "Composed", quantity: str, samples: str) -> "Prediction":
     """The statement in the numbers of the matrix."""
     from theory.network.prediction import Prediction
 
-    if quantity not in FORMULAS or samples != "fixed" or net.last not in ("none", "mean"):
+    if quantity not in FORMULAS or samples != "fixed" or net.output.spectrum is None or net.output.over:
         raise ValueError(
             f'{quantity}, samples = "{samples}", last = {net.last!r}: for given inputs the theory states '
             f'{", ".join(FORMULAS)} at samples = "fixed" with last = "none" or "mean". For other outputs pass '

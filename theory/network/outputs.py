@@ -4,7 +4,7 @@ To leading order in M the dual matrix is block diagonal in the classes, each blo
 kappa2 1 1^T]. A normalization multiplies it from both sides by its own Jacobian, a metric by its root.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,7 +69,9 @@ class Output:
     None where they depend on the outputs in no simpler way than through `jacobian`; mean: m there, if it has a
     formula. removed: directions over the
     samples taken from every class. fewest_samples, fewest_classes: below which nothing is left. scaled: whether
-    last_gamma enters. source: part of the paper.
+    last_gamma enters. over: what the sd that divides the outputs is taken over, "samples", "classes", or "" for none.
+    statistics: what a quantity depends on beside kappa_1 and kappa_2: a mean of powers of that sd, or "raw_outputs".
+    source: part of the paper.
     """
 
     name: str
@@ -82,6 +84,8 @@ class Output:
     fewest_samples: int = 2
     fewest_classes: int = 1
     scaled: bool = False
+    over: str = ""
+    statistics: Mapping[str, str] = field(default_factory=dict, compare=False)
     added: bool = False
     source: str = ""
 
@@ -150,6 +154,7 @@ OUTPUTS: dict[str, Output] = {
             "batch normalization multiplies by (last_gamma/sd_k)(I - 1 1^T/T - z z^T/T): (1, .., 1) and the normalized "
             "output z are removed, Q1 and Q2 are the means of last_gamma^2/sd_k^2 and of its square",
             Spectrum(None, Group(C * (T - 2), DEGENERATE, Q1, Q2, Qmax)), removed=2, fewest_samples=3, scaled=True,
+            over="samples", statistics={"m": "Q1", "s": "Q2", "lambda_max": "Qmax", "lambda_perp": "Q1"},
             source="batch normalization in the last layer",
         ),
         Output(
@@ -159,6 +164,7 @@ OUTPUTS: dict[str, Output] = {
             jacobian=_layer_jacobian,
             # tr F = sum_t alpha M kappa1/T tr(P_t) last_gamma^2/sd(t)^2, and the projection P_t has rank C - 2.
             mean=kappa1 * (C - 2) / M * last_gamma**2 * R1, fewest_classes=3, scaled=True,
+            over="classes", statistics={"m": "R1", "lambda_max": "raw_outputs"},
             source="layer normalization of the outputs",
         ),
         Output(
