@@ -18,7 +18,7 @@ from verify.statistics import Array
 MakeDraws = Callable[[Setting, set[str]], Draws]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; markers differ as well.
-BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+COLOURS = BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 # Normalizations of the last layer.
 LAST: dict[str, dict[str, Any]] = {
     "none": {"label": "last layer: none", "color": RED, "marker": "o"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from matplotlib.colors import LogNorm
 
 import theory
 from verify.claim import evaluator
+from verify.composition_claims import RELATIONS, OverlapClaim, network_claims
 from verify.draws import Draws
-from verify.plots import BLUE, GREEN, ORANGE, RED, MakeDraws, picture, points, widths_axis
+from verify.plots import BLUE, COLOURS, GREEN, ORANGE, RED, MakeDraws, picture, points, widths_axis
 from verify.setting import Setting
 
 # Of the phase diagram: numbers of weight layers, and points along each side.
@@ -88,6 +91,38 @@ def depth(
             rf"{activation}, $\sigma_w^2 = {setting.sigma_w2:g}$, $\sigma_b^2 = {setting.sigma_b2:g}$; "
             f"points: {networks} networks at $M = {width}$, lines: predicted",
             fontsize=10,
+        )
+
+
+def overlaps(path: Path, setting: Setting, networks: int = 20, make_draws: MakeDraws = Draws) -> None:
+    """Overlaps of a network of steps, step by step: points measured at M = 256, crosses predicted for M to infinity.
+
+    Those that the theory predicts to vanish are left out.
+    """
+    width = 256
+    claims = [claim for claim in network_claims(setting) if isinstance(claim, OverlapClaim)]
+    steps = setting.wide().all_steps
+    panels = {"K": "signals, forward", "tq": "gradient signals, backward from the outputs"}
+    measured = make_draws(setting, set(panels)).take("main", {width: networks})[width]
+    with picture(path, 10, 4.4) as figure:
+        for axes, (kind, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+            own = [claim for claim in claims if claim.kind == kind]
+            places = list(dict.fromkeys(claim.path for claim in own))
+            ways = dict.fromkeys((claim.relation, claim.final) for claim in own)
+            for number, (way, colour, marker) in enumerate(zip(ways, cycle(COLOURS), cycle("os^Dv"))):
+                at = [claim for claim in own if (claim.relation, claim.final) == way]
+                x = [places.index(claim.path) + 0.1 * (number - len(ways) / 2) for claim in at]
+                label = RELATIONS[way[0]] + (", outputs of two samples" if way[1] == "other" else "")
+                points(axes, x, [claim.values(measured) for claim in at], color=colour, marker=marker, label=label)
+                axes.plot(x, [claim.predicted(setting.wide(), setting) for claim in at], "x", color="black")
+            names = [f"{place} {steps[place].words}" if place in steps else place for place in places]
+            axes.set_xticks(range(len(places)), names, rotation=60, ha="right", fontsize=8)
+            axes.set(title=title, yscale="log")
+            axes.grid(alpha=0.25)
+            axes.legend(fontsize=8)
+        figure.suptitle(
+            "\n".join(wrap(f"{setting}; points: {networks} networks at M = {width}, crosses: predicted", 110)),
+            fontsize=9,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from theory.edge import EdgeError
 from verify.claim import Predictor, evaluator
 from verify.claims import spectrum_claims
 from verify.draws import Draws
-from verify.plots import HIDDEN, LAST, MakeDraws, picture, points, widths_axis
+from verify.plots import HIDDEN, LAST, RED, MakeDraws, picture, points, widths_axis
 from verify.setting import Setting
 
 RHO = 2.0
@@ -45,6 +46,19 @@ def sharpness(path: Path, activation: str = "relu", networks: int = 10, make_dra
         handles, labels = rows[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(LAST))
         rows[1][0].annotate("solid: predicted\ndashed: bounds", (0.03, 0.97), xycoords="axes fraction", va="top")
+
+
+def sharpness_of(path: Path, setting: Setting, networks: int = 10, make_draws: MakeDraws = Draws) -> None:
+    """lambda_max against the width M of one setting, a network of steps for instance."""
+    with picture(path, 6.5, 4.6) as figure:
+        axes = figure.subplots()
+        widths = WIDTHS if setting.rho is None else GROWN["batch" if setting.couples_samples else "none"]
+        _growth(axes, setting, widths, networks, {"color": RED, "marker": "o", "label": "measured"}, make_draws)
+        widths_axis(axes, widths)
+        axes.plot([], [], color=RED, label="predicted (dashed: a bound)")
+        axes.set(yscale="log", ylabel=r"largest FIM eigenvalue $\lambda_{\max}$")
+        axes.set_title("\n".join(wrap(str(setting), 80)), fontsize=9)
+        axes.legend()
 
 
 def _growth(

@@ -76,6 +76,26 @@ def test_depth_shows_the_prediction_beside_the_measurement(axes, tmp_path: Path)
     assert any(np.allclose(line, [float(stated.q2[n]) for n in (1, 2, 3)]) for line in forward)
 
 
+def test_a_network_of_steps_shows_every_overlap_where_it_is_predicted(axes, tmp_path: Path) -> None:
+    setting = Setting.parse("dense skip(layer attention) pool layer dense N=3 T=4 sb2=0.2")
+    plots_learning.overlaps(tmp_path / "x.svg", setting, networks=2)
+    stated = theory.numeric_order_parameters(setting.wide(), "fixed", 4)
+    forward, backward = axes()
+    crosses = [{float(y) for y in line.get_ydata()} for line in forward.lines if line.get_marker() == "x"]
+    assert {float(stated.K[path].other) for path in ("1", "2", "3", "4")} <= set().union(*crosses)
+    named = [label.get_text() for label in backward.get_xticklabels()]
+    assert named[0] == "2.branch.2.output", "the derivative comes from the outputs"
+    assert named[-1].startswith("1 dense")
+
+
+def test_one_setting_has_its_sharpness_drawn(axes, tmp_path: Path) -> None:
+    setting = Setting.parse("dense skip(layer relu dense) relu dense T=6")
+    plots_spectrum.sharpness_of(tmp_path / "x.svg", setting, networks=2)
+    stated = theory.predict(setting.wide(), "lambda_max")
+    want = [stated.evaluate(M=float(M), T=6.0) for M in (8, 16, 32)]
+    assert any(np.allclose(line, want) for line in lines(axes()[0]))
+
+
 def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(axes, tmp_path: Path) -> None:
     plots_spectrum.sharpness(tmp_path / "x.svg", "linear", networks=2)
     fixed, grown = axes()[:3], axes()[3:6]

@@ -14,20 +14,26 @@ from verify import plots_learning, plots_spectrum
 from verify.files import check_writable
 from verify.plots import MakeDraws
 from verify.progress import Watch
+from verify.setting import Setting
 
 app = typer.Typer(no_args_is_help=True, help="Draw a picture of the field, as .svg or .png.")
 out = Console()
 
 File = Annotated[Path, typer.Argument(help="picture to write, .svg or .png")]
 Activation = Annotated[str, typer.Option(help="activation of the networks")]
+At = Annotated[str | None, typer.Option("--setting", help='instead: "dense skip(layer relu dense) relu dense T=6"')]
 Networks = Annotated[int, typer.Option(help="networks per point", min=2)]
 
 
 @app.command()
-def sharpness(file: File, activation: Activation = "relu", networks: Networks = 10) -> None:
-    """lambda_max against the width for every normalization, T fixed and T in proportion to the width."""
+def sharpness(file: File, activation: Activation = "relu", networks: Networks = 10, setting: At = None) -> None:
+    """lambda_max against the width, T fixed and in proportion to it: for every normalization, or at one setting."""
+    at = _setting(setting, activation != "relu")
     with _drawing(file) as draws:
-        plots_spectrum.sharpness(file, activation, networks, draws)
+        if at is None:
+            plots_spectrum.sharpness(file, activation, networks, draws)
+        else:
+            plots_spectrum.sharpness_of(file, at, networks, draws)
 
 
 @app.command()
@@ -59,10 +65,22 @@ def learning_rate(file: File, activation: Activation = "relu", networks: Network
 
 
 @app.command()
-def depth(file: File, activation: Activation = "tanh", networks: Networks = 20) -> None:
-    """Order parameters layer by layer, measured and predicted."""
+def depth(file: File, activation: Activation = "tanh", networks: Networks = 20, setting: At = None) -> None:
+    """Order parameters, measured and predicted: layer by layer, or step by step of a network of steps."""
+    at = _setting(setting, activation != "tanh")
+    if at is not None and not at.composed:
+        raise ValueError(f"--setting {at}: it names a chain; give a network of steps, or --activation alone")
     with _drawing(file) as draws:
-        plots_learning.depth(file, activation, networks, make_draws=draws)
+        if at is None:
+            plots_learning.depth(file, activation, networks, make_draws=draws)
+        else:
+            plots_learning.overlaps(file, at, networks, draws)
+
+
+def _setting(text: str | None, with_activation: bool) -> Setting | None:
+    if text is not None and with_activation:
+        raise ValueError(f"--setting {text!r} says the activation itself; leave --activation out")
+    return None if text is None else Setting.parse(text)
 
 
 @contextmanager
