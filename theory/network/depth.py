@@ -2,79 +2,95 @@
 
 A block maps the overlaps at its start to those at its end. Where the map of a component is linear with constant
 coefficients (homogeneous activations of degree 1; anything behind a normalization, which makes the variance a constant)
-the recursion is solved: the component is a sum of terms coefficient * k^power * rate^k. Where it is not, the fixed
-point and the linearization there say how fast signals forget and gradients grow.
+the recursion is solved: the component is a sum of terms coefficient * k^power * rate^k. `growth` says what is known
+where it is not.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
+from theory.activations import Activation
+from theory.functions import Function
+from theory.network.chain import WideNetwork, hidden_step
 from theory.network.composition import Composed
 from theory.network.expectations import ClosedForms
-from theory.network.state import Overlaps, State
+from theory.network.prediction import Prediction
+from theory.network.state import Expectations, Overlaps, State, Value
 from theory.network.step import TOTAL
+from theory.network.where import Averages, Line, Statement, activation_names, average_labels, needed, putting
 from theory.simplest import simplest
-from theory.symbols import Expr
+from theory.symbols import Expr, alpha_total, kappa1, kappa2
 
 depth = sp.Symbol("L", integer=True, positive=True)
 """What the number of blocks is counted by."""
 
-COMPONENTS = tuple(sp.Symbol(name, positive=True) for name in ("K1", "K2", "Km", "t1", "t2", "tm"))
-K1, K2, KM, T1, T2, TM = COMPONENTS
+COMPONENTS = tuple(sp.Symbol(f"{name}[n]", positive=True) for name in ("K1", "K2", "Km", "Th1", "Th2", "Thm", "Thd"))
+K1, K2, KM, T1, T2, TM, APART = COMPONENTS
 NAMES = {
-    K1: "the variance K1", K2: "the overlap K2 of two samples", KM: "the overlap Km of two positions",
-    T1: "the tangent overlap Th1", T2: "the tangent overlap Th2 of two samples",
-    TM: "the tangent overlap Thm of two positions",
+    K1: "the variance", K2: "the overlap of two samples", KM: "the overlap of two positions",
+    T1: "the tangent overlap", T2: "the tangent overlap of two samples", TM: "the tangent overlap of two positions",
 }  # fmt: skip
+LONG = 4
+"""Operations from which a coefficient gets a name."""
 
 Values = dict[sp.Symbol, Expr]
 
 
 class NotSolvable(ValueError):
-    """A recursion that is not linear with constant coefficients; the message names the component and the remedy."""
+    """A recursion that is not linear with constant coefficients; the message names the component."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A network with a block that repeats. make: the network with n of them. ends: for n, the path after which the first
-    block starts and the paths at which the blocks end. blocks: their number in terms of `depth`.
+    """A network with a block that repeats.
+
+    make: the network with n of them. ends: for n, the path after which the first block starts and the paths at which
+    the blocks end. count: their number in terms of `depth`.
     """
 
     make: Callable[[int], Composed]
     ends: Callable[[int], list[str]]
-    blocks: Expr
+    count: Expr
 
-    def maps(self, samples: str) -> tuple[Values, Values, Values]:
+    def maps(self, samples: str, expect: Expectations, number: Callable[[Expr], Any]) -> tuple[Values, Values, Values]:
         """Overlaps at the start of the first block; those after a block, and at the outputs, in the overlaps before."""
-        if samples == "fixed" and self.make(1).couples_samples:
-            count: Expr = sp.Symbol("T", positive=True)
-        else:
-            count = sp.oo
-        ends, met = self.ends(1), {}
+        net, met = self.make(1), {}
+        ends = self.ends(1)
+        count = sp.Symbol("T", positive=True) if net.depends_on_samples(samples) else sp.oo
 
         def settle(path: str, state: State) -> State:
             if path not in ends:
                 return state
             met[path] = values_of(state)
             if state.mean != 0:
-                raise NotSolvable(f"step {path}: units with a mean at the start of a block; end it with a dense step")
-            names = Overlaps(K1, K2, None if state.K.mate is None else KM)
-            tangent = Overlaps(T1, T2, None if state.K.mate is None else TM)
-            return replace(state, K=names, tangent={TOTAL: tangent})
+                raise NotSolvable(f"step {path}: units with a mean at the start of a block: end it with a dense step")
+            several = state.K.mate is not None
+            tangent = Overlaps(T1, T2, TM if several else None)
+            return replace(state, K=Overlaps(K1, K2, KM if several else None), tangent={TOTAL: tangent})
 
-        run, end = self.make(1).run(ClosedForms(), count, apart=False, settle=settle)
+        run, end = net.run(expect, number(count), apart=False, settle=settle, number=number)
         total = run.total(end)
         return met[ends[0]], met[ends[1]], {T1: sp.sympify(total.same), T2: sp.sympify(total.other)}
 
-    @cached_property
+    @property
     def alpha(self) -> Expr:
         """P/M^2, linear in the number of blocks."""
         one, two = self.make(1).alpha, self.make(2).alpha
-        return sp.expand(one + (self.blocks - 1) * (two - one))
+        return simplest(sp.expand(one + (self.count - 1) * (two - one)))
+
+
+def chain_blocks(activation: "str | Expr | Activation", hidden: str, last: str) -> Blocks:
+    """The paper's chain of L weight layers of equal width: from dense to dense, L - 2 times."""
+    size = 2 if hidden_step(hidden) is None else 3
+    return Blocks(
+        lambda n: WideNetwork(n + 2, activation, hidden, last, ratios=[1] * (n + 2)),
+        lambda n: [str(1 + size * i) for i in range(n + 1)],
+        depth - 2,
+    )
 
 
 def values_of(state: State) -> Values:
@@ -90,30 +106,79 @@ Terms = dict[tuple[Expr, int], Expr]
 """A sequence in k: coefficient by (rate, power), the sum of coefficient * k^power * rate^k."""
 
 
+class Names:
+    """Symbols for rates and for coefficients that are long, in the order in which they were needed."""
+
+    def __init__(self) -> None:
+        self.lines: dict[sp.Symbol, Expr] = {}
+
+    def rate(self, value: Expr) -> Expr:
+        """A rate chi; equal ones have one symbol."""
+        value, full = simplest(value), simplest(self.written_out(value))
+        value = min(value, full, key=lambda v: v.count_ops())
+        if value.is_number or value in self.lines:
+            return value
+        for symbol, known in self.lines.items():
+            if symbol.name.startswith("chi") and sp.simplify(self.written_out(known - value)) == 0:
+                return symbol
+        return self._new("chi", value)
+
+    def coefficient(self, value: Expr) -> Expr:
+        """A coefficient, itself where it is short."""
+        value = simplest(value)
+        for symbol, known in self.lines.items():
+            if known == value:
+                return symbol
+        return self._new("a", value) if value.count_ops() >= LONG else value
+
+    def written_out(self, value: Expr) -> Expr:
+        """Without names."""
+        for symbol, known in reversed(self.lines.items()):
+            value = value.subs(symbol, known)
+        return value
+
+    def _new(self, letter: str, value: Expr) -> sp.Symbol:
+        number = 1 + sum(s.name.startswith(letter) for s in self.lines)
+        symbol = sp.Symbol(f"{letter}{number}", positive=True)
+        self.lines[symbol] = value
+        return symbol
+
+    def meetings(self) -> list[tuple[sp.Symbol, Expr]]:
+        """Values of one symbol at which two different rates are equal, or one is 1: there the solution is another."""
+        rates = [self.written_out(v) for s, v in self.lines.items() if s.name.startswith("chi")] + [sp.S.One]
+        found: dict[tuple[sp.Symbol, Expr], None] = {}
+        for i, one in enumerate(rates):
+            for two in rates[:i]:
+                gap = sp.numer(sp.together(one - two))
+                for symbol in sorted(gap.free_symbols, key=str):
+                    if gap.is_polynomial(symbol) and sp.degree(gap, symbol) <= 2:
+                        roots = [r for r in sp.solve(gap, symbol) if r.is_positive and r.is_number]
+                        found |= {(symbol, root): None for root in roots}
+        return list(found)
+
+
 @dataclass(frozen=True)
 class Solution:
-    """Components after k blocks, for k >= first; rest: those that are not linear, with what they depend on."""
+    """Components after k blocks, for k >= first, by their terms."""
 
     first: int
     found: Mapping[sp.Symbol, Terms]
-    rest: frozenset[sp.Symbol]
 
     def at(self, name: sp.Symbol, blocks: Expr) -> Expr:
         """A component after so many blocks."""
+        if name is T1 and T1 not in self.found and APART in self.found:
+            return self.at(APART, blocks) + self.at(T2, blocks)
         if name not in self.found:
-            raise NotSolvable(
-                f"{NAMES[name]} is not linear in itself from block to block: it has no closed form in the depth; give "
-                "numbers with --at for its growth, or a depth"
-            )
-        shifted = blocks - self.first
-        terms = (c * shifted**power * rate**shifted for (rate, power), c in self.found[name].items())
-        return sp.Add(*terms)
+            raise NotSolvable(f"{NAMES[name]} is not linear from block to block: it has no closed form in the depth")
+        k = blocks - self.first
+        return sp.Add(*(c * k**power * rate**k for (rate, power), c in self.found[name].items()))
 
 
-def solve(start: Values, block: Values) -> Solution:
+def solve(start: Values, block: Values, names: Names) -> Solution:
     """Every component that a linear recursion with constant coefficients determines.
 
-    The first blocks are applied as they are until what does not remember its start is what it stays.
+    The first blocks are applied as they are until what does not remember its start is what it stays. Where the tangent
+    overlaps of one and of two samples hang on each other, as under batch normalization, so may not their difference.
     """
     start, first = dict(start), 0
     while first <= len(block) and any(
@@ -122,125 +187,113 @@ def solve(start: Values, block: Values) -> Solution:
         start = {name: sp.sympify(value.subs(start, simultaneous=True)) for name, value in block.items()}
         first += 1
     found: dict[sp.Symbol, Terms] = {}
-    constants: Values = {}
-    while True:
-        ready = _next(block, found, constants, start)
-        if ready is None:
-            return Solution(first, found, frozenset(block) - found.keys())
-        name, terms = ready
-        found[name] = terms
-        if set(terms) <= {(sp.S.One, 0)}:
-            constants[name] = terms.get((sp.S.One, 0), sp.S.Zero)
+    _solve_more(start, block, found, names)
+    if not found.keys() & {T1, T2}:
+        apart = {name: sp.expand(value.subs(T1, APART + T2)) for name, value in block.items()}
+        apart[APART] = sp.expand(apart.pop(T1) - apart[T2])
+        _solve_more({**start, APART: start[T1] - start[T2]}, apart, found, names)
+    return Solution(first, found)
+
+
+def _solve_more(start: Values, block: Values, found: dict[sp.Symbol, Terms], names: Names) -> None:
+    while (ready := _next(start, block, found, names)) is not None:
+        found[ready[0]] = ready[1]
 
 
 def _next(
-    block: Values, found: Mapping[sp.Symbol, Terms], constants: Values, start: Values
+    start: Values, block: Values, found: Mapping[sp.Symbol, Terms], names: Names
 ) -> tuple[sp.Symbol, Terms] | None:
     """A component that is linear in itself and in those already solved, with its sequence."""
+    one = (sp.S.One, 0)
+    constants = {name: terms.get(one, sp.S.Zero) for name, terms in found.items() if set(terms) <= {one}}
     for name, value in block.items():
         if name in found:
             continue
         value = sp.expand(value.subs(constants))
-        unknown = value.free_symbols & set(COMPONENTS) - {name} - found.keys()
         linear = [name, *(n for n in found if n not in constants and value.has(n))]
-        if unknown or not all(sp.diff(value, one, two) == 0 for one in linear for two in linear):
+        unknown = value.free_symbols & set(COMPONENTS) - set(linear)
+        if unknown or not all(sp.diff(value, a, b) == 0 for a in linear for b in linear):
             continue
-        rate = simplest(sp.diff(value, name))
-        if rate == 1 and sp.expand(value - name).is_zero:
-            return name, {(sp.S.One, 0): start[name]}
         forcing: Terms = {}
         for other in linear[1:]:
-            factor = sp.diff(value, other)
             for key, c in found[other].items():
-                forcing[key] = forcing.get(key, sp.S.Zero) + factor * c
+                forcing[key] = forcing.get(key, sp.S.Zero) + sp.diff(value, other) * c
         own = value.subs(dict.fromkeys(linear, 0))
         if own != 0:
-            forcing[sp.S.One, 0] = forcing.get((sp.S.One, 0), sp.S.Zero) + own
-        return name, _sequence(rate, forcing, start[name])
+            forcing[one] = forcing.get(one, sp.S.Zero) + own
+        return name, _sequence(names.rate(sp.diff(value, name)), forcing, start[name], names)
     return None
 
 
-def _sequence(rate: Expr, forcing: Terms, start: Expr) -> Terms:
+def _sequence(rate: Expr, forcing: Terms, start: Expr, names: Names) -> Terms:
     """y_0 = start, y_{k+1} = rate y_k + forcing_k.
 
     A term k^p r^k with r != rate is answered by q(k) r^k, q(k + 1) r - rate q(k) = k^p; with r = rate one power more.
     """
     found: Terms = {}
-
-    def add(key: tuple[Expr, int], value: Expr) -> None:
-        found[key] = found.get(key, sp.S.Zero) + value
-
     k = sp.Symbol("k", integer=True, nonnegative=True)
     for (r, power), c in forcing.items():
-        alike = sp.simplify(r - rate) == 0
-        degree = power + 1 if alike else power
-        names = sp.symbols(f"c:{degree + 1}")
-        q = sum(n * k**i for i, n in enumerate(names))
-        equation = sp.Poly(sp.expand(q.subs(k, k + 1) * r - (r if alike else rate) * q - k**power), k)
-        solved = sp.solve(equation.coeffs(), names, dict=True)[0]
-        for i, n in enumerate(names):
-            value = solved.get(n, sp.S.Zero if alike and i == 0 else n)
-            value = value.subs(names[0], 0) if alike else value
+        degree = power + (r == rate)
+        unknowns = sp.symbols(f"c:{degree + 1}")
+        q = sum(n * k**i for i, n in enumerate(unknowns))
+        gap = sp.expand((q.subs(k, k + 1) - q) * r + (r - rate) * q - k**power)
+        solved = sp.solve(sp.Poly(gap, k).coeffs(), unknowns, dict=True)[0]
+        for i, n in enumerate(unknowns):
+            value = solved.get(n, sp.S.Zero)
             if value != 0:
-                add((rate if alike else r, i), simplest(sp.together(c * value)))
-    at_zero = sum((c for (_, power), c in found.items() if power == 0), sp.S.Zero)
-    add((rate, 0), simplest(sp.together(start - at_zero)))
-    return {key: c for key, c in found.items() if c != 0}
+                found[r, i] = found.get((r, i), sp.S.Zero) + c * value
+    at_zero = sp.Add(*(c for (_, power), c in found.items() if power == 0))
+    found[rate, 0] = found.get((rate, 0), sp.S.Zero) + start - at_zero
+    named = {key: names.coefficient(sp.together(c)) for key, c in found.items()}
+    return {key: c for key, c in named.items() if c != 0}
 
 
-def kappas(blocks: Blocks, samples: str = "fixed", at: Mapping[sp.Symbol, Expr] | None = None) -> tuple[Any, Any]:
-    """kappa_1 and kappa_2 in the depth; None for one that has no closed form, NotSolvable if neither has.
+def in_depth(
+    prediction: Prediction, blocks: Blocks, at: Mapping[str, Expr] | None = None
+) -> list[tuple[tuple[sp.Symbol, Expr] | None, Statement]]:
+    """The statement of a prediction for a symbolic number of blocks; at: numbers in the place of symbols, by name.
 
-    at: numbers in the place of symbols. Where two rates meet (ReLU: sigma_w2 = 2) the case is solved apart.
+    The generic case first, under None, then every (symbol, value) at which two rates meet (ReLU: sigma_w2 = 2).
+    NotSolvable where what the statement needs has no closed form.
     """
-    put = dict(at or {})
-    start, block, outputs = (
-        {name: sp.sympify(v.subs(put)) for name, v in values.items()} for values in blocks.maps(samples)
-    )
-    generic = _kappas(blocks, start, block, outputs, put)
-    if isinstance(generic, NotSolvable):
-        raise generic
-    cases: list[list[tuple[Expr, Any]]] = [[], []]
-    for symbol, value in _meetings(start, block):
-        there = _kappas(blocks, *({n: sp.sympify(v.subs(symbol, value)) for n, v in values.items()}
-                                  for values in (start, block, outputs)), put)  # fmt: skip
-        if not isinstance(there, NotSolvable):
-            for own, special in zip(cases, there, strict=True):
-                if special is not None:
-                    own.append((special, sp.Eq(symbol, value)))
-    return tuple(
-        None if value is None else sp.Piecewise(*own, (value, True)) if own else value
-        for own, value in zip(cases, generic, strict=True)
-    )
+    given = dict(at or {})
+    generic, names = _statement(prediction, blocks, given)
+    special = [(s, v) for s, v in names.meetings() if s.name not in given]
+    return [(None, generic), *((case, _statement(prediction, blocks, {**given, case[0].name: case[1]})[0])
+                               for case in special)]  # fmt: skip
 
 
-def _kappas(blocks: Blocks, start: Values, block: Values, outputs: Values, put: Any) -> "tuple[Any, ...] | NotSolvable":
-    solution, values = solve(start, block), []
-    trouble = NotSolvable("")
-    for name in (T1, T2):
-        try:
-            met = {c: solution.at(c, blocks.blocks) for c in outputs[name].free_symbols & set(COMPONENTS)}
-            values.append(simplest(_powers(outputs[name].subs(met, simultaneous=True)) / blocks.alpha.subs(put)))
-        except NotSolvable as error:
-            trouble = trouble if str(trouble) else error
-            values.append(None)
-    return trouble if values == [None, None] else tuple(values)
+def _statement(prediction: Prediction, blocks: Blocks, at: Mapping[str, Expr]) -> tuple[Statement, Names]:
+    acts, put, names = activation_names(blocks.make(1)), putting(at), Names()
+    averages = _OfBlocks(average_labels(acts))
+    start, block, outputs = blocks.maps(prediction.samples, averages, put)
+    solution, formula = solve(start, block, names), put(prediction.formula)
+    own: dict[sp.Symbol, Expr] = {}
+    for name, kappa in ((T1, kappa1), (T2, kappa2)):
+        if kappa in formula.free_symbols:
+            met = sorted(outputs[name].free_symbols & set(COMPONENTS), key=str)
+            own |= {c: simplest(solution.at(c, blocks.count)) for c in met}
+            own[kappa] = outputs[name] / alpha_total
+            if formula == kappa:
+                formula = own.pop(kappa)
+    if not own:
+        raise NotSolvable(f"{prediction.quantity} does not depend on kappa_1 or kappa_2 alone: give a depth")
+    lines = [*names.lines.items(), (alpha_total, put(blocks.alpha)), *own.items()]
+    kept = needed(formula, [Line(name, value, i) for i, (name, value) in enumerate(lines)])
+    used = set().union(*(v.atoms(AppliedUndef) for v in (formula, *(line.value for line in kept))))
+    defined = tuple(averages.defined(used))
+    shown = {name: act.expr for name, act in acts.items() if any(name in a.meaning for a in defined)}
+    found = Statement(
+        prediction.quantity, prediction.relation, formula, kept, defined, shown, prediction.conditions,
+        prediction.source,
+    )  # fmt: skip
+    return found, names
 
 
-def _powers(expr: Expr) -> Expr:
-    """Powers of a base taken together."""
-    return sp.powsimp(sp.expand(sp.powsimp(expr, force=True), power_exp=False))
+class _OfBlocks(Averages):
+    """Averages with a name, but for those at an overlap that changes from block to block."""
 
-
-def _meetings(start: Values, block: Values) -> list[tuple[sp.Symbol, Expr]]:
-    """Values of one symbol at which two different rates of the recursion are equal."""
-    rates = {rate for terms in solve(start, block).found.values() for rate, _ in terms} | {sp.S.One}
-    found: dict[tuple[sp.Symbol, Expr], None] = {}
-    ordered = sorted(rates, key=str)
-    for i, one in enumerate(ordered):
-        for two in ordered[:i]:
-            gap = sp.numer(sp.together(one - two))
-            for symbol in sorted(gap.free_symbols, key=str):
-                roots = sp.solve(gap, symbol)
-                found |= {(symbol, root): None for root in roots if root.is_positive and root.is_number}
-    return list(found)
+    def _named(self, count: int, f: Function, at: tuple[Value, ...], mean: Value, value: Callable[..., Expr]) -> Expr:
+        if any(sp.sympify(v).has(*COMPONENTS) for v in (*at, mean)):
+            return getattr(ClosedForms, ("mean", "same", "pair")[count])(self, f, *at, mean)
+        return super()._named(count, f, at, mean, value)

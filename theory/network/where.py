@@ -12,6 +12,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from theory import symbols
+from theory.activations import Activation
 from theory.functions import Function
 from theory.gaussian import GaussianPair
 from theory.network.composition import Composed
@@ -83,7 +84,7 @@ def statement(prediction: Prediction, at: Mapping[str, Expr] | None = None) -> S
     net, formula = prediction.network, prediction.formula
     if net.inputs is not None:
         raise ValueError("given inputs: their overlaps are matrices of numbers, and no line states them. Use evaluate.")
-    put = _putting(at or {})
+    put = putting(at or {})
     formula = put(formula)
     names = _Names(net)
     averages = Averages(names.labels)
@@ -108,7 +109,7 @@ def statement(prediction: Prediction, at: Mapping[str, Expr] | None = None) -> S
             formula = formula.subs(symbol, value)
         else:
             lines.append(Line(symbol, value, top))
-    kept = _needed(formula, lines)
+    kept = needed(formula, lines)
     used = set().union(*(value.atoms(AppliedUndef) for value in (formula, *(line.value for line in kept))))
     defined = tuple(averages.defined(used))
     acts = {name: act.expr for name, act in names.activations.items() if any(name in a.meaning for a in defined)}
@@ -140,7 +141,9 @@ def _strongest(conditions: Iterable[Any]) -> tuple[Any, ...]:
     return (*others, *bounds.values())
 
 
-def _putting(at: Mapping[str, Expr]) -> Callable[[Any], Any]:
+def putting(at: Mapping[str, Expr]) -> Callable[[Any], Any]:
+    """A function that puts numbers in the place of symbols, by name."""
+
     def put(value: Any) -> Any:
         if not isinstance(value, sp.Basic):
             return value
@@ -150,7 +153,7 @@ def _putting(at: Mapping[str, Expr]) -> Callable[[Any], Any]:
     return put
 
 
-def _needed(formula: Expr, lines: list[Line]) -> tuple[Line, ...]:
+def needed(formula: Expr, lines: list[Line]) -> tuple[Line, ...]:
     """Lines that the formula rests on, in order."""
     wanted, kept = set(formula.free_symbols), []
     for line in reversed(lines):
@@ -228,6 +231,21 @@ def _is_short(expr: Expr) -> bool:
     return not expr.has(GaussianPair, SpherePair) and expr.count_ops() <= SHORT
 
 
+def activation_names(net: Composed) -> dict[str, Activation]:
+    """The activations of a network by the names that averages give them."""
+    acts = dict.fromkeys(step.activation for step in net.all_steps.values() if isinstance(step, Phi))
+    return {f"phi{i}" if len(acts) > 1 else "phi": act for i, act in enumerate(acts, 1)}
+
+
+def average_labels(activations: Mapping[str, Activation]) -> dict[Function, tuple[str, str]]:
+    """Letter and word for each activation and its slope; see `Averages`."""
+    labels: dict[Function, tuple[str, str]] = {}
+    for word, act in activations.items():
+        labels.setdefault(act.phi, (f"F{word[3:]}", word))
+        labels.setdefault(slope_of(act), (f"G{word[3:]}", f"{word}'"))
+    return labels
+
+
 class _Names:
     """Gives names to the values of a state after each step, and keeps the lines."""
 
@@ -236,14 +254,8 @@ class _Names:
         self.blocks = len(net.steps.steps)
         self._steps = net.all_steps
         self._known: dict[Expr, Expr] = {}
-        acts = dict.fromkeys(step.activation for step in net.all_steps.values() if isinstance(step, Phi))
-        several = len(acts) > 1
-        self.activations = {f"phi{i}" if several else "phi": act for i, act in enumerate(acts, 1)}
-        self.labels: dict[Function, tuple[str, str]] = {}
-        for word, act in self.activations.items():
-            index = word[3:]
-            self.labels.setdefault(act.phi, (f"F{index}", word))
-            self.labels.setdefault(slope_of(act), (f"G{index}", f"{word}'"))
+        self.activations = activation_names(net)
+        self.labels = average_labels(self.activations)
         self._words = _layer_words(net)
 
     def settle(self, path: str, state: State) -> State:

@@ -28,6 +28,7 @@ SYMBOLS = {
 }
 SQUARES = {"sigma_w2": "σ_w", "sigma_b2": "σ_b"}
 """Symbols of squares, whose powers are written as powers of their roots."""
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FUNCTIONS = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "Max": "max", "Min": "min", "Abs": "abs"}
 
@@ -36,6 +37,8 @@ class _Printer(StrPrinter):
     """One line, Greek letters, powers as superscripts."""
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
+        if found := re.fullmatch(r"chi(\d+)", expr.name):
+            return "χ" + found[1].translate(SUBSCRIPTS)
         return SYMBOLS.get(expr.name, expr.name.replace("alpha_", "α_"))
 
     def _as_ordered_terms(self, expr: Expr, order: str | None = None) -> list[Expr]:  # type: ignore[override]
@@ -52,7 +55,8 @@ class _Printer(StrPrinter):
             inside = self._print(under)
             return f"1/({inside})" if isinstance(under, sp.Add | sp.Mul) else f"1/{inside}"
         if not exponent.is_Integer:
-            return f"{self.parenthesize(base, PRECEDENCE['Pow'])}^({self._print(exponent)})"
+            above = self._print(exponent)
+            return f"{self.parenthesize(base, PRECEDENCE['Pow'])}^{above if exponent.is_Symbol else f'({above})'}"
         if isinstance(base, sp.Symbol) and base.name in SQUARES:
             return SQUARES[base.name] + str(2 * exponent).translate(SUPERSCRIPTS)
         inside = self._print(base)
@@ -116,6 +120,7 @@ def _legend(found: Statement) -> str:
         "Th": "Th: tangent overlap",
     }
     known = [words[k] for k in words if k in kinds]
+    known += ["n: after all blocks"] if any(line.name.name.endswith("[n]") for line in found.lines) else []
     return f" (1: one sample, 2: two samples; {'; '.join(known)})" if known else ""
 
 

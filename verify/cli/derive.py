@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -13,15 +14,23 @@ import typer
 from rich.console import Console
 
 import theory
+from theory.network import depth as depth_module
+from theory.network.depth import Blocks
+from theory.network.growth import growth
 from theory.network.predict import ORDERS
 from theory.network.prediction import check_range
+from theory.network.where import Statement
 from theory.writing.latex import written as in_latex
 from theory.writing.python import written as python_source
+from theory.writing.unicode import text as one_line
 from theory.writing.unicode import written as in_lines
-from verify.description import parse, unrolled, uses_positions
+from verify.description import Node, parse, unrolled, uses_positions
 
 app = typer.Typer()
 out = Console()
+
+SYMBOLIC = re.compile(r"\bL\*")
+"""A repeat whose number is a symbol."""
 
 # Symbols that a formula may depend on: what is given and does not enter a formula at hand is no mistake.
 SYMBOLS = (
@@ -35,14 +44,17 @@ def derive(
     quantity: Annotated[str, typer.Argument(help=f"one of {', '.join((*theory.QUANTITIES, *ORDERS))}")],
     network: Annotated[
         str | None,
-        typer.Argument(help='a network of steps, "dense 2*(skip(layer relu dense)) relu dense"; a chain if none'),
+        typer.Argument(
+            help='a network of steps, "dense 2*(skip(layer relu dense)) relu dense", L*(...) for a symbolic number; '
+            "a chain if none"
+        ),
     ] = None,
     activation: Annotated[str, typer.Option(help='a name ("erf") or an expression in x ("x*Phi(x)**2")')] = "relu",
     hidden: Annotated[
         str, typer.Option(help="none, or a step before every activation: layer, batch, rms, ...")
     ] = "none",
     last: Annotated[str, typer.Option(help="none, mean, batch, layer or softmax")] = "none",
-    depth: Annotated[str, typer.Option(help="number of weight layers, or symbolic (kappa1, homogeneous phi)")] = "3",
+    depth: Annotated[str, typer.Option(help="number of weight layers, or symbolic: the formula in L")] = "3",
     samples: Annotated[str, typer.Option(help="fixed, infinite or proportional (T = M/rho)")] = "fixed",
     given: Annotated[bool, typer.Option("--given", help="given the measured outputs (Q1, Q2, Qmax, R1)")] = False,
     at: Annotated[str | None, typer.Option(help="numbers, such as sigma_w2=2,sigma_b2=0.1,M=1000,T=50")] = None,
@@ -62,22 +74,13 @@ def derive(
             if value != plain[name]:
                 raise ValueError(f"--{name} {value}: the network {network!r} says it itself; leave it out")
     phi = theory.parse.parse_activation(activation, theory.BUILTIN)
-    if depth == "symbolic":
-        if quantity != "kappa1":
-            raise ValueError(f"--depth symbolic with {quantity}: only kappa1 is solved in the depth; give a number")
-        if (
-            (hidden, last, samples) != ("none", "none", "fixed")
-            or network is not None
-            or at
-            or steps
-            or python
-            or given
-        ):
-            raise ValueError(
-                "--depth symbolic: kappa1 is solved in the depth for a plain chain alone; leave other options than "
-                "--activation and --latex out"
-            )
-        _print(theory.phase.solve_in_depth(phi).kappa1, latex)
+    numbers = _numbers(at)
+    if depth == "symbolic" or (network and SYMBOLIC.search(network)):
+        if steps or full or given:
+            raise ValueError("a symbolic depth with --steps, --full or --given: they need a number of layers; give one")
+        blocks = depth_module.chain_blocks(phi, hidden, last) if network is None else _blocks(network, last)
+        for text in _in_depth(blocks, quantity, samples, numbers, latex, python):
+            print(text)
         return
     if not depth.isdecimal():
         raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
@@ -92,16 +95,63 @@ def derive(
     if steps:
         print("\n".join(found.steps()))
         return
-    numbers = _numbers(at)
     check_numbers(quantity, numbers, set(found.symbols))
     if at is not None and set(found.symbols) <= set(numbers):
         print(found.evaluate(**{name: float(numbers[name]) for name in found.symbols}))
     elif full:
         _print(_substituted(found.expr, numbers), latex)
     else:
-        width = max(60, min(100, out.width)) if out.is_terminal else 100
-        listed = found.statement(numbers)
-        print(python_source(listed) if python else in_latex(listed) if latex else in_lines(listed, width))
+        print(_listed(found.statement(numbers), latex, python))
+
+
+def _listed(statement: Statement, latex: bool, python: bool) -> str:
+    width = max(60, min(100, out.width)) if out.is_terminal else 100
+    return python_source(statement) if python else in_latex(statement) if latex else in_lines(statement, width)
+
+
+def _blocks(text: str, last: str) -> Blocks:
+    """The blocks of a network with one L*(...) at the outermost level."""
+    if len(SYMBOLIC.findall(text)) != 1:
+        raise ValueError(f"network {text!r}: L* stands in it more than once; one repeat may have a symbolic number")
+    before = text[: SYMBOLIC.search(text).start()]  # type: ignore[union-attr]
+    if before.count("(") != before.count(")") or not before.strip():
+        raise ValueError(f"network {text!r}: L* must repeat steps after a first one, outside of other steps; move it")
+
+    def nodes(n: int) -> tuple[Node, ...]:
+        return unrolled(parse(SYMBOLIC.sub(f"{n}*", text)))
+
+    first, size = len(unrolled(parse(before))), len(nodes(2)) - len(nodes(1))
+    positions = theory.symbols.N if uses_positions(text) else 1
+    return Blocks(
+        lambda n: theory.compose(nodes(n), last=last, positions=positions, text=text),
+        lambda n: [str(first + size * i) for i in range(n + 1)],
+        depth_module.depth,
+    )
+
+
+def _in_depth(
+    blocks: Blocks, quantity: str, samples: str, numbers: dict[str, sp.Expr], latex: bool, python: bool
+) -> Iterator[str]:
+    """The statement in L, the cases in which it is another, and how things grow if all numbers are given."""
+    found = theory.predict(blocks.make(1), quantity, samples)
+    check_numbers(quantity, numbers, set(found.symbols))
+    network = {name for name in found.symbols if name not in ("M", "C", "rho")}
+    complete = network <= numbers.keys()
+    try:
+        for case, statement in depth_module.in_depth(found, blocks, numbers):
+            if case is not None and not python:
+                yield f"% at {case[0]} = {case[1]}" if latex else f"at {one_line(case[0])} = {case[1]}:"
+            if case is None or not python:
+                yield _listed(statement, latex, python)
+    except depth_module.NotSolvable as error:
+        if latex or python or not complete:
+            missing = ", ".join(sorted(network - numbers.keys()))
+            raise ValueError(f"{error}; give numbers with --at ({missing}) for its growth, or a depth") from None
+        yield f"{error}."
+    if complete and not (latex or python):
+        yield "growth with the number n of blocks at these numbers:"
+        for rate in growth(blocks, samples, {name: float(numbers[name]) for name in network}):
+            yield f"  {rate}"
 
 
 def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -> None:
