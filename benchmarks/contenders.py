@@ -53,7 +53,7 @@ def ours_matrix_free(work: Work, drawn: Draw) -> Run:
 
 def jacrev(work: Work, drawn: Draw) -> Run:
     """torch.func.jacrev, the whole Jacobian."""
-    net, x = module(work, drawn), inputs(drawn)
+    net, x = module(work, drawn), inputs(work, drawn)
     parameters = {name: p.detach() for name, p in net.named_parameters()}
 
     def run() -> Tensor:
@@ -72,7 +72,7 @@ def nngeometry(work: Work, drawn: Draw) -> Run:
     from nngeometry.gram import GramMatrix  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader, TensorDataset
 
-    net, x = module(work, drawn), inputs(drawn)
+    net, x = module(work, drawn), inputs(work, drawn)
 
     def run() -> Tensor:
         loader = DataLoader(TensorDataset(x.clone()), batch_size=work.samples)
@@ -93,7 +93,7 @@ def vivit(work: Work, drawn: Draw) -> Run:
 
     torch.Tensor.symeig = symeig  # type: ignore[assignment]  # removed from torch, still called by ViViT
     net, loss = extend(module(work, drawn)), extend(nn.MSELoss())
-    x = inputs(drawn)
+    x = inputs(work, drawn)
 
     def run() -> Tensor:
         computation = EigvalshComputation()
@@ -117,7 +117,7 @@ def curvlinops(work: Work, drawn: Draw) -> Run:
     )
     from scipy.sparse.linalg import eigsh
 
-    net, x = module(work, drawn), inputs(drawn)
+    net, x = module(work, drawn), inputs(work, drawn)
     parameters, data = list(net.parameters()), [(x, torch.zeros(work.samples, work.outputs).to(x))]
 
     def top() -> Tensor:
@@ -138,7 +138,7 @@ def asdl(work: Work, drawn: Draw) -> Run:
     """ASDL's implicit kernel."""
     from asdl.kernel import empirical_implicit_ntk  # type: ignore[import-not-found]
 
-    net, x = module(work, drawn), inputs(drawn)
+    net, x = module(work, drawn), inputs(work, drawn)
 
     def run() -> Tensor:
         g = empirical_implicit_ntk(net, x).detach().permute(2, 0, 3, 1)
@@ -151,7 +151,7 @@ def pyhessian(work: Work, drawn: Draw) -> Run:
     """Power iteration on the Hessian at zero residual, where it is the Fisher matrix; lambda_max only."""
     from pyhessian import hessian  # type: ignore[import-not-found]
 
-    net, x = module(work, drawn), inputs(drawn)
+    net, x = module(work, drawn), inputs(work, drawn)
     targets, loss = net(x).detach(), nn.MSELoss(reduction="sum")
 
     def run() -> Tensor:

@@ -26,6 +26,11 @@ class Work:
     steps: tuple[Node, ...] = ()
     positions: int = 1
 
+    @property
+    def convolutional(self) -> bool:
+        """Whether it has convolutions."""
+        return any(name == "conv" for name, _, _ in self.steps)
+
     @cached_property
     def network(self) -> RandomNetwork | Composition:
         """The network, biases out of the Fisher matrix."""
@@ -67,6 +72,7 @@ WORKS = {
     "hidden-batch": Work("spectrum", 512, 100, 2, "batch"),
     "hidden-batch-top": Work("lambda_max", 1000, 200, 10, "batch"),
     "residual": Work("spectrum", 256, 64, 2, steps=RESIDUAL),
+    "residual-positions": Work("spectrum", 256, 64, 2, steps=(*RESIDUAL[:-1], *_steps("pool dense")), positions=8),
     "convolutional": Work(
         "spectrum", 256, 64, 2, steps=_steps("conv relu conv relu conv relu pool dense"), positions=8
     ),
@@ -103,38 +109,42 @@ class LayerNormalization(nn.Module):
 
 
 class Pool(nn.Module):
-    """The mean over the positions, which torch's convolutions put last."""
+    """The mean over the positions: torch's convolutions put them last, its linear layers before the units."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(-1)
+        return x.mean(self.axis)
 
 
 def module(work: Work, drawn: Draw) -> nn.Sequential:
     """The drawn network as the module a peer gets."""
     if work.steps:
         weights = {name: value[0] for name, value in drawn.numbers.items()}
-        return nn.Sequential(*_layers(work.steps, weights, ""))
+        return nn.Sequential(*_layers(work.steps, weights, "", -1 if work.convolutional else 1))
     return _chain(work, drawn)
 
 
-def inputs(drawn: Draw) -> Tensor:
-    """The inputs as that module takes them: (T, M_0), or (T, M_0, N) with positions."""
+def inputs(work: Work, drawn: Draw) -> Tensor:
+    """The inputs as that module takes them: (T, M_0), (T, N, M_0), or (T, M_0, N) for convolutions."""
     x = drawn.inputs[0]
     if x.dim() == 2:
         return x
-    return x[:, 0] if x.shape[1] == 1 else x.mT.contiguous()
+    return x[:, 0] if x.shape[1] == 1 else x.mT.contiguous() if work.convolutional else x
 
 
-def _layers(steps: tuple[Node, ...], weights: dict[str, Tensor], path: str) -> list[nn.Module]:
-    """Torch's layers for steps without parameters."""
-    plain = {"relu": nn.ReLU, "layer": LayerNormalization, "pool": Pool}
+def _layers(steps: tuple[Node, ...], weights: dict[str, Tensor], path: str, positions: int) -> list[nn.Module]:
+    """Torch's layers for steps without parameters. positions: their axis."""
+    plain = {"relu": nn.ReLU, "layer": LayerNormalization, "pool": lambda: Pool(positions)}
     layers: list[nn.Module] = []
     for number, (name, _, branches) in enumerate(steps, 1):
         here = f"{path}{number}"
         if name in plain:
             layers.append(plain[name]())
         elif name == "skip":
-            layers.append(Skip(*_layers(branches[0], weights, f"{here}.branch.")))
+            layers.append(Skip(*_layers(branches[0], weights, f"{here}.branch.", positions)))
         else:
             layers.append(_weighted(name, weights[f"{here}.W"]))
     return layers
