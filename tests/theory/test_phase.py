@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import sympy as sp
 
 import theory
 from theory import phase
 from theory.network.expectations import Numbers
-from theory.symbols import p, sigma_b2, sigma_w2
+from theory.symbols import p
 
 
 def test_samples_that_depth_has_aligned_stay_aligned() -> None:
@@ -15,22 +14,6 @@ def test_samples_that_depth_has_aligned_stay_aligned() -> None:
     phi, variance = theory.activation("tanh").phi, np.array([0.3, 0.7])
     same = Numbers().same(phi, variance, 0.0)
     assert Numbers().pair(phi, variance, variance * (1 + 1e-12), 0.0) == pytest.approx(same, rel=1e-11)
-
-
-def test_relu_solved_in_depth_equals_the_recursion() -> None:
-    solved = phase.solve_in_depth("relu")
-    for depth in (2, 3, 6):
-        found = theory.order_parameters(theory.WideNetwork(depth, "relu", ratios=(1,) * depth))
-        numbers = {sigma_w2: sp.Rational(3, 2), sigma_b2: sp.Rational(1, 5)}
-        assert sp.simplify(solved.kappa1.subs(solved.depth, depth).subs(numbers) - found.kappa1.subs(numbers)) == 0
-        last = solved.q1.subs(solved.layer, depth).subs(numbers)
-        assert sp.simplify(last - found.q1[depth].subs(numbers)) == 0
-
-
-def test_relu_at_the_critical_weight_is_a_limit() -> None:
-    kappa1 = phase.solve_in_depth("relu").kappa1
-    at = kappa1.subs({sp.Symbol("L", integer=True, positive=True): 3, sigma_b2: sp.Rational(1, 10)})
-    assert sp.limit(at, sigma_w2, 2) == sp.Rational(63, 40)
 
 
 @pytest.mark.parametrize(

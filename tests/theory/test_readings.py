@@ -29,7 +29,6 @@ def test_every_public_object_shows_itself_in_a_notebook() -> None:
         WideNetwork(2, "relu"),
         theory.order_parameters(WideNetwork(2, "relu")),
         predict(WideNetwork(2, "relu"), "m"),
-        theory.phase.solve_in_depth("relu"),
         theory.phase.fixed_point("tanh", 2.0, 0.1),
         *theory.certify(theory.activation("sin"), count=1)[:1],
     ]

@@ -81,7 +81,7 @@ def test_derive_shows_latex_and_steps_of_an_expression(fimcheck, style: str) -> 
         (("q", "--depth", "2"), "'q'"),
         (("m", "--hidden", "bn"), "'bn'"),
         (("m", "--at", "sigma_w2"), "sigma_w2"),
-        (("s", "--depth", "symbolic"), "symbolic"),
+        (("s", "--depth", "symbolic"), "no closed form in the depth"),
     ],
 )
 def test_derive_refuses_in_one_line(fimcheck, words: tuple[str, ...], named: str) -> None:
@@ -135,7 +135,9 @@ def test_measure_refuses_in_one_line(fimcheck, tmp_path: Path, monkeypatch: pyte
         (("kappa1", "--at", "sigma_w2=-2,sigma_b2=0.1"), "has to be positive"),
         (("kappa1", "--at", "sigma_w=2"), "no symbol is called so"),
         (("m", "--at", "M=10,M=20"), "given twice"),
-        (("kappa1", "--depth", "symbolic", "--hidden", "batch"), "plain chain alone"),
+        (("kappa1", "--depth", "symbolic", "--steps"), "give one"),
+        (("kappa1", "dense L*(relu dense) L*(relu dense) relu dense"), "more than once"),
+        (("kappa1", "dense skip(L*(relu dense)) relu dense"), "move it"),
         (("m", "--activation", "RELU"), "Did you mean relu"),
         (("m", "dense relu dense", "--depth", "4"), "says it itself"),
         (("m", "dense relu relu dense"), "Put a dense step between"),

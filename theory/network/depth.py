@@ -272,8 +272,10 @@ def _statement(prediction: Prediction, blocks: Blocks, at: Mapping[str, Expr]) -
     for name, kappa in ((T1, kappa1), (T2, kappa2)):
         if kappa in formula.free_symbols:
             met = sorted(outputs[name].free_symbols & set(COMPONENTS), key=str)
-            own |= {c: simplest(solution.at(c, blocks.count)) for c in met}
-            own[kappa] = outputs[name] / alpha_total
+            values = {c: simplest(solution.at(c, blocks.count)) for c in met}
+            numbers = {c: value for c, value in values.items() if value.is_number}
+            own |= {c: value for c, value in values.items() if c not in numbers}
+            own[kappa] = outputs[name].subs(numbers) / alpha_total
             if formula == kappa:
                 formula = own.pop(kappa)
     if not own:

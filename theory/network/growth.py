@@ -52,7 +52,8 @@ class Rate:
             scale = f"on a scale of {-1 / np.log(abs(self.factor)):.3g} blocks"
             return f"{self.name} tends to {self.limit:.6g} {scale} (the distance times {self.factor:.6g} a block)"
         if self.stretched is not None:
-            return f"{self.name} goes like the exponential of n^{self.stretched:.2f}"
+            way = "grows like exp(" if self.factor > 1 else "falls like exp(-"
+            return f"{self.name} {way}a n^{self.stretched:.2f})"
         if self.exponent is not None:
             return f"{self.name} goes like n^{self.exponent:.3f}"
         return f"{self.name} is multiplied by {self.factor:.6g} from block to block"

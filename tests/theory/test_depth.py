@@ -1,0 +1,145 @@
+"""Formulas in the depth: against the recursion run layer by layer, and against what is known of deep networks."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import theory
+from theory import phase
+from theory.network.depth import Blocks, NotSolvable, chain_blocks, depth, in_depth
+from theory.network.growth import growth
+from theory.network.where import Statement
+from theory.writing import python, unicode
+from verify.description import parse, unrolled
+
+VALUES = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 1.2, "beta": 0.4, "T": 8.0, "M": 100.0, "C": 2.0}
+PRE_NORM = "dense {}*(skip(layer relu dense)) relu dense"
+
+
+def blocks_of(text: str) -> Blocks:
+    """The blocks of a text with {} in the place of their number, one dense step before them."""
+
+    def nodes(n: int) -> Any:
+        return unrolled(parse(text.format(n)))
+
+    size = len(nodes(2)) - len(nodes(1))
+    return Blocks(lambda n: theory.compose(nodes(n)), lambda n: [str(1 + size * i) for i in range(n + 1)], depth)
+
+
+def value(found: Statement, numbers: Mapping[str, float]) -> float:
+    """Of a statement, by its own Python source."""
+    space: dict[str, Any] = {}
+    exec(python.written(found), space)
+    function = space[found.quantity]
+    return function(**{name: numbers[name] for name in inspect.signature(function).parameters})
+
+
+def right(net: Any, quantity: str, samples: str, numbers: Mapping[str, float]) -> float:
+    found = theory.predict(net, quantity, samples)
+    return found.evaluate(**{name: numbers[name] for name in found.symbols})
+
+
+@pytest.mark.parametrize(
+    ("act", "hidden", "quantity", "samples"),
+    [
+        ("relu", "none", "kappa1", "fixed"),
+        ("abs", "none", "m", "fixed"),
+        ("leaky_relu", "rms", "m", "fixed"),
+        ("linear", "none", "lambda_max", "fixed"),
+        ("relu", "layer", "m", "fixed"),
+        ("gelu", "layer", "kappa1", "fixed"),
+        ("erf", "batch", "lambda_max", "infinite"),
+        ("relu", "batch", "kappa2", "fixed"),
+        ("relu", "batch", "m", "infinite"),
+    ],
+)
+def test_chains_equal_the_recursion(act: str, hidden: str, quantity: str, samples: str) -> None:
+    blocks = chain_blocks(act, hidden, "none")
+    (_, found), *_ = in_depth(theory.predict(blocks.make(1), quantity, samples), blocks)
+    for layers in (4, 7, 11):
+        want = right(blocks.make(layers - 2), quantity, samples, VALUES)
+        got = value(found, VALUES | {"L": layers})
+        assert got == pytest.approx(want, rel=1e-11)
+        wrong = replace(found, lines=tuple(replace(line, value=1.01 * line.value) for line in found.lines[-1:]))
+        assert value(replace(found, lines=found.lines[:-1] + wrong.lines), VALUES | {"L": layers}) != pytest.approx(
+            want, rel=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["dense {}*(skip(relu dense)) relu dense", "dense {}*(relu dense skip(abs dense)) abs dense"]
+)
+def test_residual_networks_equal_the_recursion(text: str) -> None:
+    blocks = blocks_of(text)
+    (_, found), *_ = in_depth(theory.predict(blocks.make(1), "m"), blocks)
+    for n in (1, 2, 5):
+        want = right(blocks.make(n), "m", "fixed", VALUES)
+        assert value(found, VALUES | {"L": n}) == pytest.approx(want, rel=1e-11)
+
+
+def test_where_two_rates_meet_the_solution_is_the_limit() -> None:
+    blocks = chain_blocks("relu", "none", "none")
+    (_, generic), (case, special) = in_depth(theory.predict(blocks.make(1), "kappa1"), blocks)
+    assert case == (theory.symbols.sigma_w2, 2)
+    numbers = VALUES | {"sigma_w2": 2.0}
+    with pytest.raises(ZeroDivisionError):
+        value(generic, numbers | {"L": 5})
+    for layers in (3, 9):
+        want = right(blocks.make(layers - 2), "kappa1", "fixed", numbers)
+        assert value(special, numbers | {"L": layers}) == pytest.approx(want, rel=1e-12)
+        near = value(generic, VALUES | {"sigma_w2": 2 + 1e-4, "L": layers})
+        assert near == pytest.approx(want, rel=1e-2)
+
+
+def test_relu_without_biases_reads_as_one_line() -> None:
+    blocks = chain_blocks("relu", "none", "none")
+    at = {"sigma_b2": sp.S.Zero, "sigma_w2": sp.Integer(2)}
+    ((_, found),) = in_depth(theory.predict(blocks.make(1), "kappa1"), blocks, at)
+    assert value(found, {"L": 9}) == pytest.approx(9 / 8)
+    assert unicode.written(found).count("\n") < 6
+
+
+def test_batch_normalized_relu_gains_pi_over_pi_minus_1_a_layer() -> None:
+    blocks = chain_blocks("relu", "batch", "none")
+    at = {"beta": sp.S.Zero, "gamma": sp.S.One}
+    (_, found), *_ = in_depth(theory.predict(blocks.make(1), "m", "infinite"), blocks, at)
+    assert "(π/(-1 + π))^(L - 3)" in unicode.written(found)
+    rates = growth(blocks, "infinite", {"sigma_w2": 1.7, "sigma_b2": 0.1, "gamma": 1.0, "beta": 0.0})
+    assert rates[2].factor == pytest.approx(np.pi / (np.pi - 1), rel=1e-12)
+
+
+def test_what_is_not_linear_is_refused() -> None:
+    for quantity, act in (("kappa2", "relu"), ("kappa1", "tanh"), ("lambda_max", "relu")):
+        blocks = chain_blocks(act, "none", "none")
+        with pytest.raises(NotSolvable, match="no closed form in the depth"):
+            in_depth(theory.predict(blocks.make(1), quantity), blocks)
+
+
+@pytest.mark.parametrize(("name", "weight"), [("tanh", 1.5), ("tanh", 3.0), ("erf", 2.5)])
+def test_growth_is_that_of_the_fixed_point(name: str, weight: float) -> None:
+    want = phase.fixed_point(name, weight, 0.1)
+    variance, correlation, one, two = growth(
+        chain_blocks(name, "none", "none"), "fixed", {"sigma_w2": weight, "sigma_b2": 0.1}
+    )
+    assert variance.limit == pytest.approx(want.variance, rel=1e-9)
+    assert correlation.factor == pytest.approx(want.slope, rel=1e-4)
+    assert one.factor == pytest.approx(want.chi1, rel=1e-7)
+    assert two.factor == pytest.approx(want.slope, rel=1e-4)
+    assert abs(want.chi1 - 1) > 1e-2, "a fixed point that is told from a critical one"
+
+
+def test_critical_relu_and_pre_norm_residual_networks_go_like_powers() -> None:
+    """1 - c ~ n^-2 for critical ReLU; with layer normalization inside, q ~ n and Th1 ~ n^(chi / slope of q)."""
+    critical = growth(chain_blocks("relu", "none", "none"), "fixed", {"sigma_w2": 2.0, "sigma_b2": 0.0})
+    assert critical[0].limit == pytest.approx(2)
+    assert critical[1].exponent == pytest.approx(-2, abs=0.05)
+    residual = growth(blocks_of(PRE_NORM), "fixed", {"sigma_w2": 1.7, "sigma_b2": 0.1, "gamma": 1.0, "beta": 0.0})
+    assert residual[0].exponent == pytest.approx(1, abs=0.01)
+    assert residual[2].exponent == pytest.approx(0.85 / 0.95, abs=0.01)
+    stretched = growth(blocks_of("dense {}*(skip(erf dense)) erf dense"), "fixed", {"sigma_w2": 1.7, "sigma_b2": 0.1})
+    assert stretched[2].stretched == pytest.approx(0.5, abs=0.05), "E phi'^2 ~ q^-1/2 and q ~ n"
