@@ -148,6 +148,12 @@ class Claim:
         """What is compared with the measurement, in LaTeX: the formula of `prediction` itself."""
         return latex.formula(self.prediction(setting))
 
+    def where(self, setting: Setting) -> tuple[str, ...]:
+        """What the order parameters in the formula are, in LaTeX and in symbols; () where the claim states a number."""
+        if type(self).prediction is not Claim.prediction or setting.given() is not None:
+            return ()
+        return _where(setting.symbolic(), self.quantity, self.samples, bool(self.given))
+
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The same as a function of width and of the measured output statistics that it is given."""
         return evaluator(self.prediction(setting, wide), setting)
@@ -155,6 +161,11 @@ class Claim:
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:  # noqa: ARG002
         """Wrong theories of its own kind: a short name, what is wrong, and the predictor."""
         return iter(())
+
+
+@cache
+def _where(wide: Composed, quantity: str, samples: Samples, given: bool) -> tuple[str, ...]:
+    return tuple(latex.lines(theory.predict(wide, quantity, samples, given).statement())[1:])
 
 
 def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:

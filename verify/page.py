@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from verify.files import write_whole
 from verify.page_chart import chart
-from verify.record import SCHEMA, write
+from verify.record import checked, write
 
 # Never colour alone: every outcome has a sign and its word beside it.
 SIGNS = {"AGREE": "✓", "INCONCLUSIVE": "?", "DISAGREE": "✗", "MISFIT": "≁", "INVALID": "!"}
@@ -34,10 +34,6 @@ ELEMENTS = {
 ATTRIBUTES = {"display", "displaystyle", "scriptlevel", "mathvariant", "stretchy", "accent", "fence", "form", "width"}
 
 
-class NotARecord(ValueError):
-    """The data is no record of a run that this version can show."""
-
-
 def write_report(folder: Path, record: dict[str, Any]) -> None:
     """results.json and index.html in a folder, which is made if it does not exist."""
     folder.mkdir(exist_ok=True)
@@ -50,11 +46,7 @@ def render(record: dict[str, Any]) -> str:
 
     NotARecord if it has another schema.
     """
-    if record.get("schema") != SCHEMA:
-        raise NotARecord(
-            f"schema = {record.get('schema')!r}: this version shows records of schema {SCHEMA}; run again, or use the "
-            "version that wrote the record"
-        )
+    checked(record)
     template = files("verify").joinpath("page.html.jinja").read_text(encoding="utf-8")
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters |= {"math": math_of, "chart": chart, "short": short, "with_error": with_error, "percent": percent}

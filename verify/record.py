@@ -22,7 +22,7 @@ from verify.store import plain
 from verify.suite import Case
 from verify.verdict import Effort, Verdict
 
-SCHEMA = 3
+SCHEMA = 4
 PACKAGES = ("fimcheck", "torch", "sympy", "numpy", "scipy", "mpmath")
 
 
@@ -58,6 +58,29 @@ def build(
 def write(file: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON; the file is replaced whole or not at all."""
     write_whole(file, json.dumps(record, allow_nan=False))
+
+
+class NotARecord(ValueError):
+    """The data is no record of a run that this version can show."""
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The record in a file; NotARecord where there is none that this version reads."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotARecord(f"record {file}: {error}; name the results.json of a run") from None
+    return checked(record if isinstance(record, dict) else {})
+
+
+def checked(record: dict[str, Any]) -> dict[str, Any]:
+    """The record itself, refused if it has another schema."""
+    if record.get("schema") != SCHEMA:
+        raise NotARecord(
+            f"schema = {record.get('schema')!r}: this version shows records of schema {SCHEMA}; run again, or use the "
+            "version that wrote the record"
+        )
+    return record
 
 
 def command() -> str:

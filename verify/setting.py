@@ -243,6 +243,19 @@ class Setting:
             last_gamma=self.last_gamma,
         )
 
+    def symbolic(self) -> theory.WideNetwork | theory.Network:
+        """The wide network with symbols for its numbers, but for zeros and those in the text of its steps."""
+        sigma_b2, beta = (
+            (symbol if value else 0)
+            for symbol, value in ((theory.symbols.sigma_b2, self.sigma_b2), (theory.symbols.beta, self.beta))
+        )
+        if self.steps:
+            positions = theory.symbols.N if self.positions > 1 else 1
+            return theory.compose(
+                self.nodes, last=self.last, sigma_b2=sigma_b2, beta=beta, positions=positions, text=self.steps
+            )
+        return theory.WideNetwork(self.depth, self.activation, self.hidden, self.last, sigma_b2=sigma_b2, beta=beta)
+
     def values(self, width: int) -> dict[str, float]:
         """Numbers for the symbols that the wide network leaves open: M, C, T, and for T = M/rho also rho and c_2.
 

@@ -93,7 +93,10 @@ class Verdict:
         return {
             "claim": self.claim.id,
             "statement": self.claim.statement,
+            "quantity": self.claim.quantity,
+            "samples": self.claim.samples,
             "formula": self.claim.formula(self.setting),
+            "where": list(self.claim.where(self.setting)),
             "assumptions": self.claim.assumptions,
             "source": self.claim.source,
             "setting": {"text": str(self.setting), **self.setting.record()},

@@ -82,6 +82,11 @@ def written(found: Statement) -> str:
     return "\\begin{align*}\n" + " \\\\\n".join(_lines(found)) + "\n\\end{align*}"
 
 
+def lines(found: Statement) -> list[str]:
+    """The statement and the lines of its where-list, each by itself."""
+    return [re.sub(" ?&", " ", line, count=1) for line in _lines(found)]
+
+
 def _lines(found: Statement) -> Iterator[str]:
     name = QUANTITIES.get(found.quantity, found.quantity)
     yield f"{name} &{RELATIONS[found.relation]} {text(found.formula)}"

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 import theory
+from theory import formula_book
 from theory.network import depth as depth_module
 from theory.network.depth import Blocks
 from theory.network.growth import growth
@@ -25,6 +26,7 @@ from theory.writing.python import written as python_source
 from theory.writing.unicode import text as one_line
 from theory.writing.unicode import written as in_lines
 from verify.description import Node, parse, unrolled, uses_positions
+from verify.files import write_whole
 
 app = typer.Typer()
 out = Console()
@@ -196,13 +198,24 @@ def _numbers(text: str | None) -> dict[str, sp.Expr]:
 @app.command()
 def book(
     file: Annotated[Path, typer.Argument(help="formula book to write, .html or .md")],
-    activation: Annotated[list[str] | None, typer.Option(help="activations; all built-in ones when none")] = None,
+    activation: Annotated[
+        list[str] | None, typer.Option(help=f"activations; {', '.join(formula_book.ACTIVATIONS)} when none")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="results.json of a run, whose verdicts are shown (.html)")] = None,
 ) -> None:
-    """Write the formula book: for every activation the recursion, closed forms, predictions and certificates."""
+    """Write the formula book: closed forms and certificates of every activation, statements of every network."""
     if file.suffix not in (".html", ".md"):
         raise ValueError(f"book {file}: only .html and .md are written; choose one of the two")
     if not file.parent.is_dir():
         raise ValueError(f"book {file}: the folder {file.parent} does not exist; make it first")
-    text = theory.book(activation or tuple(theory.BUILTIN), file.suffix[1:])
-    file.write_text(text)
+    names = activation or formula_book.ACTIVATIONS
+    if file.suffix == ".md":
+        if record is not None:
+            raise ValueError(f"--record {record}: verdicts are shown on a page; write an .html")
+        write_whole(file, theory.book(names))
+    else:
+        from verify.book import render  # jinja2 and MathML, which no other command here needs
+        from verify.record import read
+
+        write_whole(file, render(names, None if record is None else read(record)))
     out.print(f"wrote {file}", highlight=False)
