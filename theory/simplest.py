@@ -17,7 +17,7 @@ def simplest(expr: Expr) -> Expr:
     """
     if expr.is_Atom or expr.count_ops() > LONGEST or expr.has(sp.Piecewise):
         return expr
-    ways = (sp.factor_terms, sp.factor, sp.together, sp.cancel, sp.expand, _collected)
+    ways = (sp.factor_terms, sp.factor, sp.together, sp.cancel, sp.expand, _collected, _by_arccos)
     found = [expr]
     for way in ways:
         try:
@@ -25,6 +25,11 @@ def simplest(expr: Expr) -> Expr:
         except (sp.PolynomialError, NotImplementedError):
             continue  # no polynomial in anything: this way does not apply
     return min(found, key=lambda e: e.count_ops())
+
+
+def _by_arccos(expr: Expr) -> Expr:
+    """pi/2 - arccos for arcsin, as in the kernels of Cho and Saul 2009."""
+    return sp.factor_terms(sp.together(expr.replace(sp.asin, lambda a: sp.pi / 2 - sp.acos(a))))
 
 
 def _collected(expr: Expr) -> Expr:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import theory
 from theory import scaling
 from theory.network import outputs as spectrum
-from theory.network.outputs import OUTPUTS
 from theory.network.predict import inverse_chi_square
 from theory.symbols import T, kappa1, kappa2
+from theory.writing import latex
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5, "c_2": 0.0}
 NUMBERS |= {"alpha_0": 1.0, "alpha_1": 2.0, "alpha_2": 0.5, "gamma": 1.2, "beta": 0.2, "rho": 2.0, "Q1": 1.1}
@@ -215,12 +215,9 @@ def test_the_book_holds_what_is_derived() -> None:
     text = theory.book(("relu", "tanh"), certificates=False)
     assert r"\operatorname{asin}{\left(\frac{c}{p} \right)}" in text
     assert "(quadrature)" in text
-    assert "| lambda_max_upper | proportional |" in text
-    page = theory.book(("relu",), "html", certificates=False)
-    assert page.startswith("<!DOCTYPE html>")
-    assert page.count("<table>") == len(OUTPUTS)
-    with pytest.raises(ValueError, match="style"):
-        theory.book(style="pdf")
+    assert text.count("### relu, hidden") == 12
+    bound = theory.predict(theory.WideNetwork(3, "relu", last="mean"), "lambda_max_upper", "proportional")
+    assert f"| ${latex.formula(bound)}$ | proportional | 1/2 |" in text
 
 
 def test_a_symbolic_slope_is_a_parameter() -> None:

@@ -141,12 +141,14 @@ def test_known_formulas_read_as_in_the_papers() -> None:
     def averages(act: str, quantity: str) -> str:
         return theory.predict(theory.WideNetwork(3, act), quantity).text()
 
-    assert "E[φ(u) φ(v)] = c arcsin(c/p)/(2 π) + c/4 + √(-c² + p²)/(2 π)" in averages("relu", "kappa2")
-    assert "(arcsin(q2_2/q1_2)/(2 π) + 1/4)" in averages("relu", "kappa2")
+    assert "E[φ(u) φ(v)] = c arcsin(c/p)/(2 π) + c/4 + √(-c² + p²)/(2 π)" in averages("relu", "kappa2"), "degree 1"
+    assert "(arcsin(q2_2/q1_2)/(2 π) + 1/4)" in averages("relu", "kappa2"), "degree 0"
+    assert "E[φ'(u) φ'(v)] = 4/(π √(-4 c² + 4 p² + 4 p + 1))" in averages("erf", "kappa2")
+    assert "κ₁ = Th1_3/α" in averages("relu", "m")
     assert "h2_1 = 2 arcsin(σ_b²/(q1_1 + 1/2))/π" in averages("erf", "kappa2")
-    assert "lambda_max ~ M α (κ₁/T + κ₂ (T - 1)/T)" in averages("relu", "lambda_max")
+    assert "lambda_max ~ M α (κ₂ + (κ₁ - κ₂)/T)" in averages("relu", "lambda_max")
     assert "m ~ C κ₁/M" in averages("relu", "m")
-    assert "Th1_2 = α_0 σ_w²/2 + α_1 q1_1/2" in averages("relu", "kappa1")
+    assert "Th1_2 = (α_0 σ_w² + α_1 q1_1)/2" in averages("relu", "kappa1")
     centred = theory.predict(theory.WideNetwork(3, "relu", last="mean"), "lambda_max").text()
     assert "lambda_max ~ M α (κ₁ - κ₂)/T" in centred
     bound = theory.predict(theory.WideNetwork(3, "relu", last="mean"), "lambda_max_lower", "proportional").text()

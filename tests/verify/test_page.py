@@ -14,6 +14,7 @@ import pytest
 
 from verify import CLAIMS, Draws, Effort, Setting, check, page, record, suite
 from verify.controls import challenge
+from verify.record import NotARecord
 from verify.statistics import Rule, extrapolate, judge, settle
 
 SETTING = Setting("linear", samples=4)
@@ -152,7 +153,7 @@ def test_an_interrupted_or_empty_run_and_values_that_are_not_finite_are_shown(ma
 
 
 def test_another_schema_is_refused(made: dict[str, Any]) -> None:
-    with pytest.raises(page.NotARecord, match="schema = 1"):
+    with pytest.raises(NotARecord, match="schema = 1"):
         page.render({**made, "schema": 1})
 
 

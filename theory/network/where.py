@@ -21,6 +21,7 @@ from theory.network.elementwise import Phi, slope_of
 from theory.network.expectations import ClosedForms
 from theory.network.prediction import Prediction, first_variance, spread
 from theory.network.state import Overlaps, Spherical, State, Value, mapped
+from theory.simplest import simplest
 from theory.sphere import SpherePair
 from theory.symbols import Expr, T, alpha_total, kappa1, kappa2
 
@@ -109,7 +110,8 @@ def statement(prediction: Prediction, at: Mapping[str, Expr] | None = None) -> S
             formula = formula.subs(symbol, value)
         else:
             lines.append(Line(symbol, value, top))
-    kept = needed(formula, lines)
+    formula = simplest(formula)
+    kept = needed(formula, [replace(line, value=simplest(line.value)) for line in lines])
     used = set().union(*(value.atoms(AppliedUndef) for value in (formula, *(line.value for line in kept))))
     defined = tuple(averages.defined(used))
     acts = {name: act.expr for name, act in names.activations.items() if any(name in a.meaning for a in defined)}
@@ -197,7 +199,9 @@ class Averages(ClosedForms):
         else:
             call, own, shift = sp.Function(f"{letter}{count}m"), (*free, symbols.mu), symbols.mu
         inside = (f"{word}(u)", f"{word}(u)^2", f"{word}(u) {word}(v)")[count]
-        self._definitions[str(call)] = lambda: Average(call(*own), value(f, *free, shift), f"E[{inside}]", f, count)
+        self._definitions[str(call)] = lambda: Average(
+            call(*own), simplest(value(f, *free, shift)), f"E[{inside}]", f, count
+        )
         return call(*at) if mean == 0 else call(*at, mean)
 
     def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> Expr:

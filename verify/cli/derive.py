@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, cast
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 import theory
-from theory import formula_book
+from theory import digits, formula_book, quadrature
 from theory.network import depth as depth_module
 from theory.network.depth import Blocks
 from theory.network.growth import growth
@@ -99,11 +100,25 @@ def derive(
         return
     check_numbers(quantity, numbers, set(found.symbols))
     if at is not None and set(found.symbols) <= set(numbers):
-        print(found.evaluate(**{name: float(numbers[name]) for name in found.symbols}))
+        number = found.evaluate(**{name: float(numbers[name]) for name in found.symbols})
+        print(number)
+        print(_digits(found.statement(numbers), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
         _print(_substituted(found.expr, numbers), latex)
     else:
         print(_listed(found.statement(numbers), latex, python))
+        if numbers and not (latex or python):
+            left = ", ".join(sorted(set(found.symbols) - numbers.keys()))
+            print(f"numbers put in for {', '.join(sorted(numbers))}; left open: {left}")
+
+
+def _digits(statement: Statement, numbers: dict[str, sp.Expr], number: float) -> str:
+    """How well the number is known."""
+    exact = digits.value(statement, numbers)
+    if exact is None:
+        return f"float64; averages without closed form by quadrature, each to {quadrature.TOLERANCE:g} of its size"
+    error = abs(float(exact - sp.Float(number, digits.DIGITS)))
+    return f"float64; {error:.1g} off its value to {digits.DIGITS} digits"
 
 
 def _listed(statement: Statement, latex: bool, python: bool) -> str:

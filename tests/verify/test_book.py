@@ -1,0 +1,74 @@
+"""The formula book as a page."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from verify import book, record
+from verify.claims import CLAIMS
+from verify.draws import Draws
+from verify.setting import Setting
+from verify.verdict import Effort, check
+
+
+class Read(HTMLParser):
+    """Ids, links inside the page, and what is loaded from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [found["id"]] if found.get("id") else []
+        self.links += [found["href"].removeprefix("#")] if tag == "a" and found.get("href") else []
+        self.loaded += [v for k, v in attrs if k == "src" or (k == "href" and tag != "a")]
+
+
+@pytest.fixture(scope="module")
+def run() -> dict:
+    """A small record: one claim that the book states for relu."""
+    setting, effort = Setting("relu", samples=4), Effort(eps=0.2, looks=1, budget=1.0)
+    draws = Draws(setting, ("m",))
+    verdict = check(CLAIMS["plain.m"], setting, effort, draws)
+    return record.build([verdict], [draws], effort, [], "fimcheck verify plain.m")
+
+
+def test_every_section_can_be_linked_to_and_nothing_is_loaded(run: dict) -> None:
+    text = book.render(["relu"], run)
+    found = Read(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert set(found.links) <= set(found.ids)
+    assert not found.loaded
+    assert "relu-hidden-batch-last-mean" in found.ids
+    assert book.anchor("transformer block: " + book.NETWORKS["transformer block"]) in found.ids
+    assert text.count("<math") > 150
+    assert "<code>\\" not in text, "every formula became MathML"
+
+
+def test_a_verdict_stands_beside_its_statement_alone(run: dict) -> None:
+    text = book.render(["relu"], run)
+    assert text.count('class="mark ') == 1
+    own = text[text.index('id="relu-hidden-none-last-none"') : text.index('id="relu-hidden-none-last-mean"')]
+    assert re.search(rf'class="mark {run["verdicts"][0]["finding"]["outcome"]}"', own)
+    assert run["manifest"]["written"] in text
+    assert 'class="mark ' not in book.render(["relu"])
+    assert 'class="mark ' not in book.render(["erf"], run), "another activation's verdict is not shown"
+
+
+def test_where_lists_are_in_the_record(run: dict) -> None:
+    lines = run["verdicts"][0]["where"]
+    assert any(line.startswith(r"\kappa_1 = ") for line in lines)
+    assert r"\sigma_w^2" in " ".join(lines), "in symbols"
+
+
+def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
+    for text in ("", "[]", "{", '{"schema": 1}', "[" * 100_000):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(record.NotARecord):
+            record.read(tmp_path / "x.json")
