@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from verify.claim import Claim, Predictor
 from verify.draws import Draws
-from verify.statistics import Array, Rule, extrapolate, settle
+from verify.statistics import Array, Relation, Rule, extrapolate, settle
 from verify.verdict import Effort, decide, first_counts, ratios
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -23,7 +23,8 @@ RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="equals", powers=(1, 2
 class Theory:
     """A theory about the toy, wrong by a factor and by a power of M / match; the right one has the defaults.
 
-    curvature: share c of an unusually large second-order correction c (64/M)^2 of the toy itself.
+    curvature: share c of an unusually large second-order correction c (64/M)^2 of the toy itself. slow: (a, r) of a
+    correction a M^-r that is slower than the rule is told.
     """
 
     words: str
@@ -31,6 +32,7 @@ class Theory:
     exponent: float = 0.0
     match: int = 1
     curvature: float = 0.0
+    slow: tuple[float, float] = (0.0, 1.0)
 
 
 THEORIES = (
@@ -45,7 +47,17 @@ THEORIES = (
     Theory("the right theory, correction 0.1 (64/M)^2", curvature=0.1),
     Theory("5% too small, correction 0.1 (64/M)^2", scale=0.95, curvature=0.1),
     Theory("10% too small, correction 0.1 (64/M)^2", scale=0.9, curvature=0.1),
+    Theory("8% too small, correction -3 M^-1/2", scale=1 / 1.08, slow=(-3 / 1.08, 1 / 2)),
+    Theory("10% too small, correction -1.25 M^-1/3", scale=1 / 1.1, slow=(-1.25 / 1.1, 1 / 3)),
+    Theory("15% too small, correction -M^-1/4", scale=1 / 1.15, slow=(-1 / 1.15, 1 / 4)),
+    Theory("the right theory, correction M^-1/2 / 2", slow=(0.5, 1 / 2)),
 )
+
+# Exponents of measured / predicted of an upper bound, and of the inverse of a lower one.
+BOUND_WIDTHS = (*WIDTHS, 2048)
+BOUND_COUNTS = (*COUNTS, 40)
+BOUND_RULE = Rule(eps=0.05, error_rate=0.001, looks=4, relation="at most", powers=(0.5, 1, 1.5))
+EXPONENTS = (-0.5, -0.1, 0.0, 0.05, 0.1, 0.125, 0.2, 0.25, 0.4)
 
 
 def toy(seed: int, theory: Theory = THEORIES[0], noise: float = 1.0) -> Callable[[str, Sequence[int]], Sequence[Array]]:
@@ -64,7 +76,11 @@ def toy(seed: int, theory: Theory = THEORIES[0], noise: float = 1.0) -> Callable
                 rng = np.random.default_rng([seed, width, len(block)])
                 # The longest request first: a longer one then extends a shorter one, as real draws do.
                 values = rng.gamma(shape, 1 / shape, max(n, 8 * COUNTS[0])) * (
-                    1 - 2 / width + 3 / width**2 + theory.curvature * (WIDTHS[0] / width) ** 2
+                    1
+                    - 2 / width
+                    + 3 / width**2
+                    + theory.curvature * (WIDTHS[0] / width) ** 2
+                    + theory.slow[0] * width ** -theory.slow[1]
                 )
                 drawn[block, width] = values / theory.scale * (width / theory.match) ** theory.exponent
             out.append(drawn[block, width][:n])
@@ -78,13 +94,37 @@ def outcomes(theory: Theory, runs: int) -> list[str]:
     return [settle(WIDTHS, COUNTS, toy(seed, theory), RULE)[0].outcome for seed in range(runs)]
 
 
+def bound_outcomes(exponent: float, runs: int, relation: Relation = "at most") -> list[str]:
+    """What the rule says of a bound whose measured / predicted is 0.02 M^exponent (1 - M^-1/2 / 2), or of a lower one
+    for which it is the inverse of that.
+    """
+    rule, sign = replace(BOUND_RULE, relation=relation), 1 if relation == "at most" else -1
+
+    def sample(seed: int, block: str, counts: Sequence[int]) -> list[Array]:
+        found = []
+        for width, n in zip(BOUND_WIDTHS, counts, strict=True):
+            rng = np.random.default_rng([seed, width, len(block)])
+            values = rng.gamma(width / 5, 5 / width, max(n, 8 * BOUND_COUNTS[0]))[:n]
+            found.append((0.02 * width**exponent * (1 - width**-0.5 / 2)) ** sign * values)
+        return found
+
+    return [
+        settle(BOUND_WIDTHS, BOUND_COUNTS, lambda block, counts, s=seed: sample(s, block, counts), rule)[0].outcome
+        for seed in range(runs)
+    ]
+
+
 def calibration_table(runs: int) -> str:
-    """Markdown: for every theory how often each outcome was found."""
-    return _table({theory.words: outcomes(theory, runs) for theory in THEORIES})
+    """Markdown: for every theory how often each outcome was found; then for bounds, by the exponent of their ratio."""
+    theories = _table({theory.words: outcomes(theory, runs) for theory in THEORIES})
+    bounds = _table(
+        {f"{p:g}": bound_outcomes(p, runs) for p in EXPONENTS}, "upper bound, exponent of measured / predicted"
+    )
+    return f"{theories}\n\n{bounds}"
 
 
-def _table(found: dict[str, list[str]]) -> str:
-    lines = ["| theory | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 1) + "|"]
+def _table(found: dict[str, list[str]], head: str = "theory") -> str:
+    lines = [f"| {head} | " + " | ".join(OUTCOMES) + " |", "|---" * (len(OUTCOMES) + 1) + "|"]
     for words, outcome in found.items():
         lines.append(f"| {words} | " + " | ".join(str(outcome.count(name)) for name in OUTCOMES) + " |")
     return "\n".join(lines)

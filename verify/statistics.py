@@ -37,6 +37,10 @@ SLACK = 4.0
 # A bound with the wrong exponent of M holds at every sampled width and fails later: no agreement while the ratio may go
 # to its edge like M to this power.
 DRIFT = 0.1
+# Powers of a correction that may be slower than a claim's first one, tried in steps down to the slowest.
+SLOWEST, POWER_STEP = 0.2, 0.05
+# How many times likelier the fit of another power must be to count against the claim's own.
+FAR_BETTER = 3.0
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -183,6 +187,23 @@ def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float])
     return extrapolate(widths, draws, powers) if limit.fit_p < ADD_TERM_BELOW else limit
 
 
+def _slower(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> float | None:
+    """A power slower than the claim's first whose correction alone fits, far better than the claim's first alone, with
+    a limit that may lie outside of the band; None where there is none.
+
+    Two fast corrections can imitate a slow one over the sampled widths and end elsewhere.
+    """
+    stated = extrapolate(widths, draws, rule.powers[:1]).fit_p
+    below, above = rule.band
+    for power in np.arange(SLOWEST, rule.powers[0] - POWER_STEP, POWER_STEP):
+        slow = extrapolate(widths, draws, (float(power),))
+        half = slow.half_width(rule.tail)
+        fits = slow.fit_p >= POOR_FIT_BELOW and slow.fit_p > FAR_BETTER * stated
+        if fits and not (slow.value - half > below and slow.value + half < above):
+            return float(power)
+    return None
+
+
 def minimum_widths(powers: Sequence[float]) -> int:
     """Fewest widths with which both the full fit and the truncation guard can be judged."""
     return len(powers) + 3
@@ -209,6 +230,14 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     if outcome == "AGREE" and min(limit.fit_p, guard.fit_p) < POOR_FIT_BELOW:
         outcome, reason = "INCONCLUSIVE", f"the curve over widths fits poorly (p = {limit.fit_p:.1e})"
     if rule.relation == "equals":
+        if outcome == "AGREE" and (power := _slower(widths, draws, rule)) is not None:
+            outcome, reason = (
+                "INCONCLUSIVE",
+                (
+                    f"one correction M^-{power:.2g} fits far better than M^-{rule.powers[0]:.2g} and leads out of the "
+                    "band: the claim's powers are not told from slower ones"
+                ),
+            )
         return Finding(outcome, reason, limit, guard, low, high, detectable)
     slowest, fastest = drift(widths, draws, rule)
     if slowest > DRIFT and outcome in ("AGREE", "INCONCLUSIVE"):
