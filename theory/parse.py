@@ -17,7 +17,7 @@ from theory.symbols import Expr
 
 MAX_LENGTH = 400
 MAX_DEPTH = 40
-MAX_EXPONENT = 100
+MAX_EXPONENT = 24
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": sp.exp,

@@ -28,8 +28,16 @@ from verify.suite import Case
 from verify.verdict import Verdict
 
 REFUSED = ("DISAGREE", "MISFIT", "INVALID")
-# Generated settings for each case of normalization, beside the default one.
-GENERATED = 3
+# Generated settings for each case of normalization, beside the default one and the corners; and if thorough.
+GENERATED, THOROUGH = 3, 10
+# What a rule may get wrong away from the default setting: a deep network; a negative shift, a small scale, other weight
+# variances and unequal widths; and few samples.
+CORNERS: tuple[dict[str, Any], ...] = (
+    {"depth": 8, "ratios": (1.0,), "sigma_w2": 1.5},
+    {"beta": -0.25, "gamma": 0.6, "sigma_w2": 1.3, "ratios": (1.0, 1.5, 1.0)},
+    {"samples": 6},  # 1/sd^2 over fewer has no finite variance over networks
+)
+AT_CORNERS = ("m", "lambda_perp")
 BASES = (suite.BASES[0], replace(suite.BASES[0], activation="tanh"))
 # What a new activation is tested with, beside its order parameters.
 WITH_ACTIVATION = (("plain.m", "plain.s", "plain.lambda_perp"), ("last_mean.m",), ("hidden_layer.m",))
@@ -51,14 +59,14 @@ class Stage:
         return {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
 
 
-def examine(extension: Extension, run: Run, device: str = "cpu") -> Iterator[Stage]:
-    """Every stage in order; a stage that fails is the last."""
+def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool = False) -> Iterator[Stage]:
+    """Every stage in order; a stage that fails is the last. thorough: at more settings."""
     tested: list[tuple[Verdict, Draws]] = []
     stages = {
         "conformance": lambda: conforms(extension, device),
         "derivation": lambda: derives(extension),
         "order parameters": lambda: orders(extension, run),
-        "claims": lambda: claims(extension, run, tested),
+        "claims": lambda: claims(extension, run, tested, thorough),
         "wrong theories": lambda: controls(tested),
     }
     for name, stage in stages.items():
@@ -210,17 +218,18 @@ def fewest_samples(setting: Setting) -> int:
     return max(wide.fewest_samples, 8 if wide.depends_on_samples("fixed") else 5)
 
 
-def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) -> Stage:
-    """What is claimed about what is new, at default settings (which go to ``tested``) and at generated ones."""
-    default, generated = claim_cases(extension)
+def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]], thorough: bool = False) -> Stage:
+    """What is claimed about what is new, at default settings (which go to ``tested``) and at others."""
+    default, others = claim_cases(extension, thorough)
     verdicts = []
-    for verdict, drawn in run([*default, *generated]):
+    for verdict, drawn in run([*default, *others]):
         verdicts.append(verdict)
         if Case(verdict.claim, verdict.setting) in default:
             tested.append((verdict, drawn))
     if not verdicts:
         return Stage("claims", "empty", ())
-    lines = [f"{len(default)} at default settings, {len(generated)} at generated ones"]
+    lines = [f"{len(default)} at default settings, {len(others)} at corners of the domain and generated ones"]
+    lines.append(examined([verdict.setting for verdict in verdicts]))
     failed = {verdict.claim.id: verdict for verdict in reversed(verdicts) if verdict.status in REFUSED}
     lines += [f"{id} fails: {verdict.finding.reason} [{verdict.setting}]" for id, verdict in failed.items()]
     for verdict in list(failed.values())[:1]:  # one cause is likely to be the cause of all
@@ -228,16 +237,49 @@ def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]]) 
     return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 
 
-@cache
-def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
-    """Claims about what is new at their default settings, and at generated ones."""
-    default, generated = [], []
+def examined(tested: Sequence[Setting]) -> str:
+    """The part of the domain that was covered: the range of every number."""
+    chains = [s for s in tested if not s.steps] or list(tested)
+    numbers = {
+        "depth": [s.depth for s in chains],
+        "T": [s.samples for s in tested if s.samples is not None],
+        **{name: [getattr(s, name) for s in tested] for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "classes")},
+        "width ratios": [a for s in tested for a in s.ratios],
+    }
+    ranges = [
+        f"{name} {min(v):g} to {max(v):g}" if min(v) < max(v) else f"{name} {v[0]:g}"
+        for name, v in numbers.items()
+        if v
+    ]
+    acts = sorted({s.activation for s in chains if not s.steps})
+    return f"examined: {', '.join(ranges)}" + (f"; activations {', '.join(acts)}" if acts else "")
 
-    def add(claims: Sequence[Claim], activations: tuple[str, ...] = ()) -> None:
+
+def corners(claims: Sequence[Claim], base: Setting) -> Iterator[Case]:
+    """Claims about kappa_1 and kappa_2 where they are about a corner; one output, since these networks are dear."""
+    for changes in CORNERS:
+        for claim in (c for c in claims if c.quantity in AT_CORNERS):
+            try:
+                usual = suite.default_setting(claim, base)
+                changed = {name: value for name, value in changes.items() if name not in usual.idle}
+                setting = replace(usual, classes=base.classes, **changed)
+                claim.admit(setting)
+            except (SettingError, ValueError):
+                continue  # the claim, or the rule, is not about that corner
+            yield Case(claim, setting)
+
+
+@cache
+def claim_cases(extension: Extension, thorough: bool = False) -> tuple[list[Case], list[Case]]:
+    """Claims about what is new at their default settings; and at corners of the domain and generated settings."""
+    default, others = [], []
+
+    def add(claims: Sequence[Claim], activations: tuple[str, ...] = (), everywhere: bool = True) -> None:
         bases = [replace(BASES[0], activation=a) for a in activations] or BASES
         default.extend(suite.cases(claims, bases))
-        for setting in generate(claims[0], activations or SMOOTH_OR_KINKED):
-            generated.extend(Case(claim, setting) for claim in claims)
+        others.extend(corners(claims, bases[0]) if everywhere else ())
+        for setting in generate(claims[0], activations or SMOOTH_OR_KINKED, THOROUGH if thorough else GENERATED):
+            others.extend(Case(claim, setting) for claim in claims)
 
     for hidden in extension.hidden:
         setting = setting_with(hidden)
@@ -248,8 +290,9 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
         coupled = setting.couples_samples
         for last, quantities in (("none", f"m s lambda_perp{' lambda_1' if coupled else ''}"), ("mean", "m")):
             found = spectrum_claims(hidden, last, quantities)
-            own = [replace(c, source=str(extension.path), fewest_samples=setting.samples or 2) for c in found]
-            add(own)
+            few = min(setting.samples or 2, max(6, setting.wide().fewest_samples) if coupled else 2)
+            own = [replace(c, source=str(extension.path), fewest_samples=few) for c in found]
+            add(own, everywhere=last == "none")
     for last in extension.outputs:
         own = [
             OutputClaim(f"last_{last}.{q}", f"{last} of the outputs: {q}, given the outputs", q, q, last=last,
@@ -258,11 +301,11 @@ def claim_cases(extension: Extension) -> tuple[list[Case], list[Case]]:
         ]  # fmt: skip
         add(own)
     for activation in extension.activations:
-        for ids in WITH_ACTIVATION:
-            add([CLAIMS[id] for id in ids], (activation,))
+        for i, ids in enumerate(WITH_ACTIVATION):
+            add([CLAIMS[id] for id in ids], (activation,), everywhere=i == 0)
     for id in extension.claims:
         add([CLAIMS[id]])
-    return default, generated
+    return default, others
 
 
 def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED) -> list[Setting]:

@@ -13,6 +13,7 @@ from typing import Any
 import numerics
 import theory
 from numerics.normalizations import HIDDEN_NORMALIZATIONS
+from theory.network.chain import DEEPEST
 from verify.description import Node, parse, unrolled, written
 from verify.inputs import GAUSSIAN, given_inputs
 from verify.regression import Array
@@ -77,14 +78,14 @@ class Setting:
             if value is not None and not isinstance(value, int):
                 _refuse(name, value, "it counts something", "give a whole number")
         ratios = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
-        object.__setattr__(self, "ratios", tuple(float(a) for a in ratios))
+        object.__setattr__(self, "ratios", tuple(_number("ratios", a) for a in ratios))
         for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
-            object.__setattr__(self, name, float(getattr(self, name)))  # equal settings have equal seeds
+            object.__setattr__(self, name, _number(name, getattr(self, name)))  # equal settings have equal seeds
         if self.rho is not None:
-            object.__setattr__(self, "rho", float(self.rho))
+            object.__setattr__(self, "rho", _number("rho", self.rho))
         if self.steps:
             self._check_steps()
-        elif len(self.ratios) == 1:
+        elif len(self.ratios) == 1 and self.depth <= DEEPEST:
             object.__setattr__(self, "ratios", self.ratios * self.depth)
         if self.inputs != GAUSSIAN:
             self._check_inputs()
@@ -345,6 +346,13 @@ def _words(text: str) -> tuple[list[str], list[str]]:
 def _wide(setting: Setting) -> theory.WideNetwork | theory.Network:
     """Kept, since every step of a wide network is tried when it is made."""
     return setting._wide()
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise SettingError(f"{name} = {value!r}: it is a number; give one") from None
 
 
 def _refuse(name: str, value: object, rule: str, remedy: str) -> None:

@@ -46,6 +46,6 @@ def settings_for(
         hidden=claim.hidden,
         last=claim.last,
         gamma=draw(st.sampled_from((0.75, 1.0, 1.25))) if hidden else 1.0,
-        beta=draw(st.sampled_from((0.0, 0.5, 1.0))) if hidden and not claim.centered else 0.0,
+        beta=draw(st.sampled_from((-0.5, 0.0, 0.5, 1.0))) if hidden and not claim.centered else 0.0,
         last_gamma=draw(st.sampled_from((0.5, 1.0, 2.0))) if output.scaled else 1.0,
     )

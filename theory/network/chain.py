@@ -18,6 +18,10 @@ from theory.symbols import Expr
 Value = Expr | int | float
 
 
+DEEPEST = 2000
+"""Most weight layers of a chain."""
+
+
 @dataclass(frozen=True, init=False)
 class WideNetwork(Composed):
     """A fully connected network of large width M.
@@ -59,6 +63,8 @@ class WideNetwork(Composed):
     ) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 2:
             raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
+        if depth > DEEPEST:
+            raise ValueError(f"depth = {depth}: at most {DEEPEST} weight layers are computed. Give fewer.")
         values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
         if len(values) != depth:
             raise ValueError(

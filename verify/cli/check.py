@@ -12,7 +12,7 @@ from rich.console import Console
 from verify import record, report, suite
 from verify.cli.options import Device, SeedBlock
 from verify.examine import Stage, claim_cases, examine, order_cases
-from verify.extension import Extension, load
+from verify.extension import Extension, ExtensionError, load, place
 from verify.files import check_writable
 from verify.progress import Watch
 from verify.setting import Setting
@@ -32,6 +32,7 @@ def check(
     claim: Annotated[str | None, typer.Option(help="test this claim alone, as a failure's replay does")] = None,
     setting: Annotated[str | None, typer.Option(help="at this setting, as the table names it")] = None,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="at more settings; several times as long")] = False,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
@@ -48,10 +49,17 @@ def check(
         raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")
     # The two stages that measure share the error rate.
     effort = replace(EFFORT, error_rate=EFFORT.error_rate / 2)
-    todo = [*order_cases(extension), *(case for cases in claim_cases(extension) for case in cases)]
+    try:
+        todo = [*order_cases(extension), *(case for cases in claim_cases(extension, thorough) for case in cases)]
+    except Exception as error:
+        if (where := place(error, extension.path)) == str(extension.path):
+            raise  # not from a line of the file
+        raise ExtensionError(f"{where}: {type(error).__name__}: {error}") from error
     stages: list[Stage] = []
     with Watch(len(todo), seed_block, device) as watch, watch.until_stopped():
-        for stage in examine(extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device):
+        for stage in examine(
+            extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device, thorough
+        ):
             stages.append(stage)  # one by one: what is done before it stops is shown and recorded
     for stage in stages:
         _show(stage)

@@ -92,6 +92,6 @@ def main() -> None:
     """Every refusal of a value becomes one line on standard error and exit code 2."""
     try:
         app()
-    except (ValueError, OSError) as refusal:
+    except (ValueError, OSError, OverflowError) as refusal:
         Console(stderr=True).print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False)
         sys.exit(2)
