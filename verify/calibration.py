@@ -114,13 +114,23 @@ def bound_outcomes(exponent: float, runs: int, relation: Relation = "at most") -
     ]
 
 
-def calibration_table(runs: int) -> str:
-    """Markdown: for every theory how often each outcome was found; then for bounds, by the exponent of their ratio."""
-    theories = _table({theory.words: outcomes(theory, runs) for theory in THEORIES})
+def calibration_table(runs: int) -> tuple[str, bool]:
+    """Markdown: for every theory how often each outcome was found; then for bounds, by the exponent of their ratio. And
+    whether the rule kept its promises: the right theory never fails and one wrong by 10% never agrees.
+    """
+    found = {theory: outcomes(theory, runs) for theory in THEORIES}
+    allowed = stats.binom.isf(1e-3, runs, RULE.error_rate)
+    kept = all(
+        sum(o in ("DISAGREE", "MISFIT", "INVALID") for o in seen) <= allowed
+        if theory.scale == 1 and theory.exponent == 0
+        else "10%" not in theory.words or theory.slow[0] != 0 or seen.count("AGREE") <= allowed
+        for theory, seen in found.items()
+    )
+    theories = _table({theory.words: seen for theory, seen in found.items()})
     bounds = _table(
         {f"{p:g}": bound_outcomes(p, runs) for p in EXPONENTS}, "upper bound, exponent of measured / predicted"
     )
-    return f"{theories}\n\n{bounds}"
+    return f"{theories}\n\n{bounds}", kept
 
 
 def _table(found: dict[str, list[str]], head: str = "theory") -> str:
@@ -142,6 +152,15 @@ class Repeated:
     effort: Effort
     found: dict[str, list[str]]
     fit_p: list[float]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise held: no more wrong verdicts than chance gives once in a thousand at the stated rate."""
+        allowed = stats.binom.isf(1e-3, len(self.fit_p), self.effort.error_rate)
+        size = f"{self.effort.eps:.0%}"
+        right = sum(status in ("DISAGREE", "MISFIT", "INVALID") for status in self.found["as derived"])
+        wrong = (self.found[f"{size} too {way}"].count("AGREE") for way in ("large", "small"))
+        return right <= allowed and all(count <= allowed for count in wrong)
 
     def __str__(self) -> str:
         runs, rate = len(self.fit_p), self.effort.error_rate

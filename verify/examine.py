@@ -341,7 +341,7 @@ def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
     judged = [k.verdict.status for k in kills if k.verdict]
     refused = sum(status in ("DISAGREE", "MISFIT") for status in judged)
     lines = [f"{len(judged)} wrong theories: {refused} refused, {judged.count('INCONCLUSIVE')} inconclusive, "
-             f"{len(believed)} believed"]  # fmt: skip
+             f"{judged.count('INVALID')} invalid, {len(believed)} believed"]  # fmt: skip
     lines += [f"{v.claim.id} [{v.setting}] believed {k.wrong.id}: {k.wrong.mistake}" for v, k in believed]
     outcome = "failed" if believed else "empty" if not judged else "passed" if refused else "open"
     return Stage("wrong theories", outcome, tuple(lines), attacks=tuple(attacks))

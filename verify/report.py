@@ -50,7 +50,7 @@ def _row(v: Verdict) -> tuple[str, ...]:
         escape(v.claim.id),
         f"{relation}{v.predicted:.4g}",
         _with_error(limit.value, limit.error) if limit else "-",
-        f"{detectable:.1%}" if detectable < 10 else "-",
+        f"M^{v.finding.drift:.2f}" if v.finding.drift is not None else f"{detectable:.1%}" if detectable < 10 else "-",
         f"[{COLOURS[v.status]}]{v.status}[/]",
     )
 
@@ -122,7 +122,8 @@ def sentences(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> str:
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Counts of every status, then each verdict that is not AGREE with its reason."""
     counts = {s: sum(v.status == s for v in verdicts) for s in COLOURS}
-    lines = [", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no claim was tested"]
+    within = f" (within {verdicts[0].rule.eps:.3g})" if verdicts else ""
+    lines = [(", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no claim was tested") + within]
     lines += [f"  {v}" for v in verdicts if v.status != "AGREE"]
     return "\n".join(lines)
 

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from verify import record, report, suite
-from verify.cli.options import Device, SeedBlock
+from verify import page, record, report, suite
+from verify.cli.options import Device, MaybeFolder, SeedBlock, planned
 from verify.examine import Stage, claim_cases, examine, order_cases
 from verify.extension import Extension, ExtensionError, load, place
-from verify.files import check_writable
+from verify.files import check_folder, check_writable
 from verify.progress import Watch
 from verify.setting import Setting
+from verify.store import Store
 from verify.suite import Case
 from verify.verdict import Effort
 
@@ -33,12 +34,17 @@ def check(
     setting: Annotated[str | None, typer.Option(help="at this setting, as the table names it")] = None,
     json: Annotated[Path | None, typer.Option(help="write the complete record to this file")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="at more settings; several times as long")] = False,
+    budget: Annotated[str | None, typer.Option(help="time for the first look at all claims: 90s, 10m, 1h")] = None,
+    report_to: Annotated[Path | None, typer.Option("--report", help="write results.json and index.html here")] = None,
+    store: MaybeFolder = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
 ) -> None:
     """Examine a theory extension, stage by stage, and say where it breaks. Exit code 0 only if every stage passes."""
     if json is not None:
         check_writable("--json", json)
+    if report_to is not None:
+        check_folder("--report", report_to)
     out.print(f"Running the code of {file}.", highlight=False, markup=False, soft_wrap=True)
     extension = load(file)
     if claim is not None:
@@ -55,21 +61,30 @@ def check(
         if (where := place(error, extension.path)) == str(extension.path):
             raise  # not from a line of the file
         raise ExtensionError(f"{where}: {type(error).__name__}: {error}") from error
+    if budget is not None:
+        effort = replace(effort, budget=planned(budget, len(todo)))
     stages: list[Stage] = []
-    with Watch(len(todo), seed_block, device) as watch, watch.until_stopped():
+    kept = None if store is None else Store(store)
+    with Watch(len(todo), seed_block, device, store=kept) as watch, watch.until_stopped():
         for stage in examine(
             extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device, thorough
         ):
             stages.append(stage)  # one by one: what is done before it stops is shown and recorded
     for stage in stages:
         _show(stage)
-    if json is not None:
+    if any(stage.outcome == "open" for stage in stages):
+        out.print("open: what is INCONCLUSIVE may be settled by more draws, --budget 30m for instance", soft_wrap=True)
+    if json is not None or report_to is not None:
         verdicts = [verdict for stage in stages for verdict in stage.verdicts]
         attacks = [attack for stage in stages for attack in stage.attacks]
         made = record.build(verdicts, watch.drawn, effort, todo, record.command(), attacks)
         facts = {"file": str(extension.path), "sha256": extension.sha256, "stages": [s.record() for s in stages]}
-        record.write(json, made | {"extension": facts})
-        out.print(f"complete record: {json}", highlight=False)
+        if json is not None:
+            record.write(json, made | {"extension": facts})
+            out.print(f"complete record: {json}", highlight=False)
+        if report_to is not None:
+            page.write_report(report_to, made | {"extension": facts})
+            out.print(f"report: {report_to / 'index.html'}", highlight=False)
     watch.end_if_stopped("not every stage was done")
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
 

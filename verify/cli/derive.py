@@ -34,6 +34,8 @@ out = Console()
 
 SYMBOLIC = re.compile(r"\bL\*")
 """A repeat whose number is a symbol."""
+LONGEST = 300
+"""Most steps of a network whose formula is written out: the time goes with their square."""
 
 # Symbols that a formula may depend on: what is given and does not enter a formula at hand is no mistake.
 SYMBOLS = (
@@ -102,9 +104,15 @@ def derive(
     if at is not None and set(found.symbols) <= set(numbers):
         number = found.evaluate(**{name: float(numbers[name]) for name in found.symbols})
         print(number)
-        print(_digits(found.statement(numbers), numbers, number), file=sys.stderr)  # the number alone can be piped
+        if len(net.all_steps) <= LONGEST:
+            print(_digits(found.statement(numbers), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
         _print(_substituted(found.expr, numbers), latex)
+    elif (size := len(net.all_steps)) > LONGEST:
+        raise ValueError(
+            f"{size} steps: at most {LONGEST} are written out; give a number for every symbol with --at, or ask for "
+            "the formula in the depth with --depth symbolic or L*(...)"
+        )
     else:
         print(_listed(found.statement(numbers), latex, python))
         if numbers and not (latex or python):

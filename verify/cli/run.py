@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from verify import (
 from verify.calibration import calibration_table, repeated
 from verify.claim import Claim, odd
 from verify.claims import CLAIMS
-from verify.cli.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers
+from verify.cli.options import Device, MaybeFolder, Scheduler, SeedBlock, Workers, planned
 from verify.composition_claims import network_claims
 from verify.controls import Kill, challenge
 from verify.draws import Draws
@@ -43,10 +41,6 @@ FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 
 # Beyond this an agreement says little, and a warning says so.
 WIDE_EPS = 0.2
-
-# Sampled weights per second and core that a time budget is turned into draws with. A constant, not a measurement:
-# the plan of a run must not depend on how busy the machine is.
-NOMINAL_RATE = 8e7
 
 Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
 Activations = Annotated[
@@ -102,7 +96,7 @@ def verify(
         check_folder("--report", report_to)
     base = QUICK if quick else FULL
     todo = _todo(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
-    first_look = base.budget if budget is None else _seconds(budget) * NOMINAL_RATE * (os.cpu_count() or 1) / len(todo)
+    first_look = base.budget if budget is None else planned(budget, len(todo))
     effort = Effort(eps, base.error_rate, base.looks, first_look)
     verdicts: list[Verdict] = []
     kept = None if store is None else Store(store)
@@ -183,10 +177,11 @@ def calibrate(
     runs: Annotated[int, typer.Option(help="experiments per theory", min=1)] = 400,
     eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
 ) -> None:
-    """Test the rule itself, and print how often it was right: the error rates that a verdict promises, counted."""
+    """Test the rule itself, and print how often it was right. Exit code 0 only if it kept the rates it promises."""
     if claim is None:
-        out.print(calibration_table(runs), highlight=False, markup=False, soft_wrap=True)
-        return
+        text, kept = calibration_table(runs)
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(0 if kept else 1)
     (case,) = _todo([claim], None, setting)
     with Watch(runs, 0, "cpu") as watch:
 
@@ -197,14 +192,7 @@ def calibrate(
         found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
     out.print(f"{claim} at {case.setting}, {runs} runs", highlight=False, markup=False, soft_wrap=True)
     out.print(str(found), highlight=False, markup=False, soft_wrap=True)
-
-
-def _seconds(text: str) -> float:
-    """The time that a text such as 90s, 10m or 1.5h names; a number alone counts minutes."""
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text)
-    if not found:
-        raise ValueError(f"--budget {text}: it must be a time such as 90s, 10m or 1.5h; give one")
-    return float(found[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[found[2]]
+    raise typer.Exit(0 if found.kept else 1)
 
 
 def _report(folder: Path | None, made: dict[str, Any]) -> None:
