@@ -49,8 +49,8 @@ def first_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """One claim about the mean eigenvalue at its first default setting, and no generated ones."""
     every = examine.claim_cases
 
-    def first(extension: Extension) -> tuple[list[Case], list[Case]]:
-        found = every(extension)[0]
+    def first(extension: Extension, thorough: bool = False) -> tuple[list[Case], list[Case]]:
+        found = every(extension, thorough)[0]
         return ([case for case in found if case.claim.quantity == "m"] or found)[:1], []
 
     monkeypatch.setattr(examine, "claim_cases", first)
@@ -111,7 +111,7 @@ def test_a_bound_that_fails_for_relu_is_put_down_to_it(
     extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = examine.claim_cases
-    monkeypatch.setattr(examine, "claim_cases", lambda e: (every(e)[0], []))
+    monkeypatch.setattr(examine, "claim_cases", lambda e, thorough=False: (every(e, thorough)[0], []))
     stage = list(stages(extension, pool).values())[-1]
     assert stage.name == "claims"
     assert {v.setting.activation: v.status for v in stage.verdicts}["relu"] in ("DISAGREE", "MISFIT")

@@ -11,8 +11,11 @@ from verify.calibration import RULE, THEORIES, WIDTHS, Theory, bound_outcomes, c
 from verify.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
 
 
-def test_the_right_theory_agrees_always() -> None:
-    assert outcomes(THEORIES[0], 400).count("AGREE") == 400
+def test_the_right_theory_never_fails_and_stays_open_at_most_twice_in_400() -> None:
+    """Open where another power happens to fit far better and leads out of the band."""
+    found = outcomes(THEORIES[0], 400)
+    assert found.count("AGREE") + found.count("INCONCLUSIVE") == 400
+    assert found.count("AGREE") >= 398
 
 
 @pytest.mark.parametrize("scale", [1.05, 0.95])
