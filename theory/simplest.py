@@ -1,6 +1,7 @@
 """The shortest of several equal ways to write an expression."""
 
 from functools import cache
+from typing import Any
 
 import sympy as sp
 
@@ -29,7 +30,8 @@ def simplest(expr: Expr) -> Expr:
 
 def _by_arccos(expr: Expr) -> Expr:
     """pi/2 - arccos for arcsin, as in the kernels of Cho and Saul 2009."""
-    return sp.factor_terms(sp.together(expr.replace(sp.asin, lambda a: sp.pi / 2 - sp.acos(a))))
+    turned: Any = expr.replace(sp.asin, lambda a: sp.pi / 2 - sp.acos(a))
+    return sp.factor_terms(sp.together(turned))
 
 
 def _collected(expr: Expr) -> Expr:

@@ -119,7 +119,7 @@ def calibration_table(runs: int) -> tuple[str, bool]:
     whether the rule kept its promises: the right theory never fails and one wrong by 10% never agrees.
     """
     found = {theory: outcomes(theory, runs) for theory in THEORIES}
-    allowed = stats.binom.isf(1e-3, runs, RULE.error_rate)
+    allowed = int(stats.binom.isf(1e-3, runs, RULE.error_rate))
     kept = all(
         sum(o in ("DISAGREE", "MISFIT", "INVALID") for o in seen) <= allowed
         if theory.scale == 1 and theory.exponent == 0
@@ -156,7 +156,7 @@ class Repeated:
     @property
     def kept(self) -> bool:
         """Whether the promise held: no more wrong verdicts than chance gives once in a thousand at the stated rate."""
-        allowed = stats.binom.isf(1e-3, len(self.fit_p), self.effort.error_rate)
+        allowed = int(stats.binom.isf(1e-3, len(self.fit_p), self.effort.error_rate))
         size = f"{self.effort.eps:.0%}"
         right = sum(status in ("DISAGREE", "MISFIT", "INVALID") for status in self.found["as derived"])
         wrong = (self.found[f"{size} too {way}"].count("AGREE") for way in ("large", "small"))

@@ -252,7 +252,7 @@ def examined(tested: Sequence[Setting]) -> str:
         if v
     ]
     acts = sorted({s.activation for s in chains if not s.steps})
-    return f"examined: {', '.join(ranges)}" + (f"; activations {', '.join(acts)}" if acts else "")
+    return f"examined: {', '.join(ranges)}" + (f"; phi {', '.join(acts)}" if acts else "")
 
 
 def corners(claims: Sequence[Claim], base: Setting) -> Iterator[Case]:

@@ -16,18 +16,23 @@ from verify.verdict import Effort, check
 class Read(HTMLParser):
     """Ids, links inside the page, and what is loaded from elsewhere."""
 
+    ids: list[str]
+    links: list[str]
+    loaded: list[str]
+
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.loaded: list[str] = []
+        self.ids, self.links, self.loaded = [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.ids += [found["id"]] if found.get("id") else []
-        self.links += [found["href"].removeprefix("#")] if tag == "a" and found.get("href") else []
-        self.loaded += [v for k, v in attrs if k == "src" or (k == "href" and tag != "a")]
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(value or "")
+            elif key == "href" and tag == "a":
+                self.links.append((value or "").removeprefix("#"))
+            elif key in ("src", "href"):
+                self.loaded.append(value or "")
 
 
 @pytest.fixture(scope="module")

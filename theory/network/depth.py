@@ -150,7 +150,8 @@ class Names:
         for i, one in enumerate(rates):
             for two in rates[:i]:
                 gap = sp.numer(sp.together(one - two))
-                for symbol in sorted(gap.free_symbols, key=str):
+                symbols: list[Any] = sorted(gap.free_symbols, key=str)
+                for symbol in symbols:
                     if gap.is_polynomial(symbol) and sp.degree(gap, symbol) <= 2:
                         roots = [r for r in sp.solve(gap, symbol) if r.is_positive and r.is_number]
                         found |= {(symbol, root): None for root in roots}
@@ -235,7 +236,7 @@ def _sequence(rate: Expr, forcing: Terms, start: Expr, names: Names) -> Terms:
     for (r, power), c in forcing.items():
         degree = power + (r == rate)
         unknowns = sp.symbols(f"c:{degree + 1}")
-        q = sum(n * k**i for i, n in enumerate(unknowns))
+        q = sp.Add(*(n * k**i for i, n in enumerate(unknowns)))
         gap = sp.expand((q.subs(k, k + 1) - q) * r + (r - rate) * q - k**power)
         solved = sp.solve(sp.Poly(gap, k).coeffs(), unknowns, dict=True)[0]
         for i, n in enumerate(unknowns):
