@@ -31,7 +31,8 @@ def simplest(expr: Expr) -> Expr:
 def _by_arccos(expr: Expr) -> Expr:
     """pi/2 - arccos for arcsin, as in the kernels of Cho and Saul 2009."""
     turned: Any = expr.replace(sp.asin, lambda a: sp.pi / 2 - sp.acos(a))
-    return sp.factor_terms(sp.together(turned))
+    together: Any = sp.together(turned)
+    return sp.factor_terms(together)
 
 
 def _collected(expr: Expr) -> Expr:
