@@ -95,7 +95,8 @@ def _section(title: str, net: Any, verdicts: list[dict[str, Any]]) -> Section:
 
 
 def _row(found: Prediction, verdicts: list[dict[str, Any]]) -> Row:
-    own = [v for v in verdicts if (v["quantity"], v["samples"]) == (found.quantity, found.samples)]
+    about = [v for v in verdicts if (v["quantity"], v["samples"]) == (found.quantity, found.samples)]
+    own = [v for v in about if v["quantity"].startswith(v["measured"])]  # and not through the stable rate
     return Row(
         found.quantity, in_latex.formula(found), found.samples, formula_book.exponent(found), found.source, tuple(own)
     )

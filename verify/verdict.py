@@ -94,6 +94,7 @@ class Verdict:
             "claim": self.claim.id,
             "statement": self.claim.statement,
             "quantity": self.claim.quantity,
+            "measured": self.claim.measured,
             "samples": self.claim.samples,
             "formula": self.claim.formula(self.setting),
             "where": list(self.claim.where(self.setting)),
