@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 from rich.console import Console
@@ -16,6 +19,25 @@ from verify.store import Store
 from verify.suite import Case
 
 err = Console(stderr=True)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, in the main thread and where the system has them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(name, stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 class Watch(Progress):
@@ -39,9 +61,13 @@ class Watch(Progress):
 
     @contextmanager
     def until_stopped(self) -> Iterator[None]:
-        """Work that may be interrupted or break: what is done by then can be shown and kept before `end_if_stopped`."""
+        """Work that may be interrupted or break: what is done by then can be shown and kept before `end_if_stopped`.
+
+        An end asked for by a signal (a closed terminal, a batch system's time limit) is taken as Ctrl-C is.
+        """
         try:
-            yield
+            with _signals_interrupt():
+                yield
         except (KeyboardInterrupt, Exception) as cause:
             self._cause = cause
 
