@@ -57,6 +57,15 @@ def _power(exponent: float) -> Callable[[Claim, Setting], Predictor]:
     return build
 
 
+def _growth_power(exponent: float) -> Callable[[Claim, Setting], Predictor | None]:
+    """A smaller mistake in the exponent of M of a claim about growth, T in proportion to M."""
+
+    def build(claim: Claim, setting: Setting) -> Predictor | None:
+        return _power(exponent)(claim, setting) if claim.samples == "proportional" else None
+
+    return build
+
+
 def _altered_setting(alter: Callable[[Setting], Setting]) -> Callable[[Claim, Setting], Predictor | None]:
     """The prediction for a slightly different setting, at the T of the true one."""
 
@@ -174,6 +183,13 @@ WRONG_THEORIES = (
     WrongTheory("x0.875", "a constant 12.5% too small", _scaled(0.875)),
     WrongTheory("M^+1/2", "an exponent of the width too large by a half", _power(0.5)),
     WrongTheory("M^-1/2", "an exponent of the width too small by a half", _power(-0.5)),
+    *(
+        WrongTheory(
+            f"M^{sign}{words}", f"an exponent of growth off by {sign}{words}", _growth_power(float(f"{sign}{size}"))
+        )
+        for words, size in (("1/4", 0.25), ("1/8", 0.125))
+        for sign in "+-"
+    ),
     WrongTheory("T-1", "T - 1 for T", _altered_formula(lambda f: f.subs(T, T - 1))),
     WrongTheory("k1=k2", "kappa_1 for kappa_2", _altered_formula(lambda f: f.subs(kappa2, kappa1))),
     WrongTheory("k2=k1", "kappa_2 for kappa_1", _altered_formula(lambda f: f.subs(kappa1, kappa2))),
