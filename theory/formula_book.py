@@ -54,7 +54,6 @@ class Entry:
 class Chapter:
     """The statements about one network: formulas by prediction, and one where-list that serves them all."""
 
-    network: Composed
     predictions: tuple[Prediction, ...]
     where: tuple[str, ...]
 
@@ -90,7 +89,7 @@ def chapter(net: Composed) -> Chapter:
         except ValueError:
             continue
     shown = [prediction.statement() for prediction in found if prediction.samples == "fixed" or net.couples_samples]
-    return Chapter(net, tuple(found), tuple(_where(shown)))
+    return Chapter(tuple(found), tuple(_where(shown)))
 
 
 def _where(statements: list[Statement]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from theory import formula_book
 from theory.network.prediction import Prediction
 from theory.symbols import latex
 from theory.writing import latex as in_latex
-from verify.description import parse, unrolled, uses_positions
+from verify.description import composed
 from verify.page import SIGNS, math_of, with_error
 
 # Networks of steps that a reader may look for first.
@@ -57,16 +57,14 @@ def render(activations: Iterable[str], record: dict[str, Any] | None = None) -> 
     groups = []
     for found in entries:
         act = found.activation
-        chains = (
-            [] if found.trouble else list(formula_book.chains(act.name if act.name in theory.BUILTIN else act.expr))
-        )
+        chains = [] if found.trouble else formula_book.chains(act)
         sections = [
             _section(f"{act.name}, hidden {net.hidden}, last {net.last}", net, _about(verdicts, net, act.name))
             for net in chains
         ]
         groups.append((found, f"\\phi(x) = {latex(act.expr)}", formula_book.facts(act), sections))
     networks = [
-        _section(f"{title}: {text}", _composed(text), [v for v in verdicts if v["setting"].get("steps") == text])
+        _section(f"{title}: {text}", composed(text), [v for v in verdicts if v["setting"].get("steps") == text])
         for title, text in NETWORKS.items()
     ]
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -80,11 +78,6 @@ def render(activations: Iterable[str], record: dict[str, Any] | None = None) -> 
 def anchor(title: str) -> str:
     """What a link to a title ends with."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def _composed(text: str) -> theory.Network:
-    positions = theory.symbols.N if uses_positions(text) else 1
-    return theory.compose(unrolled(parse(text)), positions=positions, text=text)
 
 
 def _section(title: str, net: Any, verdicts: list[dict[str, Any]]) -> Section:

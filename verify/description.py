@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import theory
+
 Value = int | float | str
 Node = tuple[str, Mapping[str, Value], tuple[tuple["Node", ...], ...]]
 """(name, parameters, branches), the form that both sides read."""
@@ -89,6 +91,12 @@ def _nodes(items: tuple[Item, ...]) -> Iterator[Node]:
 def uses_positions(text: str) -> bool:
     """Whether a step of a text needs positions."""
     return bool({"pool", "conv", "attention"} & set(re.findall(r"[A-Za-z_]\w*", text)))
+
+
+def composed(text: str, last: str = "none") -> theory.Network:
+    """The wide network that a text describes, with symbols for what it leaves open."""
+    positions = theory.symbols.N if uses_positions(text) else 1
+    return theory.compose(unrolled(parse(text)), last=last, positions=positions, text=text)
 
 
 def _number(value: Value) -> str:

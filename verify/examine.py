@@ -23,11 +23,11 @@ from verify.draws import Draws
 from verify.extension import SECONDS, Extension, ExtensionError, place, time_limit
 from verify.kit import checks
 from verify.setting import Setting, SettingError
+from verify.statistics import REFUSED
 from verify.strategies import SMOOTH_OR_KINKED, settings_for
 from verify.suite import Case
 from verify.verdict import Verdict
 
-REFUSED = ("DISAGREE", "MISFIT", "INVALID")
 # Generated settings for each case of normalization, beside the default one and the corners; and if thorough.
 GENERATED, THOROUGH = 3, 10
 # What a rule may get wrong away from the default setting: a deep network; a negative shift, a small scale, other weight

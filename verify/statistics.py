@@ -21,6 +21,8 @@ from verify.regression import Array, regress
 
 Relation = Literal["equals", "at least", "at most"]
 Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
+REFUSED: tuple[Outcome, ...] = ("DISAGREE", "MISFIT", "INVALID")
+"""Outcomes that a right theory must not have."""
 
 # A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
 # the verdict MISFIT needs the small error rate of the rule.
@@ -230,13 +232,12 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     if outcome == "AGREE" and min(limit.fit_p, guard.fit_p) < POOR_FIT_BELOW:
         outcome, reason = "INCONCLUSIVE", f"the curve over widths fits poorly (p = {limit.fit_p:.1e})"
     if rule.relation == "equals":
-        if outcome == "AGREE" and (power := _slower(widths, draws, rule)) is not None:
-            outcome, reason = (
-                "INCONCLUSIVE",
-                (
-                    f"one correction M^-{power:.2g} fits far better than M^-{rule.powers[0]:.2g} and leads out of the "
-                    "band: the claim's powers are not told from slower ones"
-                ),
+        power = _slower(widths, draws, rule) if outcome == "AGREE" else None
+        if power is not None:
+            outcome = "INCONCLUSIVE"
+            reason = (
+                f"one correction M^-{power:.2g} fits far better than M^-{rule.powers[0]:.2g} and leads out of the "
+                "band: the claim's powers are not told from slower ones"
             )
         return Finding(outcome, reason, limit, guard, low, high, detectable)
     slowest, fastest = drift(widths, draws, rule)

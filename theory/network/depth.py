@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
-from sympy.core.function import AppliedUndef
 
 from theory.activations import Activation
 from theory.functions import Function
@@ -21,7 +20,7 @@ from theory.network.expectations import ClosedForms
 from theory.network.prediction import Prediction
 from theory.network.state import Expectations, Overlaps, State, Value
 from theory.network.step import TOTAL
-from theory.network.where import Averages, Line, Statement, activation_names, average_labels, needed, putting
+from theory.network.where import Averages, Line, Statement, activation_names, average_labels, putting, stated
 from theory.simplest import simplest
 from theory.symbols import Expr, alpha_total, kappa1, kappa2
 
@@ -273,24 +272,17 @@ def _statement(prediction: Prediction, blocks: Blocks, at: Mapping[str, Expr]) -
     for name, kappa in ((T1, kappa1), (T2, kappa2)):
         if kappa in formula.free_symbols:
             met = sorted(outputs[name].free_symbols & set(COMPONENTS), key=str)
-            values = {c: simplest(solution.at(c, blocks.count)) for c in met}
-            numbers = {c: value for c, value in values.items() if value.is_number}
-            own |= {c: value for c, value in values.items() if c not in numbers}
+            at_end = {c: simplest(solution.at(c, blocks.count)) for c in met}
+            numbers = {c: value for c, value in at_end.items() if value.is_number}
+            own |= {c: value for c, value in at_end.items() if c not in numbers}
             own[kappa] = outputs[name].subs(numbers) / alpha_total
             if formula == kappa:
                 formula = own.pop(kappa)
     if not own:
         raise NotSolvable(f"{prediction.quantity} does not depend on kappa_1 or kappa_2 alone: give a depth")
-    lines = [*names.lines.items(), (alpha_total, put(blocks.alpha)), *own.items()]
-    kept = needed(formula, [Line(name, value, i) for i, (name, value) in enumerate(lines)])
-    used = set().union(*(v.atoms(AppliedUndef) for v in (formula, *(line.value for line in kept))))
-    defined = tuple(averages.defined(used))
-    shown = {name: act.expr for name, act in acts.items() if any(name in a.meaning for a in defined)}
-    found = Statement(
-        prediction.quantity, prediction.relation, formula, kept, defined, shown, prediction.conditions,
-        prediction.source,
-    )  # fmt: skip
-    return found, names
+    values = [*names.lines.items(), (alpha_total, put(blocks.alpha)), *own.items()]
+    lines = [Line(name, value, i) for i, (name, value) in enumerate(values)]
+    return stated(prediction, formula, lines, averages, acts, put), names
 
 
 class _OfBlocks(Averages):

@@ -66,8 +66,7 @@ class _Map:
         self._net, self._ends = blocks.make(1), blocks.ends(1)
         self._values = {name: np.asarray(value, float) for name, value in numbers.items()}
         self._samples = self._values["T"] if self._net.depends_on_samples(samples) else np.inf
-        self.mates = False
-        self.start = self._at(None, np.zeros(3), np.zeros(3))[0]
+        self.start = _first(self._at(None, np.zeros(3), np.zeros(3))[0])
 
     def _at(self, K: Overlaps | None, one: Any, two: Any) -> tuple[Overlaps, Overlaps]:
         """Overlaps after a block, from K and tangent overlaps before it; without K those before the first."""
@@ -77,10 +76,9 @@ class _Map:
             if path not in self._ends:
                 return state
             met.append(state)
-            self.mates = state.K.mate is not None
             if K is None or len(met) > 1:
                 return state
-            tangent = Overlaps(one, two, two if self.mates else None)
+            tangent = Overlaps(one, two, None if K.mate is None else two)
             return replace(state, K=K, tangent={TOTAL: tangent})
 
         self._net.run(Numbers(), self._samples, apart=False, settle=settle, number=self._number)
@@ -96,7 +94,12 @@ class _Map:
         one, two = np.array([0.0, size, 0]), np.array([0.0, 0, size])
         after, tangent = self._at(K.map(lambda v: np.full(3, v)), one, two)
         values = np.array([np.broadcast_to(tangent.same, 3), np.broadcast_to(tangent.other, 3)])
-        return after.map(lambda v: float(np.broadcast_to(v, 3)[0])), (values[:, 1:] - values[:, :1]) / size
+        return _first(after), (values[:, 1:] - values[:, :1]) / size
+
+
+def _first(overlaps: Overlaps) -> Overlaps:
+    """Overlaps that are the same at all three tangents, once."""
+    return overlaps.map(lambda v: float(np.broadcast_to(v, 3)[0]))
 
 
 def growth(blocks: Blocks, samples: str, numbers: Mapping[str, float]) -> tuple[Rate, ...]:
@@ -105,7 +108,7 @@ def growth(blocks: Blocks, samples: str, numbers: Mapping[str, float]) -> tuple[
     numbers: of every symbol of the network, by name. Raises OverflowError where a variance exceeds float64.
     """
     found = _Map(blocks, samples, numbers)
-    K = found.start.map(lambda v: float(np.broadcast_to(v, 3)[0]))
+    K = found.start
     variances, correlations, matrices = [K.same], [K.other / K.same], []
     for _ in range(BLOCKS):
         K, matrix = found.step(K)

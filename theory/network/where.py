@@ -4,7 +4,7 @@ Nothing is expanded: an average of two Gaussian values is a function of their va
 once, and an overlap is one line in the names above it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,11 +110,23 @@ def statement(prediction: Prediction, at: Mapping[str, Expr] | None = None) -> S
             formula = formula.subs(symbol, value)
         else:
             lines.append(Line(symbol, value, top))
+    return stated(prediction, formula, lines, averages, names.activations, put)
+
+
+def stated(
+    prediction: Prediction,
+    formula: Expr,
+    lines: Sequence[Line],
+    averages: "Averages",
+    activations: Mapping[str, Activation],
+    put: Callable[[Any], Any],
+) -> Statement:
+    """The statement of a formula with those of the lines and averages that it rests on."""
     formula = simplest(formula)
-    kept = needed(formula, [replace(line, value=simplest(line.value)) for line in lines])
+    kept = _needed(formula, [replace(line, value=simplest(line.value)) for line in lines])
     used = set().union(*(value.atoms(AppliedUndef) for value in (formula, *(line.value for line in kept))))
     defined = tuple(averages.defined(used))
-    acts = {name: act.expr for name, act in names.activations.items() if any(name in a.meaning for a in defined)}
+    acts = {name: act.expr for name, act in activations.items() if any(name in a.meaning for a in defined)}
     return Statement(
         prediction.quantity,
         prediction.relation,
@@ -155,7 +167,7 @@ def putting(at: Mapping[str, Expr]) -> Callable[[Any], Any]:
     return put
 
 
-def needed(formula: Expr, lines: list[Line]) -> tuple[Line, ...]:
+def _needed(formula: Expr, lines: list[Line]) -> tuple[Line, ...]:
     """Lines that the formula rests on, in order."""
     wanted, kept = set(formula.free_symbols), []
     for line in reversed(lines):

@@ -26,7 +26,7 @@ from theory.writing.latex import written as in_latex
 from theory.writing.python import written as python_source
 from theory.writing.unicode import text as one_line
 from theory.writing.unicode import written as in_lines
-from verify.description import Node, parse, unrolled, uses_positions
+from verify.description import composed, parse, unrolled
 from verify.files import write_whole
 
 app = typer.Typer()
@@ -92,9 +92,7 @@ def derive(
     net: theory.WideNetwork | theory.Network = (
         theory.WideNetwork(int(depth), phi, hidden, last)
         if network is None
-        else theory.compose(unrolled(parse(network)), last=last,
-                            positions=theory.symbols.N if uses_positions(network) else 1,
-                            text=network)
+        else composed(network, last)
     )  # fmt: skip
     found = theory.predict(net, quantity, samples, given)
     if steps:
@@ -142,13 +140,13 @@ def _blocks(text: str, last: str) -> Blocks:
     if before.count("(") != before.count(")") or not before.strip():
         raise ValueError(f"network {text!r}: L* must repeat steps after a first one, outside of other steps; move it")
 
-    def nodes(n: int) -> tuple[Node, ...]:
-        return unrolled(parse(SYMBOLIC.sub(f"{n}*", text)))
+    def repeated(n: int) -> str:
+        return SYMBOLIC.sub(f"{n}*", text)
 
-    first, size = len(unrolled(parse(before))), len(nodes(2)) - len(nodes(1))
-    positions = theory.symbols.N if uses_positions(text) else 1
+    first = len(unrolled(parse(before)))
+    size = len(unrolled(parse(repeated(2)))) - len(unrolled(parse(repeated(1))))
     return Blocks(
-        lambda n: theory.compose(nodes(n), last=last, positions=positions, text=text),
+        lambda n: composed(repeated(n), last),
         lambda n: [str(first + size * i) for i in range(n + 1)],
         depth_module.depth,
     )
