@@ -110,7 +110,7 @@ class Claim:
         if setting.samples is not None and setting.samples < self.fewest_samples:
             raise SettingError(
                 f"samples = {setting.samples}: claim {self.id} needs T >= {self.fewest_samples}, "
-                "below which the quantity or its spread over networks is infinite; take more samples"
+                f"{self._scarcity(setting.samples)}; take more samples"
             )
         first = self.widths(setting)[0]
         if setting.samples_at(first) < self.fewest_samples:
@@ -118,6 +118,14 @@ class Claim:
                 f"rho = {setting.rho}: claim {self.id} needs T >= {self.fewest_samples} at its smallest width "
                 f"{first}; take a smaller rho"
             )
+
+    def _scarcity(self, samples: int) -> str:
+        """What is wrong with so few samples."""
+        if samples < self.output.fewest_samples:
+            return "below which nothing is left of the outputs"
+        if couples_samples(self.hidden):
+            return "below which the spread of 1/sd^2 over networks is infinite"
+        return "from which it is stated"
 
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""

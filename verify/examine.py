@@ -45,7 +45,9 @@ WITH_ACTIVATION = (("plain.m", "plain.s", "plain.lambda_perp"), ("last_mean.m",)
 
 @dataclass(frozen=True)
 class Stage:
-    """What became of one stage: passed, failed, open (something stayed INCONCLUSIVE) or empty; lines say why."""
+    """What became of one stage: passed, failed, open (something stayed INCONCLUSIVE), empty, or stopped before its end;
+    lines say why.
+    """
 
     name: str
     outcome: str
@@ -60,26 +62,40 @@ class Stage:
 
 
 def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool = False) -> Iterator[Stage]:
-    """Every stage in order; a stage that fails is the last. thorough: at more settings."""
+    """Every stage in order; a stage that fails is the last. thorough: at more settings.
+
+    A stage that is stopped, by Ctrl-C or an error that is not the file's, gives what it had found before it raises.
+    """
     tested: list[tuple[Verdict, Draws]] = []
+    found: list[Verdict] = []
+    attacks: list[tuple[Verdict, Sequence[Kill]]] = []
+
+    def noted(todo: list[Case]) -> Iterator[tuple[Verdict, Draws]]:
+        for verdict, drawn in run(todo):
+            found.append(verdict)
+            yield verdict, drawn
+
     stages = {
         "conformance": lambda: conforms(extension, device),
         "derivation": lambda: derives(extension),
-        "order parameters": lambda: orders(extension, run),
-        "claims": lambda: claims(extension, run, tested, thorough),
-        "wrong theories": lambda: controls(tested),
+        "order parameters": lambda: orders(extension, noted),
+        "claims": lambda: claims(extension, noted, tested, thorough),
+        "wrong theories": lambda: controls(tested, attacks),
     }
     for name, stage in stages.items():
         start = time.monotonic()
+        found.clear()
         try:
-            found = stage()
-        except Exception as error:
+            done = stage()
+        except BaseException as error:
             where = place(error, extension.path)
-            if where == str(extension.path):
-                raise  # not from a line of the file
-            found = Stage(name, "failed", (f"{where}: {type(error).__name__}: {error}",))
-        yield replace(found, seconds=time.monotonic() - start)
-        if found.outcome == "failed":
+            if not isinstance(error, Exception) or where == str(extension.path):  # not from a line of the file
+                lines = (f"stopped with {len(found)} verdicts, {len(attacks)} claims attacked",)
+                yield Stage(name, "stopped", lines, time.monotonic() - start, tuple(found), tuple(attacks))
+                raise
+            done = Stage(name, "failed", (f"{where}: {type(error).__name__}: {error}",), verdicts=tuple(found))
+        yield replace(done, seconds=time.monotonic() - start)
+        if done.outcome == "failed":
             return
 
 
@@ -333,9 +349,11 @@ def generate(claim: Claim, activations: tuple[str, ...], count: int = GENERATED)
     return found[-count:]  # the first ones are the simplest
 
 
-def controls(tested: Sequence[tuple[Verdict, Draws]]) -> Stage:
-    """Wrong theories of every claim at its default settings, on the draws that the right one passed."""
-    attacks = [(verdict, challenge(verdict, drawn)) for verdict, drawn in tested]
+def controls(tested: Sequence[tuple[Verdict, Draws]], attacks: list[tuple[Verdict, Sequence[Kill]]]) -> Stage:
+    """Wrong theories of every claim at its default settings, on the draws that the right one passed; ``attacks`` gets
+    what became of them, claim by claim."""
+    for verdict, drawn in tested:
+        attacks.append((verdict, challenge(verdict, drawn)))
     kills = [kill for _, found in attacks for kill in found]
     believed = [(v, k) for v, found in attacks for k in found if k.survived]
     judged = [k.verdict.status for k in kills if k.verdict]

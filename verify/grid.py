@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from verify.store import code_of
 
 # A spread, and with it a standard error, needs two draws.
 FEWEST_NETWORKS = 2
+MOST_NETWORKS = 1_000_000
+MOST_POINTS = 100_000
+LONGEST_FILE = 1_000_000
+"""Bytes of a grid: a list of axes, not of points."""
 MEASURABLE = tuple(q for q in numerics.QUANTITIES if q not in ("outputs", "raw_outputs"))
 KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "float | None": (int, float), "str": (str,)}
 
@@ -80,11 +85,16 @@ class Point:
 def load(file: Path, seed_block: int = 0, device: str = "cpu") -> list[Point]:
     """The points of the grid in a TOML file: every combination of the values of its axes, widths innermost."""
     try:
+        if file.stat().st_size > LONGEST_FILE:
+            raise GridError(f"grid {file}: {file.stat().st_size} bytes, at most {LONGEST_FILE} are read; shorten it")
         grid = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except GridError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise GridError(f"grid {file}: {error}; give a file in TOML") from None
     keys = _Keys(file, grid, "")
-    networks = keys.take("networks", lambda v: _is(v, int) and v >= FEWEST_NETWORKS, "a whole number of at least 2")
+    networks = keys.take("networks", lambda v: _is(v, int) and FEWEST_NETWORKS <= v <= MOST_NETWORKS,
+                         f"a whole number from {FEWEST_NETWORKS} to {MOST_NETWORKS}")  # fmt: skip
     widths = keys.take("widths", lambda v: _some(v, lambda w: _is(w, int) and w > 0), "a list of whole numbers")
     quantities = keys.take(
         "quantities", lambda v: _some(v, lambda q: q in MEASURABLE), f"a list of some of {', '.join(MEASURABLE)}"
@@ -94,6 +104,9 @@ def load(file: Path, seed_block: int = 0, device: str = "cpu") -> list[Point]:
     keys.finish()
     axes = {f.name: setting.axis(f.name, str(f.type)) for f in fields(Setting) if f.name in setting.table}
     setting.finish()
+    count = prod(map(len, axes.values())) * len(widths)
+    if count > MOST_POINTS:
+        raise GridError(f"grid {file}: {count} points, at most {MOST_POINTS} are run; make several grids of it")
     points = [
         Point(tuple(zip(axes, values, strict=True)), width, networks, tuple(quantities), predict, seed_block, device)
         for values in product(*axes.values())

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from verify.draws import Draws
+from verify.files import whole
 from verify.setting import Setting
 from verify.statistics import Array
 
@@ -45,7 +46,8 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+        with whole(path) as partial:
+            figure.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
 def points(axes: Any, x: Sequence[float], values: Sequence[Array], **style: Any) -> None:

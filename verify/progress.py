@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,17 @@ from types import FrameType
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from verify import draws
 from verify.pool import Pool, make
@@ -18,7 +29,22 @@ from verify.setting import Setting
 from verify.store import Store
 from verify.suite import Case
 
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
+
+
+def note(text: str, style: str | None = None) -> None:
+    """A line about the run, on standard error."""
+    err.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+class TimeLeft(TimeRemainingColumn):
+    """The time left at the mean speed until now, for work whose end is known."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.completed <= 1 or task.elapsed is None:
+            return Text("")
+        left = task.elapsed * (task.total / (task.completed - 1) - 1)  # the last one has only begun
+        return Text(f"left: {int(left // 60)}:{int(left % 60):02}", style="progress.remaining")
 
 
 @contextmanager
@@ -44,13 +70,29 @@ class Watch(Progress):
     """What is being tested and measured now, on standard error; it makes the draws and so sees them all.
 
     pool: where they are measured, closed at the end; processes of this machine when None. store: see `Draws`.
+    quiet: show nothing.
     """
 
     def __init__(
-        self, total: int, seed_block: int, device: str, pool: Pool | None = None, store: Store | None = None
+        self,
+        total: int,
+        seed_block: int,
+        device: str,
+        pool: Pool | None = None,
+        store: Store | None = None,
+        quiet: bool = False,
     ) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        super().__init__(*columns, TimeElapsedColumn(), console=err, transient=True)
+        # What is printed meanwhile goes through this display if both are on the terminal, and else where it belongs.
+        super().__init__(
+            *columns,
+            TimeElapsedColumn(),
+            TimeLeft(),
+            console=err,
+            transient=True,
+            disable=quiet,
+            redirect_stdout=sys.stdout.isatty(),
+        )
         self._total = self.add_task("claims", total=total)
         self._now = self.add_task("", total=None)
         self._seed_block, self._device = seed_block, device
@@ -79,7 +121,7 @@ class Watch(Progress):
             raise self._cause
         by_hand = isinstance(self._cause, KeyboardInterrupt)
         word = "interrupted" if by_hand else f"stopped by {type(self._cause).__name__}: {self._cause}"
-        err.print(f"{word}: {left}", highlight=False, markup=False)
+        note(f"{word}: {left}")
         raise typer.Exit(130 if by_hand else 3)
 
     def case(self, case: Case) -> None:

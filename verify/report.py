@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -23,35 +23,47 @@ from verify.verdict import Verdict
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
 
 
-def table(verdicts: Sequence[Verdict]) -> Group:
-    """One row a verdict, under a line with the setting that it shares with its neighbours; 80 columns wide.
+NAMES, NUMBERS = 35, ((9, "right"), (12, "right"), (7, "right"), (12, "left"))
+"""Columns of the table: most for the names of claims, and width and side of each that follows."""
 
-    The limit carries its standard error in units of its last digit, in parentheses.
+
+@dataclass(frozen=True)
+class Verdicts:
+    """One row a verdict, under a line with the setting that it shares with its neighbours; at most 80 columns wide.
+
+    The limit carries its standard error in units of its last digit, in parentheses. Where the terminal is too narrow
+    the names fold, and no number is cut.
     """
-    parts: list[Text | Table] = [_rows([("claim", "predicted", "limit", "detects", "status")], "bold")]
-    for setting, group in groupby(verdicts, key=lambda v: v.setting):
-        parts += [Text(f"  {setting}", style="dim"), _rows([_row(v) for v in group])]
-    return Group(*parts)
+
+    verdicts: Sequence[Verdict]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:  # noqa: ARG002
+        names = max(12, min(NAMES, options.max_width - sum(width + 1 for width, _ in NUMBERS)))
+        yield _rows([("claim", "predicted", "limit", "detects", "status")], names, "bold")
+        for setting, group in groupby(self.verdicts, key=lambda v: v.setting):
+            yield Text(f"  {setting}", style="dim")
+            yield _rows([_row(v) for v in group], names)
 
 
-def _rows(rows: list[tuple[str, ...]], style: str = "") -> Table:
+def _rows(rows: Sequence[tuple[str | Text, ...]], names: int, style: str = "") -> Table:
     out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style=style)
-    for width, justify in ((35, "left"), (9, "right"), (12, "right"), (7, "right"), (12, "left")):
+    out.add_column(width=names, overflow="fold")
+    for width, justify in NUMBERS:
         out.add_column(width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
         out.add_row(*row)
     return out
 
 
-def _row(v: Verdict) -> tuple[str, ...]:
+def _row(v: Verdict) -> tuple[str | Text, ...]:
     limit, relation = v.finding.limit, {"equals": "", "at least": ">=", "at most": "<="}[v.rule.relation]
     detectable = v.finding.detectable
     return (
-        escape(v.claim.id),
+        v.claim.id,
         f"{relation}{v.predicted:.4g}",
         _with_error(limit.value, limit.error) if limit else "-",
         f"M^{v.finding.drift:.2f}" if v.finding.drift is not None else f"{detectable:.1%}" if detectable < 10 else "-",
-        f"[{COLOURS[v.status]}]{v.status}[/]",
+        Text(v.status, style=COLOURS[v.status]),
     )
 
 

@@ -206,6 +206,28 @@ def _slower(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> float 
     return None
 
 
+def _exact(draws: Sequence[Array]) -> float | None:
+    """The one value that all draws at all widths have up to rounding; None where they differ, are few or not finite.
+
+    Broken draws, which come from the same seed, still differ from width to width.
+    """
+    every = np.concatenate(draws)
+    if min(d.size for d in draws) < MINIMUM_DRAWS or not np.isfinite(every).all():
+        return None
+    return float(every[0]) if np.ptp(every) <= ROUNDING * np.abs(every).max() else None
+
+
+def _certain(ratio: float, rule: Rule) -> Finding:
+    """What a ratio that neither the draw nor the width changes says."""
+    below, above = rule.band
+    above_low, below_high = ratio > below, ratio < above
+    agrees = {"equals": above_low and below_high, "at least": above_low, "at most": below_high}[rule.relation]
+    limit = Limit(ratio, 0.0, np.inf, 1.0, ())
+    reason = f"measured/predicted is {ratio:.12g} in every draw and at every width"
+    outcome: Outcome = "AGREE" if agrees and ratio > 0 else "DISAGREE"
+    return Finding(outcome, reason, limit, limit, ratio, ratio, _detectable(ratio, 0.0, rule))
+
+
 def minimum_widths(powers: Sequence[float]) -> int:
     """Fewest widths with which both the full fit and the truncation guard can be judged."""
     return len(powers) + 3
@@ -213,6 +235,9 @@ def minimum_widths(powers: Sequence[float]) -> int:
 
 def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     """One look: fit, guard, and the rule. Comparisons are written so that NaN never passes."""
+    exact = _exact(draws)
+    if exact is not None and len(widths) >= minimum_widths(rule.powers):
+        return _certain(exact, rule)
     trouble = problem(widths, draws, rule)
     if trouble:
         return Finding("INVALID", trouble, None, None, np.nan, np.nan, np.inf)

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from verify.files import whole
 from verify.setting import Setting
 from verify.store import Record, Store
 
@@ -104,7 +105,7 @@ def _listed(ratios: Any, depth: int) -> Sequence[float]:
 
 def write_csv(file: Path, table: list[Row]) -> None:
     """The table with a line of names; float64 exactly, nothing for None."""
-    with file.open("w", newline="") as out:
+    with whole(file) as partial, partial.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS)
         writer.writeheader()
         writer.writerows(table)
@@ -119,7 +120,8 @@ def write_parquet(file: Path, table: list[Row]) -> None:
         raise ValueError("--parquet needs pyarrow: pip install 'fimcheck[table]'; or write --csv") from None
     kinds = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    parquet.write_table(pyarrow.Table.from_pylist(table, schema), file)
+    with whole(file) as partial:
+        parquet.write_table(pyarrow.Table.from_pylist(table, schema), partial)
 
 
 def shown(table: list[Row]) -> Group:

@@ -141,6 +141,25 @@ def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
     assert reason in finding.reason
 
 
+@pytest.mark.parametrize(
+    ("ratio", "relation", "outcome"),
+    [
+        (1.0, "equals", "AGREE"),
+        (1.04, "equals", "AGREE"),
+        (1.06, "equals", "DISAGREE"),
+        (0.9, "equals", "DISAGREE"),
+        (-1.0, "at most", "DISAGREE"),
+        (0.3, "at most", "AGREE"),
+        (0.3, "at least", "DISAGREE"),
+        (0.0, "equals", "DISAGREE"),
+    ],
+)
+def test_what_neither_the_draw_nor_the_width_changes_is_judged_as_it_is(ratio: float, relation, outcome: str) -> None:
+    """A deterministic quantity has no error: a right prediction of it is AGREE, and INVALID would be no answer."""
+    draws = [ratio * (1 + 1e-15 * np.arange(30)) for _ in WIDTHS]
+    assert judge(WIDTHS, draws, replace(RULE, relation=relation)).outcome == outcome
+
+
 def test_too_few_widths_are_invalid() -> None:
     draws = toy(1)("main", (30,) * 5)
     assert judge(WIDTHS[:4], draws[:4], RULE).outcome == "INVALID"

@@ -7,12 +7,11 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import sympy as sp
 import typer
-from rich.console import Console
 
 import theory
 from theory import digits, formula_book, quadrature
@@ -26,11 +25,13 @@ from theory.writing.latex import written as in_latex
 from theory.writing.python import written as python_source
 from theory.writing.unicode import text as one_line
 from theory.writing.unicode import written as in_lines
+from verify.cli.kept import write_data
+from verify.cli.options import Json
+from verify.cli.terminal import out, say
 from verify.description import composed, parse, unrolled
-from verify.files import write_whole
+from verify.files import check_writable, write_whole
 
 app = typer.Typer()
-out = Console()
 
 SYMBOLIC = re.compile(r"\bL\*")
 """A repeat whose number is a symbol."""
@@ -69,10 +70,13 @@ def derive(
         bool, typer.Option("--full", help="print the one expression written out, without a where-list")
     ] = False,
     steps: Annotated[bool, typer.Option("--steps", help="print the derivation")] = False,
+    json: Json = None,
 ) -> None:
     """Derive a formula from the activation and print it, with its order parameters step by step."""
     if latex + python + steps > 1 or (full and (python or steps)):
         raise ValueError("--latex, --python, --steps and --full with --python or --steps contradict; give one")
+    if json is not None:
+        check_writable("--json", json)
     if network is not None:
         plain = {"activation": "relu", "hidden": "none", "depth": "3"}
         for name, value in (("activation", activation), ("hidden", hidden), ("depth", depth)):
@@ -81,8 +85,10 @@ def derive(
     phi = theory.parse.parse_activation(activation, theory.BUILTIN)
     numbers = _numbers(at)
     if depth == "symbolic" or (network and SYMBOLIC.search(network)):
-        if steps or full or given:
-            raise ValueError("a symbolic depth with --steps, --full or --given: they need a number of layers; give one")
+        if steps or full or given or json is not None:
+            raise ValueError(
+                "a symbolic depth with --steps, --full, --given or --json: they need a number of layers; give one"
+            )
         blocks = depth_module.chain_blocks(phi, hidden, last) if network is None else _blocks(network, last)
         for text in _in_depth(blocks, quantity, samples, numbers, latex, python):
             print(text)
@@ -99,6 +105,8 @@ def derive(
         print("\n".join(found.steps()))
         return
     check_numbers(quantity, numbers, set(found.symbols))
+    if json is not None:
+        write_data(json, _data(found, numbers))
     if at is not None and set(found.symbols) <= set(numbers):
         number = found.evaluate(**{name: float(numbers[name]) for name in found.symbols})
         print(number)
@@ -106,16 +114,39 @@ def derive(
             print(_digits(found.statement(numbers), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
         _print(_substituted(found.expr, numbers), latex)
-    elif (size := len(net.all_steps)) > LONGEST:
-        raise ValueError(
-            f"{size} steps: at most {LONGEST} are written out; give a number for every symbol with --at, or ask for "
-            "the formula in the depth with --depth symbolic or L*(...)"
-        )
     else:
+        _check_length(found)
         print(_listed(found.statement(numbers), latex, python))
         if numbers and not (latex or python):
             left = ", ".join(sorted(set(found.symbols) - numbers.keys()))
             print(f"numbers put in for {', '.join(sorted(numbers))}; left open: {left}")
+
+
+def _data(found: theory.Prediction, numbers: dict[str, sp.Expr]) -> dict[str, Any]:
+    """The statement as LaTeX and as Python, what it rests on, and its value where every number is given."""
+    complete = set(found.symbols) <= set(numbers)
+    _check_length(found)
+    statement = found.statement(numbers)
+    return {
+        "quantity": found.quantity,
+        "relation": found.relation,
+        "samples": found.samples,
+        "symbols": found.symbols,
+        "conditions": [str(condition) for condition in found.conditions],
+        "source": found.source,
+        "numbers": {name: float(value) for name, value in numbers.items()},
+        "latex": in_latex(statement),
+        "python": python_source(statement),
+        "value": found.evaluate(**{name: float(numbers[name]) for name in found.symbols}) if complete else None,
+    }
+
+
+def _check_length(found: theory.Prediction) -> None:
+    if (size := len(found.network.all_steps)) > LONGEST:
+        raise ValueError(
+            f"{size} steps: at most {LONGEST} are written out; give a number for every symbol with --at, or ask for "
+            "the formula in the depth with --depth symbolic or L*(...)"
+        )
 
 
 def _digits(statement: Statement, numbers: dict[str, sp.Expr], number: float) -> str:
@@ -239,4 +270,4 @@ def book(
         from verify.record import read
 
         write_whole(file, render(names, None if record is None else read(record)))
-    out.print(f"wrote {file}", highlight=False)
+    say(f"wrote {file}")

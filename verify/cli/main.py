@@ -17,9 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "verify": "run",
     "claims": "run",
-    "controls": "run",
+    "controls": "trust",
     "explain": "run",
-    "calibrate": "run",
+    "calibrate": "trust",
     "check": "check",
     "derive": "derive",
     "book": "derive",
@@ -93,5 +93,6 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, OverflowError) as refusal:
-        Console(stderr=True).print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False)
+        err = Console(stderr=True, emoji=False)
+        err.print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 
 import numerics
+from verify.cli.kept import write_data
+from verify.cli.options import Json
+from verify.cli.terminal import say
+from verify.extension import SECONDS, ExtensionError, time_limit
+from verify.files import check_writable
 
 app = typer.Typer()
-out = Console()
 
 
 @app.command()
@@ -29,12 +34,17 @@ def measure(
     density: Annotated[
         int, typer.Option(help="Lanczos steps for the distribution of the eigenvalues (matrix-free)", min=0)
     ] = 0,
+    json: Json = None,
 ) -> None:
     """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
+    if json is not None:
+        check_writable("--json", json)
     made = load(module)
     dtype = next((p.dtype for p in made.parameters()), torch.float64)
     data = torch.as_tensor(_array(inputs), dtype=dtype)
     try:
+        with time_limit(SECONDS, f"--module {module}: a run on --inputs"), torch.no_grad():
+            copy.deepcopy(made)(data)  # that it ends at all; what a run changes is not the caller's
         found = numerics.spectrum(made, data, loss=loss, method=method, count=count, density_steps=density)
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise ValueError(f"--module {module} on inputs of shape {tuple(data.shape)}: {error}") from error
@@ -43,19 +53,20 @@ def measure(
             f"--module {module}: its outputs or their derivatives on --inputs are not finite, so there is no spectrum; "
             "look for an overflow or a division by zero"
         )
-    out.print(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}", highlight=False)
-    out.print(f"m = tr F/P   = {_pm(found.m, found.m_error)}", highlight=False)
-    out.print(f"s = tr F^2/P = {_pm(found.s, found.s_error)}", highlight=False)
+    say(f"P = {found.parameters}, T = {found.samples}, C = {found.outputs}, {found.method}")
+    say(f"m = tr F/P   = {_pm(found.m, found.m_error)}")
+    say(f"s = tr F^2/P = {_pm(found.s, found.s_error)}")
     for i, (value, error) in enumerate(zip(found.top, found.top_errors, strict=True), 1):
-        out.print(f"lambda_{i}     = {_pm(float(value), float(error))}", highlight=False)
+        say(f"lambda_{i}     = {_pm(float(value), float(error))}")
     if found.density is not None:
         for power in range(6):
             edge = found.lambda_max * 10.0**-power
             above = found.density.below(edge)
             share, error = 1 - float(above.value), float(above.error)
-            out.print(f"share of eigenvalues above {edge:9.3g}: {share:.4f} +- {error:.1g}", highlight=False)
+            say(f"share of eigenvalues above {edge:9.3g}: {share:.4f} +- {error:.1g}")
     for note in found.notes:
-        out.print(note, highlight=False)
+        say(note)
+    write_data(json, _plain(found))
 
 
 def _pm(value: float, error: float) -> str:
@@ -71,7 +82,15 @@ def _array(file: Path) -> np.ndarray:
         raise ValueError(f"--inputs {file}: {error}; give an .npz file with an array named inputs") from None
     if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
         raise ValueError(f"--inputs {file}: values of type {data.dtype} must be real and finite; clean them first")
+    if not data.size:
+        raise ValueError(f"--inputs {file}: shape {data.shape} holds no sample; give at least one")
     return data
+
+
+def _plain(found: numerics.Spectrum) -> dict[str, Any]:
+    """The spectrum as plain data; of a density the share of eigenvalues is printed and not kept."""
+    facts = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "density"}
+    return {name: v.tolist() if isinstance(v, torch.Tensor) else v for name, v in facts.items()}
 
 
 def load(text: str) -> torch.nn.Module:
@@ -84,13 +103,19 @@ def load(text: str) -> torch.nn.Module:
         raise ValueError(f"--module {text}: {path} is no Python file; give one that ends in .py")
     loaded = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(loaded)
+        with time_limit(SECONDS, f"--module {text}: running {path}"):
+            spec.loader.exec_module(loaded)
+    except ExtensionError:
+        raise
     except (Exception, SystemExit) as error:
         raise ValueError(f"--module {text}: running {path} raised {type(error).__name__}: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise ValueError(f"--module {text}: {path} has no function {name!r}; name one that returns the module")
     try:
-        made = getattr(loaded, name)()
+        with time_limit(SECONDS, f"--module {text}: {name}()"):
+            made = getattr(loaded, name)()
+    except ExtensionError:
+        raise
     except (Exception, SystemExit) as error:
         raise ValueError(f"--module {text}: {name}() raised {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module):

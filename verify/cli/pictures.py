@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from verify import plots_learning, plots_spectrum
+from verify.cli.terminal import say
 from verify.files import check_writable
 from verify.plots import MakeDraws
 from verify.progress import Watch
 from verify.setting import Setting
 
+MOST_NETWORKS = 10_000
+
 app = typer.Typer(no_args_is_help=True, help="Draw a picture of the field, as .svg or .png.")
-out = Console()
 
 File = Annotated[Path, typer.Argument(help="picture to write, .svg or .png")]
 Activation = Annotated[str, typer.Option(help="activation of the networks")]
 At = Annotated[str | None, typer.Option("--setting", help='instead: "dense skip(layer relu dense) relu dense T=6"')]
-Networks = Annotated[int, typer.Option(help="networks per point", min=2)]
+Networks = Annotated[int, typer.Option(help="networks per point", min=2, max=MOST_NETWORKS)]
 
 
 @app.command()
@@ -91,4 +92,4 @@ def _drawing(file: Path) -> Iterator[MakeDraws]:
     check_writable("picture", file)
     with Watch(0, 0, "cpu") as watch:
         yield watch.draws
-    out.print(f"wrote {file}", highlight=False)
+    say(f"wrote {file}")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from verify.cli.options import Device, SeedBlock
+from verify.cli.kept import write_data
+from verify.cli.options import Device, Json, SeedBlock
+from verify.cli.terminal import say, show
 from verify.examine import claim_cases
 from verify.extension import load
+from verify.files import check_writable
 from verify.progress import Watch
 from verify.scaling import BUDGET, Exponent, Variable, exponent
 from verify.setting import Setting
 
 app = typer.Typer()
-out = Console()
 
 
 @app.command()
@@ -31,8 +33,11 @@ def scaling(
     at: Annotated[str | None, typer.Option("--setting", help="with FILE.py: where; its default if none")] = None,
     seed_block: SeedBlock = 0,
     device: Device = "cpu",
+    json: Json = None,
 ) -> None:
     """Measure how a quantity grows with M, T and C, no theory given. Exit code 0 only if every exponent is found."""
+    if json is not None:
+        check_writable("--json", json)
     setting = _setting(target, at)
     unknown = sorted(set(variable or ()) - {"M", "T", "C"})
     if unknown:
@@ -44,9 +49,10 @@ def scaling(
             watch.start_on(f"{quantity} in {name}")
             found.append(exponent(setting, quantity, cast(Variable, name), watch.draws, BUDGET))
     for each in found:
-        out.print(str(each), highlight=False, markup=False)
+        say(str(each))
         if each.local:
-            out.print(_table(each))
+            show(_table(each))
+    write_data(json, {"setting": str(setting), "exponents": [asdict(each) for each in found]})
     raise typer.Exit(1 if any(each.reason for each in found) else 0)
 
 

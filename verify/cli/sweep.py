@@ -9,20 +9,19 @@ from signal import SIGINT, signal
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from verify import grid as grids
 from verify import sweep as sweeps
 from verify import tidy
 from verify.cli.options import Device, Folder, Scheduler, SeedBlock, Workers
+from verify.cli.terminal import say, show
 from verify.files import check_writable
 from verify.pool import make
-from verify.progress import err
+from verify.progress import err, note
 from verify.store import Store
 
 app = typer.Typer()
-out = Console()
 
 
 @app.command()
@@ -38,7 +37,7 @@ def sweep(
     points = grids.load(grid, seed_block, device)
     kept = Store(store)
     todo = sweeps.missing(points, kept)
-    err.print(f"{len(points)} points, {len(points) - len(todo)} of them in {store} already", highlight=False)
+    note(f"{len(points)} points, {len(points) - len(todo)} of them in {store} already")
     counts = {True: 0, False: 0}
     with (
         make(device, dask, workers) or nullcontext() as pool,
@@ -55,17 +54,13 @@ def sweep(
 
         sweeps.run(todo, kept, pool, stopped, finished)
     done = len(points) - len(todo) + counts[True]
-    out.print(
-        f"{done} of {len(points)} points done, {counts[False]} failed; see them with: fimcheck table {store}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{done} of {len(points)} points done, {counts[False]} failed; see them with: fimcheck table {store}")
     if sum(counts.values()) < len(todo):
-        err.print("interrupted: the same command computes what is missing, and nothing twice", highlight=False)
+        note("interrupted: the same command computes what is missing, and nothing twice")
         raise typer.Exit(130)
     empty = sweeps.not_finite(points, kept)
     if empty:
-        err.print(f"{empty} of the points that are done have draws that are not finite", highlight=False)
+        note(f"{empty} of the points that are done have draws that are not finite")
     raise typer.Exit(1 if counts[False] or empty else 0)
 
 
@@ -78,7 +73,7 @@ def _patience() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal(SIGINT, before)
-        err.print("stopping when what runs now is kept; Ctrl-C again stops at once and loses it", highlight=False)
+        note("stopping when what runs now is kept; Ctrl-C again stops at once and loses it")
 
     before = signal(SIGINT, ask)
     try:
@@ -103,6 +98,6 @@ def table(
         if file is not None:
             check_writable("table", file)
             write(file, rows)
-            out.print(f"wrote {file}: {len(rows)} rows", highlight=False)
+            say(f"wrote {file}: {len(rows)} rows")
     if csv is None and parquet is None:
-        out.print(tidy.shown(rows))
+        show(tidy.shown(rows))

@@ -1,0 +1,50 @@
+"""What a run leaves behind: the complete record as JSON, and the page."""
+
+from __future__ import annotations
+
+import json as text
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from verify.cli.terminal import say
+from verify.files import check_folder, check_writable, write_whole
+from verify.store import plain
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the user wants the record and the page; both places are tried before the work that would be lost."""
+
+    json: Path | None
+    report: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.json is not None:
+            check_writable("--json", self.json)
+        if self.report is not None:
+            check_folder("--report", self.report)
+
+    def write(self, make: Callable[[], dict[str, Any]]) -> None:
+        """Write the record that is made, if anybody wants it."""
+        if self.json is None and self.report is None:
+            return
+        from verify import page, record  # torch, which commands about formulas do without
+
+        made = make()
+        if self.json is not None:
+            record.write(self.json, made)
+            say(f"complete record: {self.json}")
+        if self.report is not None:
+            page.write_report(self.report, made)
+            say(f"report: {self.report / 'index.html'}")
+
+
+def write_data(file: Path | None, data: Any) -> None:
+    """Write what a command found as JSON, if a file is named; it was tried before by `check_writable`."""
+    if file is not None:
+        write_whole(file, text.dumps(plain(data), allow_nan=False, indent=1))
+        typer.echo(f"data: {file}", err=True)  # what is printed may be piped

@@ -1,0 +1,98 @@
+"""The commands that test the verdict itself: controls attacks it with wrong theories, calibrate counts its mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from verify import record, report, suite
+from verify.calibration import calibration_table, repeated
+from verify.cli.kept import Kept
+from verify.cli.options import (
+    Budget,
+    Device,
+    Json,
+    MaybeFolder,
+    Quiet,
+    ReportTo,
+    SeedBlock,
+)
+from verify.cli.terminal import say, show
+from verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
+from verify.controls import Kill, challenge
+from verify.draws import Draws
+from verify.progress import Watch
+from verify.store import Store
+from verify.verdict import Verdict
+
+app = typer.Typer()
+
+MOST_RUNS = 100_000
+
+
+@app.command()
+def controls(
+    claim: Claims = None,
+    activation: Activations = None,
+    setting: AtSetting = None,
+    quick: Annotated[bool, typer.Option("--quick/--full", help="how many draws, as of verify")] = True,
+    budget: Budget = None,
+    json: Json = None,
+    report_to: ReportTo = None,
+    seed_block: SeedBlock = 0,
+    device: Device = "cpu",
+    store: MaybeFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Attack every claim with wrong theories. Exit code 0 only if none is believed and no right theory fails."""
+    kept = Kept(json, report_to)
+    todo, effort = asked(claim, activation, setting), QUICK if quick else FULL
+    if budget is not None:
+        effort = replace(effort, budget=planned(budget, len(todo)))
+    attacks: list[tuple[Verdict, Sequence[Kill]]] = []
+    draws = None if store is None else Store(store)
+    with Watch(len(todo), seed_block, device, store=draws, quiet=quiet) as watch, watch.until_stopped():
+        for verdict, drawn in suite.run(todo, effort, watch.draws, watch.case):
+            attacks.append((verdict, challenge(verdict, drawn)))
+    if not quiet:
+        show(report.kill_table(attacks))
+    say(report.kill_summary(attacks))
+    right = [verdict for verdict, _ in attacks]
+    kept.write(lambda: record.build(right, watch.drawn, effort, todo, record.command(), attacks))
+    resume = "" if store is None else "; the same command goes on from what is kept"
+    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested{resume}")
+    believed = any(kill.survived for _, kills in attacks for kill in kills)
+    broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
+    raise typer.Exit(1 if believed or broken else 0)
+
+
+@app.command()
+def calibrate(
+    claim: Annotated[
+        str | None, typer.Argument(help="judge this claim on real networks; synthetic draws if none")
+    ] = None,
+    setting: AtSetting = None,
+    runs: Annotated[int, typer.Option(help="experiments per theory", min=1, max=MOST_RUNS)] = 400,
+    eps: Annotated[float, typer.Option(help="relative error that counts as agreement")] = 0.05,
+) -> None:
+    """Test the rule itself, and print how often it was right. Exit code 0 only if it kept the rates it promises."""
+    if claim is None:
+        if setting is not None:
+            raise ValueError(f"--setting {setting!r}: synthetic draws have none; name the claim to judge there")
+        text, well = calibration_table(runs)
+        say(text)
+        raise typer.Exit(0 if well else 1)
+    (case,) = asked([claim], None, setting)
+    with Watch(runs, 0, "cpu") as watch:
+
+        def fresh(run: int) -> Draws:
+            watch.case(case)
+            return watch.draws(case.setting, set(case.claim.quantities), seed_block=run)
+
+        found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
+    say(f"{claim} at {case.setting}, {runs} runs")
+    say(str(found))
+    raise typer.Exit(0 if found.kept else 1)
