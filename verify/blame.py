@@ -1,4 +1,4 @@
-"""What a failure is put down to: the missing factor, the activation, the simplest setting that still fails."""
+"""What a failure is put down to: what it goes with, the missing factor, the simplest setting that still fails."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
 def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> Iterator[str]:
     """Causes of a failing verdict, the likeliest first, then the command that replays it.
 
-    others: verdicts on the same claim at other settings, among which the activations are compared. An order
+    others: verdicts on the same claim at other settings, which tell what the failure goes with. An order
     parameter has the factor for its cause; a claim about the whole is shrunk to the simplest setting that fails.
     """
     if verdict.status not in FAILURES:
         yield str(verdict)  # INVALID: nothing was measured that a cause could be read off
         return
-    by_activation = _activations(verdict, others)
-    if by_activation:
-        yield by_activation
+    apart = _apart(verdict, others)
+    if apart:
+        yield apart
     if verdict.rule.relation == "equals":
         yield factor(verdict, run)
     simplest = verdict.setting
@@ -68,24 +68,45 @@ def replay(file: Path, claim: Claim, setting: Setting) -> str:
     return join(["fimcheck", "check", str(file), "--claim", claim.id, "--setting", str(setting)])
 
 
-def _activations(verdict: Verdict, others: Sequence[Verdict]) -> str:
-    """Whether the failure goes with the activation: verdicts at settings that differ in nothing else."""
-    status = {verdict.setting.activation: verdict.status}
-    for other in others:
-        if other.claim == verdict.claim and _same_but_activation(other.setting, verdict.setting):
-            status[other.setting.activation] = other.status
-    failing = [a for a, s in status.items() if s in FAILURES]
-    holding = [a for a, s in status.items() if s == "AGREE"]
+def _apart(verdict: Verdict, others: Sequence[Verdict]) -> str:
+    """What tells the settings at which the claim fails from those at which it holds, if few things do."""
+    same = [v for v in (verdict, *others) if v.claim == verdict.claim]
+    failing = [v.setting for v in same if v.status in FAILURES]
+    holding = [v.setting for v in same if v.status == "AGREE"]
     if not holding:
         return ""
-    return (
-        f"it goes with the activation: fails with {', '.join(failing)} only, holds with {', '.join(holding)}; "
-        "an assumption on the activation is missing"
-    )
+    found = [words for name in TOLD_BY for words in [_told_by(name, failing, holding)] if words]
+    if not found:
+        return "no single property of the setting tells where it fails from where it holds"
+    if len(found) > MOST_TOLD:
+        names = ", ".join(words.split(":")[0] for words in found)
+        return f"where it fails differs from where it holds in {names}: more settings would tell which it is"
+    return "it goes with " + ", or with ".join(found)
 
 
-def _same_but_activation(one: Setting, two: Setting) -> bool:
-    return one.record() | {"activation": ""} == two.record() | {"activation": ""}
+TOLD_BY = ("activation", *("depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios"))
+MOST_TOLD = 3
+
+
+def _told_by(name: str, failing: Sequence[Setting], holding: Sequence[Setting]) -> str:
+    """How a property tells failing settings from holding ones: by its name, or by lying beyond a value; or ""."""
+    if any(name in s.idle for s in (*failing, *holding)):
+        return ""
+    fails, holds = ({getattr(s, name) for s in group} for group in (failing, holding))
+    if name == "activation":
+        if fails & holds:
+            return ""
+        return f"the activation: fails with {', '.join(sorted(fails))} only, holds with {', '.join(sorted(holds))}"
+    if name == "ratios":
+        uneven, even = ({len(set(r)) > 1 for r in group} for group in (fails, holds))
+        return "unequal widths: fails with them only" if uneven == {True} and even == {False} else ""
+    if None in fails | holds:
+        return ""
+    if min(fails) > max(holds):
+        return f"{name}: fails from {min(fails):g} on, holds up to {max(holds):g}"
+    if max(fails) < min(holds):
+        return f"{name}: fails up to {max(fails):g}, holds from {min(holds):g} on"
+    return ""
 
 
 def _fails(claim: Claim, setting: Setting, run: Run) -> bool:

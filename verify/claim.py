@@ -181,7 +181,13 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
 
     def predicted(width: int, measured: dict[str, Array]) -> Array | float:
         known = setting.values(width)
-        given = {name: measured[name] for name in prediction.symbols if name not in known}
+        open_ = [name for name in prediction.symbols if name not in known]
+        if unknown := sorted(set(open_) - set(measured)):
+            raise SettingError(
+                f"{unknown[0]} in the formula of {prediction.quantity}: it is no number of a setting "
+                f"({', '.join(known)}), nor measured; write the formula in these, or name a measured one in `given`"
+            )
+        given = {name: measured[name] for name in open_}
         fixed = {name: known[name] for name in prediction.symbols if name in known}
         if not given:
             return prediction.evaluate(**fixed)

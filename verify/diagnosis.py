@@ -19,13 +19,14 @@ from scipy.spatial import KDTree
 
 import theory
 from verify.claim import Claim, OrderClaim
+from verify.misread import averages, misreadings
 from verify.setting import Setting
 from verify.statistics import Array
 from verify.verdict import Verdict
 
 NUMBERS = {"2": 2.0, "3": 3.0, "pi": pi}
 # What a power adds to the complexity of a factor; gamma^2 T/(T-1) has 2 + 1 + 1.
-POWERS = {1.0: 1, -1.0: 1, 2.0: 2, -2.0: 2, 0.5: 2, -0.5: 2, 1.5: 3, -1.5: 3}
+POWERS = {1.0: 1, -1.0: 1, 2.0: 2, -2.0: 2, 0.5: 2, -0.5: 2, 1.5: 3, -1.5: 3, 4.0: 3, -4.0: 3}
 MOST_SYMBOLS = 3
 MOST_COMPLEX = 4
 # Chance that the right factor is not proposed because its chi-square is unlucky.
@@ -35,19 +36,23 @@ CHANCE = 0.5
 # Truths for which that is counted. Simple factors lie closest to others, and are what a diagnosis is after.
 SIMPLE = 2
 FEWEST_SETTINGS = 3
+# Relative error of a ratio that is known exactly: theory and network round.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Observation:
     """The ratio measured / predicted in the limit of large width at one setting, with its standard error.
 
-    extra: further symbols that the missing factor may be made of, such as {"q_1": 2.1}.
+    extra: further symbols that the missing factor may be made of, such as {"q_1": 2.1}. named: whole factors by
+    name, each a candidate of its own; see `misread`.
     """
 
     setting: Setting
     ratio: float
     error: float
     extra: Mapping[str, float] = field(default_factory=dict)
+    named: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (isfinite(self.ratio) and isfinite(self.error) and self.ratio > 0 and self.error > 0):
@@ -103,7 +108,7 @@ class Diagnosis:
         if self.reason:
             return self.reason
         best, *others = self.proposals
-        words = "there is no departure: the ratio equals 1" if best.factor == "1" else f"the ratio equals {best.factor}"
+        words = "there is no departure: the ratio equals 1" if best.factor == "1" else f"the ratio is {best.factor}"
         text = f"{words} at all {self.settings} settings tried (chi2 p = {best.p:.2g})"
         if others:
             text += ", or " + ", ".join(f"{o.factor} (p = {o.p:.2g})" for o in others[:2])
@@ -122,7 +127,10 @@ def observe(verdict: Verdict) -> Observation:
     limit, guard = verdict.finding.limit, verdict.finding.guard
     if limit is None or guard is None:
         raise ValueError(f"{verdict.claim.id} [{verdict.setting}]: nothing was measured; {verdict.finding.reason}")
-    return Observation(verdict.setting, limit.value, max(limit.error, guard.error), order_symbols(verdict))
+    extra = order_symbols(verdict) | averages(verdict.claim, verdict.setting)
+    named = misreadings(verdict.claim, verdict.setting)
+    error = max(limit.error, guard.error, ROUNDING * abs(limit.value))
+    return Observation(verdict.setting, limit.value, error, extra, named)
 
 
 def order_symbols(verdict: Verdict) -> dict[str, float]:
@@ -158,9 +166,10 @@ def _overlap_symbols(claim: Claim, setting: Setting) -> dict[str, float]:
 def propose(observed: Sequence[Observation]) -> Diagnosis:
     """Factors that explain the ratio at every setting within its errors, "1" (no departure) among the candidates.
 
-    A factor is a product of powers 1/2, 1, 3/2, 2 or their inverses of at most three symbols or of the numbers 2, 3
-    and pi. Complexity is the sum of what the powers cost: 1 for a power 1, 2 for 2 and 1/2, 3 for 3/2, up to 4 in
-    all. A factor fits if its chi-square over all settings, no parameter fitted, has p >= 0.001.
+    A factor is a product of powers 1/2, 1, 3/2, 2, 4 or their inverses of at most three symbols or of the numbers 2, 3
+    and pi. Complexity is the sum of what the powers cost: 1 for a power 1, 2 for 2 and 1/2, 3 for 3/2 and 4, up to 4
+    in all. A named factor stands alone and has complexity 1. A factor fits if its chi-square over all settings, no
+    parameter fitted, has p >= 0.001.
     """
     if len(observed) < FEWEST_SETTINGS:
         return _nothing(observed, f"{len(observed)} settings cannot tell a factor; measure {FEWEST_SETTINGS} or more")
@@ -179,7 +188,9 @@ def propose(observed: Sequence[Observation]) -> Diagnosis:
     logs = np.log([*together, *([n] * len(observed) for n in NUMBERS.values())]).T
     ratio, error = (np.array([getattr(o, which) for o in observed]) for which in ("ratio", "error"))
     exponents, complexity = _candidates(len(names))
-    factors = exponents @ logs.T
+    whole = _whole(observed)
+    factors = np.concatenate([exponents @ logs.T, *([list(whole.values())] if whole else [])])
+    complexity = np.concatenate([complexity, np.ones(len(whole), dtype=complexity.dtype)])
     limit, chance = _resolved(factors * (ratio / error), complexity)
     searched = complexity <= limit
     count = int(searched.sum())
@@ -190,11 +201,17 @@ def propose(observed: Sequence[Observation]) -> Diagnosis:
             f"simplest would fit by chance; vary more symbols, or draw more (not varied: {', '.join(still) or 'none'})",
             still,
         )
-    chi2 = (((np.exp(factors[searched]) - ratio) / error) ** 2).sum(axis=1)
+    chi2 = (((np.exp(factors) - ratio) / error) ** 2).sum(axis=1)
     p = stats.chi2.sf(chi2, len(observed))
-    fitting = sorted(np.flatnonzero(p >= MISSED), key=lambda i: (complexity[i], chi2[i]))
+    fitting = sorted(np.flatnonzero((p >= MISSED) & searched), key=lambda i: (complexity[i], chi2[i]))
     found = tuple(
-        Proposal(_text(names, exponents[i]), int(complexity[i]), float(chi2[i]), float(p[i])) for i in fitting
+        Proposal(
+            _text(names, exponents[i]) if i < len(exponents) else list(whole)[i - len(exponents)],
+            int(complexity[i]),
+            float(chi2[i]),
+            float(p[i]),
+        )
+        for i in fitting
     )
     if not found:
         reason = f"none of {count} candidate factors explains the ratio at all {len(observed)} settings tried"
@@ -202,6 +219,17 @@ def propose(observed: Sequence[Observation]) -> Diagnosis:
             reason += f"; more complex ones than {limit} are not told apart at these errors"
         return Diagnosis((), len(observed), count, chance, still, reason)
     return Diagnosis(found, len(observed), count, chance, still)
+
+
+def _whole(observed: Sequence[Observation]) -> dict[str, Array]:
+    """Logarithms of the named factors that every setting has and that are not 1 throughout, by what they would mean:
+    a prediction that is misread, or a theory of the network that is.
+    """
+    shared = [name for name in observed[0].named if all(name in o.named for o in observed)]
+    logs = {name: np.log([o.named[name] for o in observed]) for name in shared}
+    told = {name: values for name, values in logs.items() if np.abs(values).max() > 1e-9}
+    predicted = {f"that of a prediction with {name}": -values for name, values in told.items()}
+    return predicted | {f"that of a network with {name}": values for name, values in told.items()}
 
 
 def _nothing(observed: Sequence[Observation], reason: str, still: tuple[str, ...] = ()) -> Diagnosis:

@@ -34,7 +34,7 @@ GENERATED, THOROUGH = 3, 10
 # variances and unequal widths; and few samples.
 CORNERS: tuple[dict[str, Any], ...] = (
     {"depth": 8, "ratios": (1.0,), "sigma_w2": 1.5},
-    {"beta": -0.25, "gamma": 0.6, "sigma_w2": 1.3, "ratios": (1.0, 1.5, 1.0)},
+    {"beta": -0.25, "gamma": 0.6, "sigma_w2": 0.7, "ratios": (0.5, 0.5, 2.0)},
     {"samples": 6},  # 1/sd^2 over fewer has no finite variance over networks
 )
 AT_CORNERS = ("m", "lambda_perp")

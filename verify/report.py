@@ -37,7 +37,7 @@ class Verdicts:
 
     verdicts: Sequence[Verdict]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:  # noqa: ARG002
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
         names = max(12, min(NAMES, options.max_width - sum(width + 1 for width, _ in NUMBERS)))
         yield _rows([("claim", "predicted", "limit", "detects", "status")], names, "bold")
         for setting, group in groupby(self.verdicts, key=lambda v: v.setting):

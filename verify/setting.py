@@ -75,8 +75,11 @@ class Setting:
     def __post_init__(self) -> None:
         for name in ("depth", "classes", "samples", "positions"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, int):
+            if not isinstance(value, int) and (value is not None or name != "samples"):
                 _refuse(name, value, "it counts something", "give a whole number")
+        for name in ("activation", "hidden", "last", "steps", "inputs"):
+            if not isinstance(getattr(self, name), str):
+                _refuse(name, getattr(self, name), "it is named by a text", "give a text")
         ratios = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
         object.__setattr__(self, "ratios", tuple(_number("ratios", a) for a in ratios))
         for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
@@ -258,11 +261,13 @@ class Setting:
         return theory.WideNetwork(self.depth, self.activation, self.hidden, self.last, sigma_b2=sigma_b2, beta=beta)
 
     def values(self, width: int) -> dict[str, float]:
-        """Numbers for the symbols that the wide network leaves open: M, C, T, and for T = M/rho also rho and c_2.
+        """Numbers for the symbols of a formula: M, C, T, the network's own, and for T = M/rho also rho and c_2.
 
         c_2 >= 0 is the unknown constant of the upper bound on lambda_max; the bound is tested at its strictest, 0.
         """
         values = {"M": float(width), "C": float(self.classes), "T": float(self.samples_at(width))}
+        values |= {name: getattr(self, name) for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma")}
+        values |= {f"alpha_{layer}": ratio for layer, ratio in enumerate(self.ratios)}
         return values if self.rho is None else {**values, "rho": self.rho, "c_2": 0.0}
 
     def seed(self, width: int, block: str, replicate: int) -> int:

@@ -25,7 +25,9 @@ def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
     done = fimcheck("verify", "plain.m", "last_mean.m", "--activation", "relu", "--quick", "--json", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 AGREE" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    table, _, rest = done.stdout.partition("2 AGREE")
+    assert max(map(len, table.splitlines())) <= 80
+    assert f"complete record: {file}\n" in rest  # a path is never broken in two
     record = json.loads(file.read_text())
     assert [v["claim"] for v in record["verdicts"]] == ["plain.m", "last_mean.m"]
     for verdict, draws in zip(record["verdicts"], record["draws"], strict=True):

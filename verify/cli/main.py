@@ -28,6 +28,7 @@ COMMANDS = {
     "sweep": "sweep",
     "table": "sweep",
     "plot": "pictures",
+    "sharpness": "model",
 }
 """Every command and the module of this package that holds it."""
 
@@ -72,7 +73,7 @@ def _help(name: str) -> str:
     return ast.literal_eval(next(calls).value)
 
 
-app = typer.Typer(cls=Late, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Late, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _version(asked: bool) -> None:

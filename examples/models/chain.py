@@ -1,0 +1,12 @@
+"""The paper's network, as anybody would write it in torch."""
+
+import torch
+from torch import nn
+
+
+def build(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+def batch(samples: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(samples, 64, generator=generator)

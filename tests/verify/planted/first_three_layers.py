@@ -1,0 +1,22 @@
+"""A sum over three layers, whatever the depth."""
+
+import theory
+import verify
+from theory.symbols import C, M, alpha_total
+
+
+class Planted(verify.Claim):
+    """The formula."""
+
+    def prediction(self, setting, wide=None):
+        wide = wide or setting.wide()
+        orders = theory.numeric_order_parameters(wide, "fixed", setting.samples)
+        layers = sorted(orders.tq1)
+        total = sum(
+            a * orders.hq1[n - 1] * orders.tq1[n] for n, a in list(zip(layers, setting.ratios, strict=True))[:3]
+        )
+        formula = C * float(total) / (alpha_total * M)
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
+
+
+verify.add_claim(Planted("planted", "planted: m", "m", "m", source="a test"))

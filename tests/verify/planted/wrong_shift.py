@@ -1,0 +1,23 @@
+"""beta scaled by gamma."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numerics
+import theory
+from theory import symbols
+
+
+@dataclass(frozen=True)
+class Planted(theory.Step):
+    """The rule."""
+
+    gamma: Any = symbols.gamma
+    beta: Any = symbols.beta
+
+    def apply(self, state, run, path):
+        return state.affine(self.gamma**2 / state.K.same, self.gamma * self.beta, run.expect)
+
+
+theory.add_step("planted", Planted)
+numerics.add_step("planted", lambda u, gamma, beta: gamma * u / u.square().mean(-1, keepdim=True).sqrt() + beta)

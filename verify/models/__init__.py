@@ -1,0 +1,1 @@
+"""Questions to a reader's own torch model, asked as its width grows: sharpness and coordinates."""

@@ -1,0 +1,174 @@
+"""A torch model with a width: how it is built, what it is fed and trained with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from verify.extension import SECONDS, ExtensionError, place, time_limit
+
+Build = Callable[[int], nn.Module]
+Batch = Callable[[int, torch.Generator], Tensor]
+
+
+class ModelError(ValueError):
+    """A model that cannot be asked; the message names the file and the line where there is one."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is asked about.
+
+    build(width): the module, drawn at random. batch(samples, generator): inputs (samples, ...).
+    optimizer(module, rate): what trains it, plain Adam or gradient descent if None. exponents: by the name of a module
+    the exponents of the width that its outputs at the start and their change have, where they are not 0.
+    path: the file that it comes from, from which other processes build it too; data: the file of its inputs.
+    """
+
+    build: Build
+    batch: Batch
+    optimizer: Callable[[nn.Module, float], torch.optim.Optimizer] | None = None
+    exponents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    path: Path | None = None
+    data: Path | None = None
+
+    def module(self, width: int, seed: int) -> nn.Module:
+        """The module of this width in double precision, drawn from the seed."""
+        with self.errors(f"build({width})", self.build):
+            torch.manual_seed(seed)
+            made = self.build(width)
+        if not isinstance(made, nn.Module):
+            raise ModelError(f"{self.where(self.build)}: build({width}) returned {type(made).__name__}, not a module")
+        return made.double()
+
+    def inputs(self, samples: int, seed: int) -> Tensor:
+        """Inputs drawn from the seed; those that are not whole numbers in double precision."""
+        generator = torch.Generator().manual_seed(seed)
+        with self.errors(f"batch({samples})", self.batch):
+            made = self.batch(samples, generator)
+        if not isinstance(made, Tensor) or made.ndim < 1 or len(made) != samples:
+            what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+            raise ModelError(f"{self.where(self.batch)}: batch({samples}) returned {what}; it must be ({samples}, ...)")
+        return made.double() if made.is_floating_point() else made
+
+    def errors(self, what: str, function: Callable[..., Any] | None = None) -> _Errors:
+        """Turns what the model's own code raises into one line with its place."""
+        return _Errors(self, what, function)
+
+    def where(self, function: Callable[..., Any] | None) -> str:
+        """FILE:LINE of a function."""
+        code = getattr(function, "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code else str(self.path or "the model")
+
+
+@dataclass(frozen=True)
+class _Errors:
+    model: Model
+    what: str
+    function: Callable[..., Any] | None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ModelError):
+            where = self.model.where(self.function)
+            if self.model.path is not None:
+                found = place(error, self.model.path)
+                where = found if found != str(self.model.path) else where
+            first = (str(error).splitlines() or [""])[0]
+            raise ModelError(f"{where}: {self.what} raised {type(error).__name__}: {first}") from error
+
+
+def run_file(path: Path) -> ModuleType:
+    """What a Python file defines; its code is run. Every failure is a ModelError with its line."""
+    path = path.resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise ModelError(f"{path}: it must be a Python file that exists; name one")
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    try:
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        with time_limit(SECONDS, str(path)):
+            exec(code, module.__dict__)
+    except ExtensionError as error:
+        raise ModelError(f"{place(error.__cause__ or error, path)}: {error}") from error
+    except SyntaxError as error:
+        raise ModelError(f"{path}:{error.lineno}: not valid Python, {error.msg}; correct it") from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"{place(error, path)}: running the file raised {type(error).__name__}: {error}") from error
+    return module
+
+
+@cache
+def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
+    """The model that a file defines with ``build`` and, unless there is a file of data, ``batch``; see `Model`.
+
+    digest: SHA-256 that the file must have, if any: a worker refuses one that changed meanwhile.
+    """
+    found = run_file(path)
+    if digest and digest_of(path) != digest:
+        raise ModelError(f"{path} changed while it was in use; start again")
+    build, batch = getattr(found, "build", None), getattr(found, "batch", None)
+    if not callable(build) or not _takes(build, 1):
+        raise ModelError(f"{path}: it must define build(width), which returns a torch.nn.Module")
+    if data is not None:
+        batch = _rows_of(data)
+    elif not callable(batch) or not _takes(batch, 2):
+        raise ModelError(
+            f"{path}: it must define batch(samples, generator), which returns inputs (samples, ...); or name a file of "
+            "them with --data FILE.npy"
+        )
+    optimizer, exponents = getattr(found, "optimizer", None), getattr(found, "exponents", {})
+    if not _are_exponents(exponents):
+        raise ModelError(f'{path}: exponents = {exponents!r} must be like {{"head": (-0.5, 0.0)}}, size and change')
+    return Model(build, batch, optimizer, exponents, path.resolve(), data)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _are_exponents(value: Any) -> bool:
+    def pair(v: Any) -> bool:
+        return isinstance(v, tuple | list) and len(v) == 2 and all(isinstance(x, int | float) for x in v)
+
+    return isinstance(value, Mapping) and all(isinstance(n, str) and pair(v) for n, v in value.items())
+
+
+def _rows_of(file: Path) -> Batch:
+    """Rows of an array in a file, drawn without repetition."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ModelError(f"--data {file}: {error}; give an .npy file with an array (N, ...)") from None
+    if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "fiu":
+        raise ModelError(f"--data {file}: it must be one array of numbers (N, ...), as numpy.save writes it")
+    if not np.isfinite(array).all():
+        raise ModelError(f"--data {file}: it has numbers that are not finite; clean them first")
+    rows = torch.as_tensor(array)
+
+    def batch(samples: int, generator: torch.Generator) -> Tensor:
+        if samples > len(rows):
+            raise ModelError(f"--data {file}: {len(rows)} rows, and {samples} samples are asked for; take fewer")
+        return rows[torch.randperm(len(rows), generator=generator)[:samples]]
+
+    return batch
