@@ -1,7 +1,7 @@
 """The exponent of a measured quantity in the width M, the samples T or the classes C, with no theory given.
 
-The logarithm of the mean is fitted by a + p log v and corrections that vanish as v grows; in T and C the
-limit of large width is taken first, so that every value of v has finite-width corrections of its own. Which
+The mean is fitted by M^p (a + corrections that vanish as M grows); in T and C, whose limit of large width is taken
+first, its logarithm by a + p log v and corrections, of which every value of v has some in the width of its own. Which
 corrections there are is not known without a theory. Every law that fits is kept, and the interval of the exponent
 covers the intervals of them all, also without the smallest value and without the smallest width.
 """
@@ -46,6 +46,7 @@ WIDEST, NARROWEST = 1024, 128
 SMALL_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (0.5,))
 LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
 COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
+STEPS_OF_FIT = 60
 STEPS = (1, 1.5, 2, 3, 4, 6, 8)
 
 
@@ -142,17 +143,42 @@ def _ends(tries: Sequence[Cells], laws: Sequence[Law], least: float) -> list[tup
 
 
 def _fit(cells: Cells, law: Law) -> tuple[Regression, float]:
-    """One law: the regression whose first coefficient is the exponent, and the p-value of its fit."""
+    """One law: the regression whose value is the exponent, and the p-value of its fit."""
     count_law, width_law = law
+    fit, parameters = _fit_counts(cells, count_law, width_law) if count_law else _fit_widths(cells, width_law)
+    return fit, _fit_p(fit.chi2, len(cells.value) - parameters, float(cells.count.min()) - 1)
+
+
+def _fit_counts(cells: Cells, count_law: Sequence[float], width_law: Sequence[float]) -> tuple[Regression, int]:
+    """log mean = p log v + a + corrections in v, and in the width for every value of v apart."""
     value, width = cells.value / cells.value.min(), cells.width / cells.width.min()
-    columns = [np.log(value), np.ones_like(value), *(value**-s for s in count_law)]
-    if count_law:  # every value has corrections in the width of its own
-        columns += [np.log(width), *(width**-r * (value == v) for v in np.unique(value) for r in width_law)]
-    else:
-        columns += [width**-r for r in width_law]
+    columns = [np.log(value), np.ones_like(value), *(value**-s for s in count_law), np.log(width)]
+    columns += [width**-r * (value == v) for v in np.unique(value) for r in width_law]
     design = np.stack(columns, axis=1)
     fit = regress(design, np.log(cells.mean), cells.error / cells.mean, [int(n) for n in cells.count])
-    return fit, _fit_p(fit.chi2, len(value) - design.shape[1], float(cells.count.min()) - 1)
+    return fit, design.shape[1]
+
+
+def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, int]:
+    """mean = v^p (a + corrections), by Gauss-Newton steps in p: a correction may be larger than the limit.
+
+    The last regression has the step for its first coefficient, which is nothing by then, and the error of p.
+    """
+    value, counts = cells.value / cells.value.min(), [int(n) for n in cells.count]
+    powers = np.stack([value**-r for r in (0.0, *width_law)], axis=1)
+    p = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(value[-1] / value[-2]))
+    curve = cells.mean
+    fit = None
+    for _ in range(STEPS_OF_FIT):
+        design = np.column_stack([curve * np.log(value), powers * value[:, None] ** p])
+        fit = regress(design, cells.mean, cells.error, counts)
+        step = float(np.clip(fit.value, -0.5, 0.5))
+        p += step
+        curve = design[:, 1:] @ np.array(fit.coefficients[1:])
+        if abs(step) < 1e-9:
+            break
+    assert fit is not None
+    return fit._replace(coefficients=(p, *fit.coefficients[1:])), powers.shape[1] + 1
 
 
 def _fit_p(chi2: float, spare: int, freedom: float) -> float:

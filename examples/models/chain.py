@@ -5,8 +5,8 @@ from torch import nn
 
 
 def build(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
 
-def batch(samples: int, generator: torch.Generator) -> torch.Tensor:
-    return torch.randn(samples, 64, generator=generator)
+def batch(samples: int, generator: torch.Generator, width: int) -> torch.Tensor:
+    return torch.randn(samples, width, generator=generator)

@@ -49,8 +49,8 @@ def sharpness(
     if only not in (None, "fixed", "proportional"):
         raise ValueError(f"--only {only}: samples are fixed or proportional; name one of the two, or leave it out")
     _check_loss(loss)
-    todo = cases(_numbers(widths), samples, rho, only != "proportional", only != "fixed")
     model = _load(file, data)
+    todo = cases(_numbers(widths) or model.widths, samples, rho, only != "proportional", only != "fixed")
     found: list[Growth] = []
     with Processes() as pool, Watch(len(todo), 0, "cpu", pool, quiet=quiet) as watch, watch.until_stopped():
         for case in todo:

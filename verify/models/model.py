@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from verify.extension import SECONDS, ExtensionError, place, time_limit
 
 Build = Callable[[int], nn.Module]
-Batch = Callable[[int, torch.Generator], Tensor]
+Batch = Callable[..., Tensor]
 
 
 class ModelError(ValueError):
@@ -29,7 +29,8 @@ class ModelError(ValueError):
 class Model:
     """What is asked about.
 
-    build(width): the module, drawn at random. batch(samples, generator): inputs (samples, ...).
+    build(width): the module, drawn at random. batch(samples, generator), or batch(samples, generator, width) where
+    the inputs widen with the model: inputs (samples, ...). widths: those to measure at, if the file names them.
     optimizer(module, rate): what trains it, plain Adam or gradient descent if None. exponents: by the name of a module
     the exponents of the width that its outputs at the start and their change have, where they are not 0.
     path: the file that it comes from, from which other processes build it too; data: the file of its inputs.
@@ -39,6 +40,7 @@ class Model:
     batch: Batch
     optimizer: Callable[[nn.Module, float], torch.optim.Optimizer] | None = None
     exponents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    widths: tuple[int, ...] | None = None
     path: Path | None = None
     data: Path | None = None
 
@@ -51,11 +53,11 @@ class Model:
             raise ModelError(f"{self.where(self.build)}: build({width}) returned {type(made).__name__}, not a module")
         return made.double()
 
-    def inputs(self, samples: int, seed: int) -> Tensor:
+    def inputs(self, samples: int, width: int, seed: int) -> Tensor:
         """Inputs drawn from the seed; those that are not whole numbers in double precision."""
         generator = torch.Generator().manual_seed(seed)
         with self.errors(f"batch({samples})", self.batch):
-            made = self.batch(samples, generator)
+            made = self.batch(samples, generator, *([width] if _takes(self.batch, 3) else ()))
         if not isinstance(made, Tensor) or made.ndim < 1 or len(made) != samples:
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
             raise ModelError(f"{self.where(self.batch)}: batch({samples}) returned {what}; it must be ({samples}, ...)")
@@ -123,7 +125,7 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
         raise ModelError(f"{path}: it must define build(width), which returns a torch.nn.Module")
     if data is not None:
         batch = _rows_of(data)
-    elif not callable(batch) or not _takes(batch, 2):
+    elif not callable(batch) or not (_takes(batch, 2) or _takes(batch, 3)):
         raise ModelError(
             f"{path}: it must define batch(samples, generator), which returns inputs (samples, ...); or name a file of "
             "them with --data FILE.npy"
@@ -131,7 +133,10 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
     optimizer, exponents = getattr(found, "optimizer", None), getattr(found, "exponents", {})
     if not _are_exponents(exponents):
         raise ModelError(f'{path}: exponents = {exponents!r} must be like {{"head": (-0.5, 0.0)}}, size and change')
-    return Model(build, batch, optimizer, exponents, path.resolve(), data)
+    widths = getattr(found, "widths", None)
+    if widths is not None and not (isinstance(widths, tuple | list) and all(isinstance(w, int) for w in widths)):
+        raise ModelError(f"{path}: widths = {widths!r} must be whole numbers, such as (8, 16, 32, 64, 128)")
+    return Model(build, batch, optimizer, exponents, widths and tuple(widths), path.resolve(), data)
 
 
 def digest_of(path: Path) -> str:

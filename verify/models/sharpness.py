@@ -14,17 +14,19 @@ import numerics
 from verify.models.model import Model, ModelError, digest_of, load
 from verify.pool import Pool, completed
 from verify.regression import Array
-from verify.scaling import WANTED, Cells, Exponent, judge
+from verify.scaling import Cells, Exponent, judge
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")
-WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (32, 48, 64, 128, 256, 512)
+WIDTHS = (32, 64, 128, 256, 512, 1024)
 FEWEST_WIDTHS = 5
 """An exponent, its correction and a test of the fit without the smallest width."""
-SAMPLES, RHO, NETWORKS = 16, 2.0, 160
+SAMPLES, RHO, NETWORKS = 16, 2.0, 640
 FIRST_NETWORKS = 10
 SHARE = 8
-"""No width has more than this many times the networks of the widest: the narrow ones are cheap, and tell corrections."""
+"""No width has more than this many times the networks of the widest: narrow ones are cheap, and tell corrections."""
+WANTED = 0.05
+"""Half of the interval of lambda_max's exponent at which no more networks are drawn."""
 MOST_ROWS = 4096
 """Rows of a dual matrix whose eigenvalues are all computed; beyond, the largest ones matrix-free."""
 GAP = 2.0
@@ -124,8 +126,8 @@ def cases(
             f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} different positive ones or more tell an exponent "
             "from its corrections"
         )
-    ways = [(samples, None, WIDTHS)] * fixed + [(None, rho, GROWN)] * grown
-    made = [Case(t, r, tuple(sorted(set(widths or usual)))) for t, r, usual in ways]
+    ways = [(samples, None)] * fixed + [(None, rho)] * grown
+    made = [Case(t, r, tuple(sorted(set(widths or WIDTHS)))) for t, r in ways]
     for case in made:
         if case.samples_at(case.widths[0]) < 1:
             raise ModelError(f"rho = {rho}: no sample is left at width {case.widths[0]}; take a smaller one")
@@ -134,7 +136,7 @@ def cases(
 
 def measure(model: Model, width: int, samples: int, seed: int, loss: Loss) -> Drawn:
     """One network: built, fed and measured."""
-    module, inputs = model.module(width, seed), model.inputs(samples, seed)
+    module, inputs = model.module(width, seed), model.inputs(samples, width, seed)
     with model.errors(f"the model of width {width} on {samples} inputs", model.build):
         found = numerics.spectrum(module, inputs, loss=loss, method=_method(module, inputs), seed=seed)
     numbers = {"lambda_max": found.lambda_max, "m": found.m, "s": found.s}
@@ -178,7 +180,7 @@ def growth(
     pool: Pool | None = None,
     said: Said = lambda _: None,
 ) -> Growth:
-    """Draw networks of every width, twice as many at every look, until the exponent of lambda_max is known to 0.03 or
+    """Draw networks of every width, twice as many at every look, until the exponent of lambda_max is known to 0.05 or
     ``networks`` of the widest are drawn."""
     drawn: dict[int, list[Drawn]] = {width: [] for width in case.widths}
     shares = [min(SHARE, round(case.widths[-1] / width)) for width in case.widths]
