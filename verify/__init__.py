@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from verify.composition_claims import OverlapClaim, add_network_claim, network_claims
     from verify.draws import Draws
     from verify.kit import conformance
+    from verify.models.assertions import assert_bounded, coordinate_check
     from verify.setting import Setting, SettingError
     from verify.verdict import Effort, NotVerified, Verdict, check
 
@@ -21,6 +22,7 @@ _MODULES = {
     "draws": ("Draws",),
     "kit": ("conformance",),
     "composition_claims": ("OverlapClaim", "add_network_claim", "network_claims"),
+    "models.assertions": ("assert_bounded", "coordinate_check"),
     "setting": ("Setting", "SettingError"),
     "verdict": ("Effort", "NotVerified", "Verdict", "check"),
 }
@@ -39,8 +41,10 @@ __all__ = [
     "Verdict",
     "add_claim",
     "add_network_claim",
+    "assert_bounded",
     "check",
     "conformance",
+    "coordinate_check",
     "network_claims",
 ]
 

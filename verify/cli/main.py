@@ -29,6 +29,7 @@ COMMANDS = {
     "table": "sweep",
     "plot": "pictures",
     "sharpness": "model",
+    "coordinates": "model",
 }
 """Every command and the module of this package that holds it."""
 

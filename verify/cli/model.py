@@ -11,6 +11,7 @@ from verify.cli.kept import write_data
 from verify.cli.options import Json, Quiet
 from verify.cli.terminal import out, say
 from verify.files import check_writable
+from verify.models import coordinates as trained
 from verify.models import sharpness as measured
 from verify.models import shown
 from verify.models.model import Model, load
@@ -67,6 +68,37 @@ def sharpness(
     write_data(json, {"model": str(file), "loss": loss, "cases": [growth.record() for growth in found]})
     watch.end_if_stopped(f"{len(todo) - len(found)} of {len(todo)} cases not measured")
     raise typer.Exit(0 if all(growth.verdict == "bounded" for growth in found) else 1)
+
+
+@app.command()
+def coordinates(
+    file: File,
+    data: Data = None,
+    loss: LossOf = "squared",
+    steps: Annotated[int, typer.Option(help="steps of training", min=1, max=1000)] = trained.STEPS,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd, where the file defines none")] = "adam",
+    rate: Annotated[float, typer.Option("--lr", help="learning rate")] = 1e-2,
+    widths: Widths = None,
+    samples: Annotated[int, typer.Option(help="number of samples of the batch", min=1)] = trained.SAMPLES,
+    networks: Annotated[int, typer.Option(help="networks per width", min=2, max=10_000)] = trained.NETWORKS,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Does what every module of a model gives, and learns, keep its size as the width grows? Exit code 0 only if so."""
+    if json is not None:
+        check_writable("--json", json)
+    _check_loss(loss)
+    model = _load(file, data)
+    with Processes() as pool, Watch(1, 0, "cpu", pool, quiet=quiet) as watch:
+        watch.start_on("coordinates")
+        found = trained.check(
+            model, _numbers(widths), samples, steps, optimizer, rate, cast(Loss, loss), networks, pool, watch.say
+        )
+    if not quiet:
+        out.print(shown.coordinates(found), markup=True)
+    say(shown.broken(found))
+    write_data(json, {"model": str(file), "optimizer": optimizer, "rate": rate, "loss": loss} | found.record())
+    raise typer.Exit(0 if found.agrees else 1)
 
 
 def _load(file: Path, data: Path | None) -> Model:

@@ -19,6 +19,7 @@ from verify.extension import SECONDS, ExtensionError, place, time_limit
 
 Build = Callable[[int], nn.Module]
 Batch = Callable[..., Tensor]
+Trainer = Callable[[nn.Module, float], torch.optim.Optimizer]
 
 
 class ModelError(ValueError):
@@ -38,7 +39,7 @@ class Model:
 
     build: Build
     batch: Batch
-    optimizer: Callable[[nn.Module, float], torch.optim.Optimizer] | None = None
+    optimizer: Trainer | None = None
     exponents: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     widths: tuple[int, ...] | None = None
     path: Path | None = None
@@ -117,15 +118,16 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
 
     digest: SHA-256 that the file must have, if any: a worker refuses one that changed meanwhile.
     """
-    found = run_file(path)
+    found: Any = run_file(path)
     if digest and digest_of(path) != digest:
         raise ModelError(f"{path} changed while it was in use; start again")
-    build, batch = getattr(found, "build", None), getattr(found, "batch", None)
-    if not callable(build) or not _takes(build, 1):
+    build: Any = getattr(found, "build", None)
+    batch: Any = getattr(found, "batch", None)
+    if not _takes(build, 1):
         raise ModelError(f"{path}: it must define build(width), which returns a torch.nn.Module")
     if data is not None:
         batch = _rows_of(data)
-    elif not callable(batch) or not (_takes(batch, 2) or _takes(batch, 3)):
+    elif not (_takes(batch, 2) or _takes(batch, 3)):
         raise ModelError(
             f"{path}: it must define batch(samples, generator), which returns inputs (samples, ...); or name a file of "
             "them with --data FILE.npy"
@@ -133,10 +135,11 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
     optimizer, exponents = getattr(found, "optimizer", None), getattr(found, "exponents", {})
     if not _are_exponents(exponents):
         raise ModelError(f'{path}: exponents = {exponents!r} must be like {{"head": (-0.5, 0.0)}}, size and change')
-    widths = getattr(found, "widths", None)
+    widths: Any = getattr(found, "widths", None)
     if widths is not None and not (isinstance(widths, tuple | list) and all(isinstance(w, int) for w in widths)):
         raise ModelError(f"{path}: widths = {widths!r} must be whole numbers, such as (8, 16, 32, 64, 128)")
-    return Model(build, batch, optimizer, exponents, widths and tuple(widths), path.resolve(), data)
+    named = None if widths is None else tuple(widths)
+    return Model(build, batch, optimizer, exponents, named, path.resolve(), data)
 
 
 def digest_of(path: Path) -> str:
@@ -144,7 +147,10 @@ def digest_of(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
+def _takes(function: Any, count: int) -> bool:
+    """Whether it is a function that can be called with so many arguments."""
+    if not callable(function):
+        return False
     try:
         inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 import numerics
 from verify.models.model import Model, ModelError, digest_of, load
@@ -18,12 +21,12 @@ from verify.scaling import Cells, Exponent, judge
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")
-WIDTHS = (32, 64, 128, 256, 512, 1024)
+WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (32, 64, 128, 256, 512, 768)
 FEWEST_WIDTHS = 5
 """An exponent, its correction and a test of the fit without the smallest width."""
 SAMPLES, RHO, NETWORKS = 16, 2.0, 640
-FIRST_NETWORKS = 10
-SHARE = 8
+FIRST_NETWORKS, GROWTH = 10, 1.25
+SHARE = 16
 """No width has more than this many times the networks of the widest: narrow ones are cheap, and tell corrections."""
 WANTED = 0.05
 """Half of the interval of lambda_max's exponent at which no more networks are drawn."""
@@ -126,8 +129,8 @@ def cases(
             f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} different positive ones or more tell an exponent "
             "from its corrections"
         )
-    ways = [(samples, None)] * fixed + [(None, rho)] * grown
-    made = [Case(t, r, tuple(sorted(set(widths or WIDTHS)))) for t, r in ways]
+    ways = [(samples, None, WIDTHS)] * fixed + [(None, rho, GROWN)] * grown
+    made = [Case(t, r, tuple(sorted(set(widths or usual)))) for t, r, usual in ways]
     for case in made:
         if case.samples_at(case.widths[0]) < 1:
             raise ModelError(f"rho = {rho}: no sample is left at width {case.widths[0]}; take a smaller one")
@@ -150,12 +153,10 @@ def measure(model: Model, width: int, samples: int, seed: int, loss: Loss) -> Dr
     return Drawn(numbers, outliers, found.shares, found.parameters)
 
 
-def _method(module: Any, inputs: Any) -> str:
-    import torch
-
+def _method(module: nn.Module, inputs: Tensor) -> str:
     with torch.no_grad():
-        outputs = module(inputs)
-    return "exact" if outputs.numel() <= MOST_ROWS else "matrix-free"
+        outputs = module(inputs[:2])
+    return "exact" if outputs.numel() / 2 * len(inputs) <= MOST_ROWS else "matrix-free"
 
 
 def _outliers(eigenvalues: Array) -> int:
@@ -180,8 +181,9 @@ def growth(
     pool: Pool | None = None,
     said: Said = lambda _: None,
 ) -> Growth:
-    """Draw networks of every width, twice as many at every look, until the exponent of lambda_max is known to 0.05 or
-    ``networks`` of the widest are drawn."""
+    """Draw networks of every width, some more at every look, until the exponent of lambda_max is known to 0.05 or
+    ``networks`` of the widest are drawn. A look ends it by the width of the interval alone, never by its place.
+    """
     drawn: dict[int, list[Drawn]] = {width: [] for width in case.widths}
     shares = [min(SHARE, round(case.widths[-1] / width)) for width in case.widths]
     count = min(FIRST_NETWORKS, networks)
@@ -194,7 +196,7 @@ def growth(
         leading = found.exponents["lambda_max"]
         if count >= networks or (np.isfinite(leading.low) and leading.high - leading.low <= 2 * WANTED):
             return found
-        count = min(2 * count, networks)
+        count = min(math.ceil(GROWTH * count), networks)
 
 
 def _draw(
@@ -236,7 +238,9 @@ def _judge(case: Case, drawn: dict[int, list[Drawn]]) -> Growth:
         errors[name] = np.array([v.std(ddof=1) for v in values]) / np.sqrt(counts)
         cells = Cells(widths, widths, means[name], errors[name], counts)
         exponents[name] = judge(cells, name, "M", str(case))
-    outliers = np.array([np.mean([np.nan if d.outliers is None else d.outliers for d in f]) for f in drawn.values()])
+    outliers: Array = np.array(
+        [np.mean([np.nan if d.outliers is None else d.outliers for d in f]) for f in drawn.values()]
+    )
     last = drawn[case.widths[-1]]
     shares = {name: float(np.mean([d.shares[name] for d in last])) for name in last[0].shares}
     return Growth(case, int(counts[-1]), exponents, means, errors, outliers, shares)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
+from verify.models.coordinates import Check, Coordinate
 from verify.models.sharpness import QUANTITIES, Growth
 from verify.plots import BLUE, RED, picture, widths_axis
 from verify.scaling import Exponent
@@ -18,13 +21,13 @@ WORDS = {"sharp": "pathologically sharp", "bounded": "bounded", "open": "open"}
 COLOURS = {"sharp": "red", "bounded": "green", "open": "yellow"}
 
 
-def power(found: Exponent, of: str = "M") -> str:
-    """M^1.00(2) for an exponent of 1 within 0.02, or why there is none."""
+def power(found: Exponent | Coordinate) -> str:
+    """M^1.00(2) for an exponent of 1 within 0.02, or that there is none."""
     if not np.isfinite(found.low):
         return "no power law"
     middle, half = (found.low + found.high) / 2, (found.high - found.low) / 2
     decimals = 2 if half < 0.095 else 1
-    return f"{of}^{middle:.{decimals}f}({max(1, round(half * 10**decimals))})"
+    return f"M^{middle:.{decimals}f}({max(1, round(half * 10**decimals))})"
 
 
 def sentences(found: Growth) -> Iterator[str]:
@@ -43,8 +46,6 @@ def sentences(found: Growth) -> Iterator[str]:
 
 
 def _inverse(found: Exponent) -> Exponent:
-    from dataclasses import replace
-
     return replace(found, low=-found.high, high=-found.low)
 
 
@@ -80,3 +81,36 @@ def draw(file: Path, found: Sequence[Growth]) -> None:
         widths_axis(axes, every)
         axes.set(yscale="log", ylabel=r"largest FIM eigenvalue $\lambda_{\max}$")
         axes.legend()
+
+
+STATUS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red"}
+
+
+def coordinates(found: Check) -> Table:
+    """One row a module in the order in which they run: exponents of its size at the start and of its changes."""
+    steps = sorted({c.step for c in found.coordinates})
+    shown = [step for step in steps if step in (0, 1, steps[-1])]
+    out = Table(box=box.SIMPLE_HEAD)
+    out.add_column("module", overflow="fold")
+    for step in shown:
+        out.add_column(f"change, step {step}" if step else "at the start", justify="right")
+    out.add_column("verdict")
+    for name in found.names:
+        by_step = {c.step: c for c in found.of(name)}
+        powers = [power(by_step[step]) if step in by_step else "-" for step in shown]
+        status = found.status(name)
+        out.add_row(escape(name), *powers, f"[{STATUS[status]}]{status}[/]")
+    return out
+
+
+def broken(found: Check) -> str:
+    """The first module that breaks its exponent, or that none does."""
+    first = found.first
+    if first is None:
+        unsure = [name for name in found.names if found.status(name) == "INCONCLUSIVE"]
+        if not unsure:
+            return f"every module keeps its exponent ({len(found.names)} modules)"
+        return f"not told: {', '.join(unsure)}; take more --networks or wider --widths"
+    what = f"its change after step {first.step}" if first.step else "its size at the start"
+    wanted = f"{'at most ' if first.bound else ''}M^{first.expected:g}"
+    return f"{first.name} is the first to break: {what} goes like {power(first)}, not {wanted}"

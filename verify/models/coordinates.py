@@ -1,0 +1,312 @@
+"""How what a model's modules give, and how it changes in training, goes with the width: the coordinate check.
+
+In the maximal update parametrization every module gives numbers of size one at every width and changes by numbers of
+size one in every step (Yang and Hu 2021, arXiv 2011.14522; Yang et al. 2022, arXiv 2203.03466, section on
+implementations). What grows or vanishes as a power of the width is a mistake in the initialization, a multiplier or a
+learning rate, and shows in one module first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from verify.models.model import Model, ModelError, digest_of, load
+from verify.models.sharpness import FEWEST_WIDTHS, Loss, Said
+from verify.pool import Pool, completed
+from verify.regression import Array, regress
+
+OPTIMIZERS = ("adam", "sgd")
+WIDTHS, SAMPLES, STEPS, NETWORKS = (64, 128, 256, 512, 1024), 16, 3, 10
+NEAR, WRONG = 0.25, 0.1
+"""An exponent agrees that lies within NEAR of the stated one, and disagrees where it lies beyond WRONG for certain."""
+ERROR_RATE = 1e-3
+"""Chance that an interval misses: a model has many modules, and each is asked at every step."""
+FLOOR = 1e-3
+"""Relative error that every mean is given at least: exponents are not asked for better."""
+OUTPUT = "(output)"
+SOFTMAX = "softmax"
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """Root mean square of what a module gives at the start (step 0), or of its change after a step, at every width.
+
+    low, high: ends of the interval of its exponent. expected: the stated exponent. bound: whether less is right too.
+    """
+
+    name: str
+    step: int
+    means: Array
+    low: float
+    high: float
+    expected: float
+    bound: bool
+
+    @property
+    def status(self) -> str:
+        """AGREE, DISAGREE or INCONCLUSIVE."""
+        above, below = self.low - self.expected, self.expected - self.high
+        if above > WRONG or (below > WRONG and not self.bound):
+            return "DISAGREE"
+        inside = self.high - self.expected < NEAR and (self.bound or self.expected - self.low < NEAR)
+        return "AGREE" if inside else "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Every coordinate of a model, by name in the order of the forward pass and by step."""
+
+    coordinates: tuple[Coordinate, ...]
+    widths: tuple[int, ...]
+    networks: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Modules in the order in which they run."""
+        return tuple(dict.fromkeys(c.name for c in self.coordinates))
+
+    def of(self, name: str) -> list[Coordinate]:
+        """The coordinates of one module, step by step."""
+        return [c for c in self.coordinates if c.name == name]
+
+    def status(self, name: str) -> str:
+        """The worst of a module's."""
+        found = {c.status for c in self.of(name)}
+        return next((s for s in ("DISAGREE", "INCONCLUSIVE") if s in found), "AGREE")
+
+    @property
+    def first(self) -> Coordinate | None:
+        """The first that disagrees: at the earliest step, and of these the first in the forward pass."""
+        wrong = [c for c in self.coordinates if c.status == "DISAGREE"]
+        return min(wrong, key=lambda c: c.step) if wrong else None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every coordinate has its exponent."""
+        return all(c.status == "AGREE" for c in self.coordinates)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "widths": list(self.widths),
+            "networks": self.networks,
+            "coordinates": [
+                {"module": c.name, "step": c.step, "low": c.low, "high": c.high, "expected": c.expected,
+                 "at_most": c.bound, "status": c.status, "means": c.means.tolist()}
+                for c in self.coordinates
+            ],
+        }  # fmt: skip
+
+
+class _Watched(TorchFunctionMode):
+    """Notes what every module gives, and what every softmax is given, while the model runs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.found: dict[str, Tensor] = {}
+        self._inside: list[str] = []
+        self._module = module
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.softmax, torch.nn.functional.softmax, Tensor.softmax):
+            self._note(f"{self._inside[-1] if self._inside else ''}.{SOFTMAX}".lstrip("."), args[0])
+        elif func is torch.nn.functional.scaled_dot_product_attention:
+            query, key, scale = args[0], args[1], kwargs.get("scale")
+            scale = query.shape[-1] ** -0.5 if scale is None else scale
+            with torch.no_grad():
+                logits = query @ key.mT * scale
+            self._note(f"{self._inside[-1] if self._inside else ''}.{SOFTMAX}".lstrip("."), logits)
+        return func(*args, **kwargs)
+
+    def _note(self, name: str, value: Any) -> None:
+        value = next((v for v in value if isinstance(v, Tensor)), None) if isinstance(value, tuple) else value
+        if isinstance(value, Tensor) and value.is_floating_point():
+            number = 2
+            while (unique := name if name not in self.found else f"{name}#{number}") in self.found:
+                number += 1
+            self.found[unique] = value.detach().clone()
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Calls of every module but the model itself."""
+        handles = []
+        for name, part in self._module.named_modules():
+            handles.append(part.register_forward_pre_hook(lambda *_, name=name: self._inside.append(name)))
+            handles.append(part.register_forward_hook(lambda _m, _i, out, name=name: self._left(name, out)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _left(self, name: str, out: Any) -> None:
+        self._inside.pop()
+        self._note(name or OUTPUT, out)
+
+
+def _run(module: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    watched = _Watched(module)
+    with watched.hooks(), watched:
+        outputs = module(inputs)
+    return outputs, watched.found
+
+
+def train(
+    model: Model, width: int, seed: int, samples: int, steps: int, optimizer: str, rate: float, loss: Loss
+) -> dict[tuple[str, int], float]:
+    """One network, trained for some steps on one batch with random targets: the root mean square of what every module
+    gives at step 0, and of its change since then after every step."""
+    module, inputs = model.module(width, seed), model.inputs(samples, width, seed)
+    generator = torch.Generator().manual_seed(seed)
+    with model.errors(f"training the model of width {width}", model.build):
+        _check_pure(module)
+        trained = _optimizer(model, module, optimizer, rate)
+        found: dict[tuple[str, int], float] = {}
+        start: dict[str, Tensor] = {}
+        for step in range(steps + 1):
+            outputs, now = _run(module, inputs)
+            start = start or now
+            for name, value in now.items():
+                if name in start and start[name].shape == value.shape:
+                    change = value if step == 0 else value - start[name]
+                    found[name, step] = float(change.square().mean().sqrt())
+            if step == 0:
+                targets = _targets(outputs, loss, generator)
+            if step < steps:
+                trained.zero_grad()
+                _loss(outputs, targets, loss).backward()
+                trained.step()
+    return found
+
+
+def train_file(path: Path, digest: str, data: Path | None, *rest: Any) -> dict[tuple[str, int], float]:
+    """`train` of the model in a file, in whatever process."""
+    return train(load(path, digest, data), *rest)
+
+
+def _check_pure(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+            raise ModelError(f"module {name} is dropout with p = {part.p}: its changes are noise; set p = 0")
+
+
+def _targets(outputs: Tensor, loss: Loss, generator: torch.Generator) -> Tensor:
+    if loss == "softmax":
+        return torch.randint(outputs.shape[-1], outputs.shape[:-1], generator=generator)
+    return torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
+
+
+def _loss(outputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    if loss == "softmax":
+        return nn.functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+    return (outputs - targets).square().mean()
+
+
+def _optimizer(model: Model, module: nn.Module, name: str, rate: float) -> torch.optim.Optimizer:
+    """The model's own, that of the package mup where its parameters know their widths, or torch's."""
+    if model.optimizer is not None:
+        return model.optimizer(module, rate)
+    if any(hasattr(p, "infshape") for p in module.parameters()):
+        import mup  # pyright: ignore[reportMissingImports]  # what made the model knows how to train it
+
+        return {"adam": mup.MuAdam, "sgd": mup.MuSGD}[name](module.parameters(), lr=rate)
+    return {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name](module.parameters(), lr=rate)
+
+
+def check(
+    model: Model,
+    widths: Sequence[int] | None = None,
+    samples: int = SAMPLES,
+    steps: int = STEPS,
+    optimizer: str = "adam",
+    rate: float = 1e-2,
+    loss: Loss = "squared",
+    networks: int = NETWORKS,
+    pool: Pool | None = None,
+    said: Said = lambda _: None,
+) -> Check:
+    """Train networks of every width and find the exponent of everything that their modules give."""
+    widths = tuple(sorted(set(widths or model.widths or WIDTHS)))
+    if len(widths) < FEWEST_WIDTHS or widths[0] < 1:
+        raise ModelError(f"widths {widths}: {FEWEST_WIDTHS} different positive ones or more tell an exponent")
+    if optimizer not in OPTIMIZERS:
+        raise ModelError(f"optimizer {optimizer!r}: it is {' or '.join(OPTIMIZERS)}, or define optimizer(module, rate)")
+    if not (np.isfinite(rate) and rate > 0):
+        raise ModelError(f"rate = {rate}: a learning rate is positive")
+    if steps < 1 or networks < 2:
+        raise ModelError(f"steps = {steps}, networks = {networks}: one step and two networks are the fewest")
+    rest = (samples, steps, optimizer, rate, loss)
+    function: Callable[..., dict[tuple[str, int], float]] = (
+        partial(train, model)
+        if model.path is None
+        else partial(train_file, model.path, digest_of(model.path), model.data)
+    )
+    tasks = (((w, s), partial(function, w, s, *rest)) for w in reversed(widths) for s in range(networks))
+    drawn: dict[int, dict[int, dict[tuple[str, int], float]]] = {w: {} for w in widths}
+    for (width, seed), outcome in completed(None if model.path is None else pool, tasks):
+        if isinstance(outcome, Exception):
+            raise outcome
+        drawn[width][seed] = outcome
+        said(f"width {width}, network {seed + 1}")
+    return Check(tuple(_coordinates(model, drawn)), widths, networks)
+
+
+def _coordinates(model: Model, drawn: dict[int, dict[int, dict[tuple[str, int], float]]]) -> Iterator[Coordinate]:
+    keys = list(next(iter(drawn[min(drawn)].values())))
+    unknown = set(model.exponents) - {name for name, _ in keys}
+    if unknown:
+        known = ", ".join(dict.fromkeys(name for name, _ in keys))
+        raise ModelError(f"exponents of {sorted(unknown)[0]!r}: no module is called so; there are {known}")
+    places = {name: place for place, (name, _) in reversed(list(enumerate(keys)))}
+    for name, step in sorted(keys, key=lambda key: (places[key[0]], key[1])):
+        values = [np.array([found[name, step] for _, found in sorted(by.items())]) for by in drawn.values()]
+        means = np.array([v.mean() for v in values])
+        if not np.isfinite(means).all():
+            width = list(drawn)[int(np.flatnonzero(~np.isfinite(means))[0])]
+            if step > 1:
+                continue  # what came before it tells
+            raise ModelError(f"{model.where(model.build)}: {name} is not finite at width {width}, step {step}")
+        if (means == 0).any():
+            continue  # nothing that is trained lies below it, or it starts from zero
+        errors = np.array([v.std(ddof=1) / np.sqrt(v.size) for v in values])
+        counts = np.array([float(v.size) for v in values])
+        low, high = _exponent(np.array(list(drawn), dtype=float), means, np.maximum(errors, FLOOR * means), counts)
+        expected = model.exponents.get(name, (0.0, 0.0))[0 if step == 0 else 1]
+        # A readout may start from ever smaller values: the first step makes them. So may what a softmax is given, which
+        # grows to size one only where d exceeds the number of samples that the keys come from.
+        bound = name not in model.exponents and (
+            SOFTMAX in name or (step == 0 and (name == OUTPUT or _last(keys, name)))
+        )
+        yield Coordinate(name, step, means, low, high, expected, bound)
+
+
+def _last(keys: Sequence[tuple[str, int]], name: str) -> bool:
+    """Whether a module is the last that runs, whose outputs are the model's."""
+    names = [n for n, step in keys if step == 0 and n != OUTPUT]
+    return bool(names) and name == names[-1]
+
+
+def _exponent(widths: Array, means: Array, errors: Array, counts: Array) -> tuple[float, float]:
+    """Ends of the interval of the exponent: the hull of plain power laws through the three and the four widest widths.
+
+    Corrections are left to the margins, which are far wider than what they change there.
+    """
+    ends = []
+    for widest in (3, 4):
+        w, y, e, n = (v[-widest:] for v in (widths, np.log(means), errors / means, counts))
+        fit = regress(np.stack([np.log(w / w[0]), np.ones_like(w)], axis=1), y, e, [int(c) for c in n])
+        half = float(stats.t.isf(ERROR_RATE / 2, fit.freedom)) * fit.error
+        ends += [fit.value - half, fit.value + half]
+    return min(ends), max(ends)
