@@ -19,6 +19,10 @@ from numerics.module_recorder import Recorder
 from numerics.module_uses import Use, Weight
 
 
+TOGETHER = 4
+"""Samples whose gradients by the parameters left are taken at once: each takes a whole pass over the module."""
+
+
 def gram_by_layers(plain: Jacobian, memory: int) -> Tensor | None:
     """G (C*T, C*T), rows k*T + t; None for a module of which it cannot be had so, or not within memory."""
     traced, total = trace(plain), len(plain.outputs)
@@ -53,8 +57,10 @@ class Trace:
     @torch.no_grad()
     def gram(self, samples: int, memory: int) -> Tensor | None:
         """J J^T (C*T, C*T), rows k*T + t; samples: T if samples do not couple, else 1. None where it cannot be."""
-        if samples > 1 and any(len(result) % samples for result in self.results):
-            return None
+        if samples > 1:
+            shared = {id(r) for r in self.results if len(r) % samples}
+            if shared:
+                return self._without(shared).gram(samples, memory)
         eye = torch.eye(self.outputs.numel() // samples, dtype=self.outputs.dtype, device=self.outputs.device)
         rows = eye.repeat_interleave(samples, 1)  # all samples at once where they do not couple
         g = self.outputs.new_zeros(self.outputs.numel(), self.outputs.numel())
@@ -99,6 +105,17 @@ class Trace:
             return None
         by_u = signals[0].flatten(2).mT.flatten(1)
         return by_u @ inner @ by_u.T + tail._products(signals, signals, 1, memory // (4 * u.element_size()))
+
+    def _without(self, shared: set[int]) -> "Trace":
+        """The same with the parameters among the left ones whose results have no rows of their own for every sample, as
+        places have that are embedded once for all samples."""
+        names = list(self.plain.parameters)
+        apart = {number for number, uses in self.uses.items() if any(id(use.result) in shared for use in uses)}
+        left = {names[number]: self.plain.parameters[names[number]] for number in apart}
+        results = tuple(result for result in self.results if id(result) not in shared)
+        uses = {number: uses for number, uses in self.uses.items() if number not in apart}
+        known = {id(use.result) for every in uses.values() for use in every}
+        return replace(self, results=tuple(r for r in results if id(r) in known), uses=uses, left=self.left | left)
 
     def _block(self, memory: int) -> int:
         """How many cotangents at once, so that the signals of two blocks and what makes them fit."""
@@ -152,7 +169,7 @@ class Trace:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                found = torch.func.vmap(torch.func.jacrev(one), (None, 0))(values, self.plain.inputs)
+                found = torch.func.vmap(torch.func.jacrev(one), (None, 0), chunk_size=TOGETHER)(values, self.plain.inputs)
         except (RuntimeError, ValueError, TypeError):
             return None
         rows = torch.cat([part.flatten(2) for part in found.values()], 2)  # (T, C, their number)

@@ -79,6 +79,10 @@ class Scale(Shift):
         return signal * self.factor
 
 
+ENTRY = 150
+"""Multiplications of a matrix product that take as long as one entry that is written, weighted, read and summed."""
+
+
 @dataclass(frozen=True)
 class Weight(Use):
     """A matrix that maps inputs (T, positions, groups, units) to the result, whose units are its axis ``axis``."""
@@ -111,7 +115,7 @@ class Weight(Use):
         if n > 1 and x.shape[-1] > places:  # the same scalar products from as many units as there are places
             x = _shorter(x)
         i, kernel = x.shape[-1], len(b) * places
-        by_kernel = k * places * kernel * o + places**2 * i
+        by_kernel = k * places * kernel * (o + (ENTRY if n > 1 else 0)) + places**2 * i
         by_rows = (k + len(b)) * places * o * i + k * s * len(b) * s * o * i
         g = a.new_zeros(k * s, len(b) * s)
         for group in range(self.groups):

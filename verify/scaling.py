@@ -47,6 +47,8 @@ SMALL_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (0.5,))
 LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
 COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
 STEPS_OF_FIT = 60
+LEADS = 0.5
+"""Share of the mean at the largest width that the leading term of a law must have."""
 STEPS = (1, 1.5, 2, 3, 4, 6, 8)
 
 
@@ -137,6 +139,8 @@ def _ends(tries: Sequence[Cells], laws: Sequence[Law], least: float) -> list[tup
     for law in laws:
         if _fit(tries[0], law)[1] >= least:
             for fit, _ in (_fit(cells, law) for cells in tries):
+                if not np.isfinite(fit.chi2):
+                    continue
                 half = float(stats.t.isf((1 - CONFIDENCE) / 2, fit.freedom)) * fit.error
                 ends.append((fit.value - half, fit.value + half))
     return ends
@@ -178,7 +182,9 @@ def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, i
         if abs(step) < 1e-9:
             break
     assert fit is not None
-    return fit._replace(coefficients=(p, *fit.coefficients[1:])), powers.shape[1] + 1
+    leads = abs(fit.coefficients[1]) * value[-1] ** p > LEADS * abs(cells.mean[-1])
+    chi2 = fit.chi2 if leads else np.inf  # else a correction is taken for the law, whose own exponent is another
+    return fit._replace(coefficients=(p, *fit.coefficients[1:]), chi2=chi2), powers.shape[1] + 1
 
 
 def _fit_p(chi2: float, spare: int, freedom: float) -> float:

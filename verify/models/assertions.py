@@ -33,7 +33,10 @@ def assert_bounded(
     (case,) = cases(widths, samples or 1, rho, fixed=fixed, grown=not fixed)
     found = growth(Model(build, batch), case, loss, networks)
     exponent = found.exponents[quantity]
-    if verdict(exponent) != "bounded":
+    said = verdict(exponent)
+    if said == "sharp":
+        raise AssertionError(f"{quantity} with {case} grows with the width, like {shown.power(exponent)}")
+    if said == "open":
         why = exponent.reason or f"it goes like {shown.power(exponent)}"
         raise AssertionError(f"{quantity} with {case} is not bounded for certain: {why}")
     return found

@@ -33,8 +33,8 @@ def power(found: Exponent | Coordinate) -> str:
 def sentences(found: Growth) -> Iterator[str]:
     """The verdict, what carries it, and what it means for the learning rate."""
     exponent, M = found.exponents["lambda_max"], found.case.widths[-1]
-    if exponent.reason:
-        yield f"{found.case}: open; {exponent.reason}"
+    if found.verdict == "open":
+        yield f"{found.case}: open; {exponent.reason or f'lambda_max goes like {power(exponent)}'}"
     else:
         yield f"{found.case}: lambda_max goes like {power(exponent)}: {WORDS[found.verdict]}"
     if found.shares:
