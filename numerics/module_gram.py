@@ -18,7 +18,6 @@ from numerics.module_jacobian import Jacobian
 from numerics.module_recorder import Recorder
 from numerics.module_uses import Use, Weight
 
-
 TOGETHER = 4
 """Samples whose gradients by the parameters left are taken at once: each takes a whole pass over the module."""
 
@@ -169,7 +168,9 @@ class Trace:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                found = torch.func.vmap(torch.func.jacrev(one), (None, 0), chunk_size=TOGETHER)(values, self.plain.inputs)
+                found = torch.func.vmap(torch.func.jacrev(one), (None, 0), chunk_size=TOGETHER)(
+                    values, self.plain.inputs
+                )
         except (RuntimeError, ValueError, TypeError):
             return None
         rows = torch.cat([part.flatten(2) for part in found.values()], 2)  # (T, C, their number)

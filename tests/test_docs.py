@@ -52,7 +52,7 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert stopped.value.code == 0, line
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "models"])
 def test_links_lead_to_files(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", read(page)):
         assert os.path.exists(ROOT / "docs" / target), target

@@ -1,6 +1,7 @@
 """Questions to a reader's own torch model: right answers, planted mistakes named, and bad files refused with a line."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -260,3 +261,13 @@ def test_the_commands_answer_and_keep_what_they_found(tmp_path: Path) -> None:
         done = fimcheck(*words)
         assert done.returncode == 2, done.stdout + done.stderr
         assert named in done.stderr
+
+
+def test_the_code_of_the_page_runs() -> None:
+    """Its commands are those of the test above, at other widths."""
+    page = (EXAMPLES.parent.parent / "docs" / "models.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
+    exec(compile(code, "models.md", "exec"), {"__name__": "docs"})
+    for line in re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S):
+        assert line.split()[1] in ("sharpness", "coordinates")
+        assert (EXAMPLES.parent.parent / line.split()[2]).is_file()
