@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.works import Work, inputs, module
-from numerics import Draw, gram
+from benchmarks.works import Built, Work, inputs, module
+from numerics import Draw, gram, spectrum
 from numerics.eigenvalues import eigenvalue_quantities, largest
 from numerics.krylov import default_tolerance, top_eigenvalues
 from numerics.matrixfree import dual_operator
@@ -25,8 +25,10 @@ def _of_matrix(work: Work, g: Tensor) -> Tensor:
     return largest(g.unsqueeze(0), 1)[0]
 
 
-def ours(work: Work, drawn: Draw) -> Run:
+def ours(work: Work, drawn: Draw | Built) -> Run:
     """The exact dual matrix of numerics."""
+    if isinstance(drawn, Built):
+        return lambda: _eigenvalues(drawn)
 
     def run() -> Tensor:
         g = gram(work.network, drawn)
@@ -39,8 +41,16 @@ def ours(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def ours_matrix_free(work: Work, drawn: Draw) -> Run:
+def _eigenvalues(built: Built) -> Tensor:
+    found = spectrum(built.module, built.inputs).eigenvalues
+    assert found is not None
+    return found
+
+
+def ours_matrix_free(work: Work, drawn: Draw | Built) -> Run:
     """Products of numerics, lambda_max only."""
+    if isinstance(drawn, Built):
+        raise NotImplementedError("networks of numerics only")
     network = work.network
 
     def run() -> Tensor:
@@ -51,7 +61,7 @@ def ours_matrix_free(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def jacrev(work: Work, drawn: Draw) -> Run:
+def jacrev(work: Work, drawn: Draw | Built) -> Run:
     """torch.func.jacrev, the whole Jacobian."""
     net, x = module(work, drawn), inputs(work, drawn)
     parameters = {name: p.detach() for name, p in net.named_parameters()}
@@ -67,7 +77,7 @@ def jacrev(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def nngeometry(work: Work, drawn: Draw) -> Run:
+def nngeometry(work: Work, drawn: Draw | Built) -> Run:
     """Its Gram matrix."""
     from nngeometry.gram import GramMatrix  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader, TensorDataset
@@ -82,7 +92,7 @@ def nngeometry(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def vivit(work: Work, drawn: Draw) -> Run:
+def vivit(work: Work, drawn: Draw | Built) -> Run:
     """BackPACK with ViViT's eigenvalues of the generalized Gauss-Newton matrix."""
     from backpack import backpack, extend  # type: ignore[import-not-found]
     from vivit.linalg.eigvalsh import EigvalshComputation  # type: ignore[import-not-found]
@@ -108,7 +118,7 @@ def vivit(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def curvlinops(work: Work, drawn: Draw) -> Run:
+def curvlinops(work: Work, drawn: Draw | Built) -> Run:
     """Jacobian products on the identity; its Gauss-Newton operator with scipy's eigsh for lambda_max."""
     from curvlinops import (  # type: ignore[import-not-found]
         GGNLinearOperator,
@@ -134,7 +144,7 @@ def curvlinops(work: Work, drawn: Draw) -> Run:
     return top if work.wanted == "lambda_max" else all_of_them
 
 
-def asdl(work: Work, drawn: Draw) -> Run:
+def asdl(work: Work, drawn: Draw | Built) -> Run:
     """ASDL's implicit kernel."""
     from asdl.kernel import empirical_implicit_ntk  # type: ignore[import-not-found]
 
@@ -147,7 +157,7 @@ def asdl(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def pyhessian(work: Work, drawn: Draw) -> Run:
+def pyhessian(work: Work, drawn: Draw | Built) -> Run:
     """Power iteration on the Hessian at zero residual, where it is the Fisher matrix; lambda_max only."""
     from pyhessian import hessian  # type: ignore[import-not-found]
 
@@ -161,14 +171,14 @@ def pyhessian(work: Work, drawn: Draw) -> Run:
     return run
 
 
-def neural_tangents(work: Work, drawn: Draw) -> Run:
+def neural_tangents(work: Work, drawn: Draw | Built) -> Run:
     """Its empirical kernel by structured derivatives, without vmap over samples where they couple."""
     import jax  # type: ignore[import-not-found]
     import jax.numpy as jnp  # type: ignore[import-not-found]
     import neural_tangents as nt  # type: ignore[import-not-found]
 
     jax.config.update("jax_enable_x64", drawn.inputs.dtype == torch.float64)
-    if work.steps:
+    if isinstance(drawn, Built) or work.steps:
         raise NotImplementedError("chains only")
     weights = [jnp.asarray(w[0].numpy()) for w in drawn.weights]
     x = jnp.asarray(drawn.inputs[0].numpy())
@@ -202,7 +212,7 @@ def neural_tangents(work: Work, drawn: Draw) -> Run:
     return run
 
 
-CONTENDERS: dict[str, Callable[[Work, Draw], Run]] = {
+CONTENDERS: dict[str, Callable[[Work, Draw | Built], Run]] = {
     "ours": ours,
     "ours, matrix-free": ours_matrix_free,
     "jacrev": jacrev,

@@ -1,13 +1,25 @@
 """The works that are timed, and the networks they are timed on: ReLU, no biases; three weight layers, or steps."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from numerics import Composition, Draw, RandomNetwork, draw
 from numerics.composition import Node
+from verify.models.model import load
+
+
+@dataclass(frozen=True)
+class Built:
+    """A torch model and its inputs."""
+
+    module: nn.Module
+    inputs: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class Work:
 
     steps: tuple[Node, ...] = ()
     positions: int = 1
+    model: str = ""
+    """A file of examples/models that builds the network."""
 
     @property
     def convolutional(self) -> bool:
@@ -39,14 +53,18 @@ class Work:
         widths = (self.width, self.width, self.width, self.outputs)
         return RandomNetwork(widths, "relu", self.hidden, self.last, biases=False)
 
-    def draw(self, dtype: str) -> Draw:
+    def draw(self, dtype: str) -> Draw | Built:
         """One network and its inputs."""
+        if self.model:
+            return _built(self, getattr(torch, dtype))
         return draw(self.network, self.samples, [1], dtype)
 
     def title(self) -> str:
         """A line for the table."""
         names = {"spectrum": "full spectrum", "moments": "m, s, lambda_max", "lambda_max": "lambda_max"}
         case = f"hidden {self.hidden}, last {self.last}"
+        if self.model:
+            case = f"examples/models/{self.model}.py"
         if self.steps:
             case = " ".join(name for name, _, _ in self.steps) + f", {self.positions} positions"
         return f"{names[self.wanted]} (M={self.width}, T={self.samples}, C={self.outputs}), {case}"
@@ -59,6 +77,18 @@ def _steps(words: str) -> tuple[Node, ...]:
 
 BLOCK: Node = ("skip", {}, (_steps("layer relu dense"),))
 RESIDUAL = (*_steps("dense"), BLOCK, BLOCK, BLOCK, *_steps("layer relu dense"))
+
+
+def _built(work: Work, dtype: torch.dtype) -> Built:
+    """The model of a file, batch statistics of the batch as in training: running ones stop functorch."""
+    model = load(Path(__file__).parent.parent / "examples" / "models" / f"{work.model}.py")
+    module, x = model.module(work.width, 1), model.inputs(work.samples, work.width, 1)
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.track_running_stats, part.running_mean, part.running_var = False, None, None
+            part.num_batches_tracked = None
+    return Built(module.to(dtype), x.to(dtype) if x.is_floating_point() else x)
+
 
 WORKS = {
     "plain-small": Work("spectrum", 512, 100, 2),
@@ -76,6 +106,8 @@ WORKS = {
     "convolutional": Work(
         "spectrum", 256, 64, 2, steps=_steps("conv relu conv relu conv relu pool dense"), positions=8
     ),
+    "resnet": Work("spectrum", 32, 16, 4, model="resnet"),
+    "gpt": Work("spectrum", 128, 32, 16, model="mup_gpt"),
 }
 
 
@@ -119,16 +151,20 @@ class Pool(nn.Module):
         return x.mean(self.axis)
 
 
-def module(work: Work, drawn: Draw) -> nn.Sequential:
+def module(work: Work, drawn: Draw | Built) -> nn.Module:
     """The drawn network as the module a peer gets."""
+    if isinstance(drawn, Built):
+        return drawn.module
     if work.steps:
         weights = {name: value[0] for name, value in drawn.numbers.items()}
         return nn.Sequential(*_layers(work.steps, weights, "", -1 if work.convolutional else 1))
     return _chain(work, drawn)
 
 
-def inputs(work: Work, drawn: Draw) -> Tensor:
+def inputs(work: Work, drawn: Draw | Built) -> Tensor:
     """The inputs as that module takes them: (T, M_0), (T, N, M_0), or (T, M_0, N) for convolutions."""
+    if isinstance(drawn, Built):
+        return drawn.inputs
     x = drawn.inputs[0]
     if x.dim() == 2:
         return x

@@ -218,11 +218,13 @@ WRONG_BOUNDS = {
     "at least": (
         WrongTheory("M^+1/2", "the lower bound grows like the square root of M", _power(0.5)),
         WrongTheory("M^+1/4", "the lower bound grows like the fourth root of M", _power(0.25)),
+        WrongTheory("M^+1/8", "the lower bound grows like the eighth root of M", _power(0.125)),
         WrongTheory("x10", "the lower bound is ten times too large", _scaled(10.0)),
     ),
     "at most": (
         WrongTheory("M^-1", "the upper bound shrinks like the square root of 1/M", _power(-1.0)),
         WrongTheory("M^-3/4", "the upper bound shrinks like the fourth root of 1/M", _power(-0.75)),
+        WrongTheory("M^-5/8", "the upper bound shrinks like the eighth root of 1/M", _power(-0.625)),
     ),
 }
 

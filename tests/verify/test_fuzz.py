@@ -98,6 +98,10 @@ LINES = st.one_of(
     command("plot", [st.sampled_from(["sharpness", "depth", "pie"]), st.sampled_from(["a.gif", "no/such/x.svg"])],
             [option("--setting", SETTINGS), option("--networks", NUMBERS)]),
     command("book", [st.sampled_from(["a.txt", "no/such/x.html"])], [option("--activation", ACTIVATIONS)]),
+    command("sharpness", [st.sampled_from(["no.py", ".", "/dev/null"])], [option("--widths", st.just("1,2")),
+            option("--rho", NUMBERS), option("--only", st.sampled_from(["fixed", "both"])), option("--loss", CLAIMS)]),
+    command("coordinates", [st.sampled_from(["no.py", ".", "/dev/null"])], [option("--lr", NUMBERS),
+            option("--steps", NUMBERS), option("--optimizer", st.sampled_from(["adam", "lion"]))]),
     command("frobnicate", [], [option("--help")]),
 )  # fmt: skip
 
