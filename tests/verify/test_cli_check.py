@@ -63,7 +63,7 @@ def test_a_failing_stage_ends_with_1_and_is_recorded(
 
 
 def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli_check, "EFFORT", Effort(eps=0.1, looks=3, budget=1e7))
+    monkeypatch.setattr(cli_check, "QUICK", Effort(eps=0.1, looks=3, budget=1e7))
     words = ("--claim", "hidden_rms_shift.m", "--setting", "linear L=2 T=5 hidden=rms_shift")
     assert fimcheck(monkeypatch, "check", str(ROOT / "examples" / "rms.py"), *words) == 0
     assert "1 AGREE" in capsys.readouterr().out

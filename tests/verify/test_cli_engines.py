@@ -1,5 +1,6 @@
 """derive, book and measure, run as commands."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 import numerics
 import theory
-from verify import Setting, cli
+from verify import CLAIMS, Setting, cli
 from verify.cli.measure import load
 
 MODULE = """
@@ -156,3 +157,46 @@ def test_derive_takes_a_network_of_steps(fimcheck) -> None:
     assert code == 0
     setting = Setting.parse("dense skip(layer relu dense) layer relu dense T=4 sb2=0.1")
     assert float(text.split()[-1]) == pytest.approx(float(theory.numeric_order_parameters(setting.wide()).kappa1))
+
+
+ENDLESS = """
+
+class Endless(torch.nn.Module):
+    def forward(self, x):
+        while True:
+            x = x + 0
+def endless():
+    return torch.nn.Sequential(torch.nn.Linear(4, 2), Endless())
+"""
+
+
+def test_measure_stops_a_module_that_does_not_end_and_refuses_no_samples(
+    fimcheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verify.cli.measure.SECONDS", 0.3)
+    module, inputs = tmp_path / "m.py", tmp_path / "in.npz"
+    module.write_text(MODULE + ENDLESS)
+    np.savez(inputs, inputs=np.zeros((3, 4)))
+    code, _, err = fimcheck("measure", "--module", f"{module}:endless", "--inputs", str(inputs))
+    assert code == 2
+    assert "a run on --inputs: no result after 0.3 seconds" in err
+    np.savez(inputs, inputs=np.zeros((0, 4)))
+    code, _, err = fimcheck("measure", "--module", f"{module}:make", "--inputs", str(inputs))
+    assert code == 2
+    assert "holds no sample" in err
+
+
+def test_what_is_found_is_kept_as_json(fimcheck, tmp_path: Path) -> None:
+    kept = tmp_path / "found.json"
+    numbers = "sigma_w2=2,sigma_b2=0.3,M=100,C=1,alpha_0=1,alpha_1=1"
+    code, out, _ = fimcheck("derive", "m", "--depth", "2", "--at", numbers, "--json", str(kept))
+    assert code == 0
+    found = json.loads(kept.read_text())
+    assert found["value"] == float(out)
+    assert found["relation"] == "equals"
+    code, _, _ = fimcheck("claims", "--json", str(kept))
+    assert code == 0
+    assert {claim["claim"] for claim in json.loads(kept.read_text())} == set(CLAIMS)
+    code, _, err = fimcheck("derive", "m", "--json", str(tmp_path / "no" / "x.json"))
+    assert code == 2
+    assert "--json" in err

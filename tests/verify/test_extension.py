@@ -14,7 +14,7 @@ from verify.examine import conforms, examine
 from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
 from verify.pool import Processes
 from verify.suite import Case
-from verify.verdict import Effort
+from verify.verdict import Effort, check
 
 RIGHT = """
 import dataclasses, theory, numerics
@@ -207,3 +207,23 @@ verify.add_claim(Broken("mine", "s", "m", "m"))
     *_, last = examine(extension, run)
     assert last.outcome == "failed"
     assert last.lines[-1].startswith(f"{extension.path}:23: ZeroDivisionError")
+
+
+def test_a_stage_that_is_stopped_gives_what_it_found() -> None:
+    """Ctrl-C in the middle of a stage: the verdicts until then are shown, and then it stops."""
+    extension = load(Path(__file__).parent.parent.parent / "examples" / "rms.py")
+
+    def run(_: list[Case]) -> Iterator:
+        verdict = check(CLAIMS["plain.m"], Setting("linear", depth=2, samples=4), Effort(0.5, 0.1, 1, 1e6))
+        yield verdict, None
+        raise KeyboardInterrupt
+
+    stages = examine(extension, run)
+    try:
+        found = [next(stages) for _ in range(3)]
+        with pytest.raises(KeyboardInterrupt):
+            next(stages)
+    finally:
+        extension.forget()
+    assert [stage.outcome for stage in found] == ["passed", "passed", "stopped"]
+    assert len(found[-1].verdicts) == 1

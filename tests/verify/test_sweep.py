@@ -280,3 +280,24 @@ def test_overlaps_beyond_float64_are_no_prediction() -> None:
     """Their squares overflow first, and 1 / inf would be a wrong 0."""
     found = sweep.prediction(Setting("relu", sigma_w2=1e160, samples=4), 64, "kappa1")
     assert "exceeds float64" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("widths = {widths}\nsetting = {{samples = 5, sigma_w2 = {many}}}", "4000000 points, at most 100000"),
+        ("widths = [8]\nsetting = {{samples = {deep}}}", "recursion"),
+        ("widths = {long}\nsetting = {{samples = 5}}", "bytes, at most"),
+    ],
+)
+def test_a_grid_is_counted_before_it_is_made(tmp_path: Path, text: str, told: str) -> None:
+    parts = {
+        "widths": list(range(1, 2001)),
+        "many": [0.5 + i / 1000 for i in range(2000)],
+        "deep": "[" * 5000 + "]" * 5000,
+        "long": list(range(200_000)),
+    }
+    file = tmp_path / "grid.toml"
+    file.write_text('networks = 3\nquantities = ["m"]\n' + text.format(**parts))
+    with pytest.raises(GridError, match=told):
+        load(file)
