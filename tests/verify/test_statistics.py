@@ -156,7 +156,7 @@ def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
 )
 def test_what_neither_the_draw_nor_the_width_changes_is_judged_as_it_is(ratio: float, relation, outcome: str) -> None:
     """A deterministic quantity has no error: a right prediction of it is AGREE, and INVALID would be no answer."""
-    draws = [ratio * (1 + 1e-15 * np.arange(30)) for _ in WIDTHS]
+    draws = [np.asarray(ratio * (1 + 1e-15 * np.arange(30)), dtype=np.float64) for _ in WIDTHS]
     assert judge(WIDTHS, draws, replace(RULE, relation=relation)).outcome == outcome
 
 

@@ -238,9 +238,8 @@ def _judge(case: Case, drawn: dict[int, list[Drawn]]) -> Growth:
         errors[name] = np.array([v.std(ddof=1) for v in values]) / np.sqrt(counts)
         cells = Cells(widths, widths, means[name], errors[name], counts)
         exponents[name] = judge(cells, name, "M", str(case))
-    outliers: Array = np.array(
-        [np.mean([np.nan if d.outliers is None else d.outliers for d in f]) for f in drawn.values()]
-    )
+    counted = [[math.nan if d.outliers is None else d.outliers for d in found] for found in drawn.values()]
+    outliers = np.array([sum(found) / len(found) for found in counted], dtype=np.float64)
     last = drawn[case.widths[-1]]
     shares = {name: float(np.mean([d.shares[name] for d in last])) for name in last[0].shares}
     return Growth(case, int(counts[-1]), exponents, means, errors, outliers, shares)
