@@ -19,6 +19,11 @@ from verify.verdict import Verdict
 Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
 """Verdicts on cases, one by one, with their draws."""
 
+TOLD_BY = ("activation", "depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios")
+"""Properties of a setting that a failure may go with."""
+MOST_TOLD = 3
+"""More of them that tell failing settings from holding ones explain nothing."""
+
 
 def blame(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> Iterator[str]:
     """Causes of a failing verdict, the likeliest first, then the command that replays it.
@@ -75,17 +80,13 @@ def _apart(verdict: Verdict, others: Sequence[Verdict]) -> str:
     holding = [v.setting for v in same if v.status == "AGREE"]
     if not holding:
         return ""
-    found = [words for name in TOLD_BY for words in [_told_by(name, failing, holding)] if words]
+    found = [words for name in TOLD_BY if (words := _told_by(name, failing, holding))]
     if not found:
         return "no single property of the setting tells where it fails from where it holds"
     if len(found) > MOST_TOLD:
         names = ", ".join(words.split(":")[0] for words in found)
         return f"where it fails differs from where it holds in {names}: more settings would tell which it is"
     return "it goes with " + ", or with ".join(found)
-
-
-TOLD_BY = ("activation", *("depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios"))
-MOST_TOLD = 3
 
 
 def _told_by(name: str, failing: Sequence[Setting], holding: Sequence[Setting]) -> str:

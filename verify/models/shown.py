@@ -75,7 +75,7 @@ def draw(file: Path, found: Sequence[Growth]) -> None:
             axes.errorbar(widths, means, 2 * growth.errors["lambda_max"], label=str(growth.case), **style)
             if np.isfinite(exponent.low):
                 p = (exponent.low + exponent.high) / 2
-                label = f"{power(exponent)}: {WORDS[growth.verdict]}"
+                label = f"{power(exponent)} as M grows: {WORDS[growth.verdict]}"
                 axes.plot(widths, means[-1] * (widths / widths[-1]) ** p, color=colour, label=label)
         every = sorted({width for growth in found for width in growth.case.widths})
         widths_axis(axes, every)
