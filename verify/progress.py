@@ -43,7 +43,7 @@ class TimeLeft(TimeRemainingColumn):
     def render(self, task: Task) -> Text:
         if task.total is None or task.completed <= 1 or task.elapsed is None:
             return Text("")
-        left = task.elapsed * (task.total / (task.completed - 1) - 1)  # the last one has only begun
+        left = max(0.0, task.elapsed * (task.total / (task.completed - 1) - 1))  # the last one has only begun
         return Text(f"left: {int(left // 60)}:{int(left % 60):02}", style="progress.remaining")
 
 
