@@ -111,10 +111,10 @@ class Trace:
         names = list(self.plain.parameters)
         apart = {number for number, uses in self.uses.items() if any(id(use.result) in shared for use in uses)}
         left = {names[number]: self.plain.parameters[names[number]] for number in apart}
-        results = tuple(result for result in self.results if id(result) not in shared)
         uses = {number: uses for number, uses in self.uses.items() if number not in apart}
         known = {id(use.result) for every in uses.values() for use in every}
-        return replace(self, results=tuple(r for r in results if id(r) in known), uses=uses, left=self.left | left)
+        results = tuple(result for result in self.results if id(result) in known)
+        return replace(self, results=results, uses=uses, left=self.left | left)
 
     def _block(self, memory: int) -> int:
         """How many cotangents at once, so that the signals of two blocks and what makes them fit."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import sympy as sp
@@ -161,18 +161,24 @@ def place(error: BaseException, path: Path) -> str:
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
+def run_code(path: Path, code: CodeType, seconds: float = SECONDS) -> ModuleType:
+    """The module that the compiled code of a user's file makes, within a time limit; what it raises is passed on."""
+    module = ModuleType(f"fimcheck_file_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    with time_limit(seconds, str(path)):
+        exec(code, module.__dict__)
+    return module
+
+
 def _run(path: Path, source: bytes, seconds: float) -> None:
     try:
         code = compile(source, str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ExtensionError(f"{path}{f':{line}' if line else ''}: not valid Python, {error}; correct it") from error
-    module = ModuleType(f"fimcheck_extension_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
-        with time_limit(seconds, str(path)):
-            exec(code, module.__dict__)
+        run_code(path, code, seconds)
     except ExtensionError as error:
         raise ExtensionError(f"{place(error.__cause__ or error, path)}: {error}") from error
     except (Exception, SystemExit) as error:

@@ -40,6 +40,12 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def check_suffix(what: str, file: Path) -> None:
+    """Refuse a picture of another kind, before it is drawn."""
+    if file.suffix not in (".svg", ".png"):
+        raise ValueError(f"{what} {file}: only .svg and .png are written; choose one of the two")
+
+
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     """An empty figure of this size in inches, written on leaving as SVG or PNG by the suffix of `path`."""

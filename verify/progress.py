@@ -114,14 +114,18 @@ class Watch(Progress):
             self._cause = cause
 
     def end_if_stopped(self, left: str) -> None:
-        """End the command with the cause in one line; left: what was not done."""
+        """End the command with the cause in one line; left: what was not done.
+
+        With a store it says that nothing kept is lost.
+        """
         if self._cause is None:
             return
         if isinstance(self._cause, ValueError):
             raise self._cause
         by_hand = isinstance(self._cause, KeyboardInterrupt)
         word = "interrupted" if by_hand else f"stopped by {type(self._cause).__name__}: {self._cause}"
-        note(f"{word}: {left}")
+        resume = "" if self._store is None else "; the same command goes on from what is kept"
+        note(f"{word}: {left}{resume}")
         raise typer.Exit(130 if by_hand else 3)
 
     def case(self, case: Case) -> None:

@@ -46,7 +46,7 @@ WIDEST, NARROWEST = 1024, 128
 SMALL_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (0.5,))
 LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
 COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
-STEPS_OF_FIT = 60
+STEPS_OF_FIT, SETTLED = 60, 1e-6
 LEADS = 0.5
 """Share of the mean at the largest width that the leading term of a law must have."""
 STEPS = (1, 1.5, 2, 3, 4, 6, 8)
@@ -171,7 +171,7 @@ def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, i
     value, counts = cells.value / cells.value.min(), [int(n) for n in cells.count]
     powers = np.stack([value**-r for r in (0.0, *width_law)], axis=1)
     p = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(value[-1] / value[-2]))
-    curve = cells.mean
+    curve, step = cells.mean, np.inf
     fit = None
     for _ in range(STEPS_OF_FIT):
         design = np.column_stack([curve * np.log(value), powers * value[:, None] ** p])
@@ -179,11 +179,11 @@ def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, i
         step = float(np.clip(fit.value, -0.5, 0.5))
         p += step
         curve = design[:, 1:] @ np.array(fit.coefficients[1:])
-        if abs(step) < 1e-9:
+        if abs(step) < SETTLED:
             break
     assert fit is not None
-    leads = abs(fit.coefficients[1]) * value[-1] ** p > LEADS * abs(cells.mean[-1])
-    chi2 = fit.chi2 if leads else np.inf  # else a correction is taken for the law, whose own exponent is another
+    leads = abs(step) < SETTLED and abs(fit.coefficients[1]) * value[-1] ** p > LEADS * abs(cells.mean[-1])
+    chi2 = fit.chi2 if leads else np.inf  # it did not settle, or a correction is taken for the law
     return fit._replace(coefficients=(p, *fit.coefficients[1:]), chi2=chi2), powers.shape[1] + 1
 
 

@@ -208,6 +208,17 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, words: str
         load(path)
 
 
+def test_a_file_may_have_dataclasses(tmp_path: Path) -> None:
+    """They look up the module that they stand in."""
+    path = tmp_path / "sizes.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass\nclass Sizes:\n    hidden: int\n"
+        "def build(width): return nn.Linear(Sizes(width).hidden, 1)\ndef batch(samples, generator): pass\n"
+    )
+    assert load(path).module(3, 0).in_features == 3
+
+
 def test_inputs_come_from_a_file_of_data(tmp_path: Path) -> None:
     path, data = file(tmp_path, f"return {MLP.format('')}"), tmp_path / "data.npy"
     np.save(data, np.arange(80.0).reshape(20, 4))

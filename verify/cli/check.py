@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from verify.progress import Watch
 from verify.setting import Setting
 from verify.store import Store
 from verify.suite import Case
+from verify.verdict import Effort
 
 app = typer.Typer()
 
@@ -52,9 +53,7 @@ def check(
         raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")
     todo = _todo(extension, thorough)
     # The two stages that measure share the error rate.
-    effort = replace(QUICK, error_rate=QUICK.error_rate / 2)
-    if budget is not None:
-        effort = replace(effort, budget=planned(budget, len(todo)))
+    effort = planned(replace(QUICK, error_rate=QUICK.error_rate / 2), budget, len(todo))
     stages: list[Stage] = []
     draws = None if store is None else Store(store)
     with Watch(len(todo), seed_block, device, store=draws, quiet=quiet) as watch, watch.until_stopped():
@@ -65,28 +64,20 @@ def check(
             _show(stage, quiet)
     if any(stage.outcome == "open" for stage in stages):
         say("open: what is INCONCLUSIVE may be settled by more draws, --budget 30m for instance")
-    kept.write(
-        lambda: (
-            record.build(
-                [verdict for stage in stages for verdict in stage.verdicts],
-                watch.drawn,
-                effort,
-                todo,
-                record.command(),
-                [attack for stage in stages for attack in stage.attacks],
-            )
-            | {
-                "extension": {
-                    "file": str(extension.path),
-                    "sha256": extension.sha256,
-                    "stages": [stage.record() for stage in stages],
-                }
-            }
-        )
-    )
-    resume = "" if store is None else "; the same command goes on from what is kept"
-    watch.end_if_stopped(f"not every stage was done{resume}")
+    kept.write(lambda: _record(extension, stages, watch, effort, todo))
+    watch.end_if_stopped("not every stage was done")
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
+
+
+def _record(
+    extension: Extension, stages: list[Stage], watch: Watch, effort: Effort, todo: list[Case]
+) -> dict[str, Any]:
+    """The record of a run with the verdicts and attacks of all stages, and what was examined."""
+    verdicts = [verdict for stage in stages for verdict in stage.verdicts]
+    attacks = [attack for stage in stages for attack in stage.attacks]
+    made = record.build(verdicts, watch.drawn, effort, todo, record.command(), attacks)
+    facts = {"file": str(extension.path), "sha256": extension.sha256, "stages": [s.record() for s in stages]}
+    return made | {"extension": facts}
 
 
 def _todo(extension: Extension, thorough: bool) -> list[Case]:

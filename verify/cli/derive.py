@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -29,7 +30,7 @@ from verify.cli.kept import write_data
 from verify.cli.options import Json
 from verify.cli.terminal import out, say
 from verify.description import composed, parse, unrolled
-from verify.files import check_writable, write_whole
+from verify.files import write_whole
 
 app = typer.Typer()
 
@@ -75,8 +76,6 @@ def derive(
     """Derive a formula from the activation and print it, with its order parameters step by step."""
     if latex + python + steps > 1 or (full and (python or steps)):
         raise ValueError("--latex, --python, --steps and --full with --python or --steps contradict; give one")
-    if json is not None:
-        check_writable("--json", json)
     if network is not None:
         plain = {"activation": "relu", "hidden": "none", "depth": "3"}
         for name, value in (("activation", activation), ("hidden", hidden), ("depth", depth)):
@@ -105,28 +104,31 @@ def derive(
         print("\n".join(found.steps()))
         return
     check_numbers(quantity, numbers, set(found.symbols))
+
+    @cache  # it may take seconds, and is asked for by the file as by the terminal
+    def statement() -> Statement:
+        _check_length(found)
+        return found.statement(numbers)
+
     if json is not None:
-        write_data(json, _data(found, numbers))
+        write_data(json, _data(found, statement(), numbers))
     if at is not None and set(found.symbols) <= set(numbers):
         number = found.evaluate(**{name: float(numbers[name]) for name in found.symbols})
         print(number)
         if len(net.all_steps) <= LONGEST:
-            print(_digits(found.statement(numbers), numbers, number), file=sys.stderr)  # the number alone can be piped
+            print(_digits(statement(), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
         _print(_substituted(found.expr, numbers), latex)
     else:
-        _check_length(found)
-        print(_listed(found.statement(numbers), latex, python))
+        print(_listed(statement(), latex, python))
         if numbers and not (latex or python):
             left = ", ".join(sorted(set(found.symbols) - numbers.keys()))
             print(f"numbers put in for {', '.join(sorted(numbers))}; left open: {left}")
 
 
-def _data(found: theory.Prediction, numbers: dict[str, sp.Expr]) -> dict[str, Any]:
+def _data(found: theory.Prediction, statement: Statement, numbers: dict[str, sp.Expr]) -> dict[str, Any]:
     """The statement as LaTeX and as Python, what it rests on, and its value where every number is given."""
     complete = set(found.symbols) <= set(numbers)
-    _check_length(found)
-    statement = found.statement(numbers)
     return {
         "quantity": found.quantity,
         "relation": found.relation,

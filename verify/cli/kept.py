@@ -11,22 +11,16 @@ from typing import Any
 import typer
 
 from verify.cli.terminal import say
-from verify.files import check_folder, check_writable, write_whole
+from verify.files import write_whole
 from verify.store import plain
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the user wants the record and the page; both places are tried before the work that would be lost."""
+    """Where the user wants the record and the page; the options that name them have tried both places."""
 
     json: Path | None
     report: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.json is not None:
-            check_writable("--json", self.json)
-        if self.report is not None:
-            check_folder("--report", self.report)
 
     def write(self, make: Callable[[], dict[str, Any]]) -> None:
         """Write the record that is made, if anybody wants it."""
@@ -44,7 +38,7 @@ class Kept:
 
 
 def write_data(file: Path | None, data: Any) -> None:
-    """Write what a command found as JSON, if a file is named; it was tried before by `check_writable`."""
+    """Write what a command found as JSON, if a file is named, which the option has tried."""
     if file is not None:
         write_whole(file, text.dumps(plain(data), allow_nan=False, indent=1))
         typer.echo(f"data: {file}", err=True)  # what is printed may be piped

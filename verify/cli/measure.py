@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,7 @@ from verify.cli.kept import write_data
 from verify.cli.options import Json
 from verify.cli.terminal import say
 from verify.extension import SECONDS, ExtensionError, time_limit
-from verify.files import check_writable
+from verify.models.model import ModelError, run_file
 
 app = typer.Typer()
 
@@ -37,8 +36,6 @@ def measure(
     json: Json = None,
 ) -> None:
     """Measure the Fisher spectrum of any torch module on given inputs, in the mode that the module is in."""
-    if json is not None:
-        check_writable("--json", json)
     made = load(module)
     dtype = next((p.dtype for p in made.parameters()), torch.float64)
     data = torch.as_tensor(_array(inputs), dtype=dtype)
@@ -98,17 +95,10 @@ def load(text: str) -> torch.nn.Module:
     path, colon, name = text.rpartition(":")
     if not colon or not Path(path).is_file():
         raise ValueError(f"--module {text}: it must be FILE.py:FUNCTION with a file that exists")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"--module {text}: {path} is no Python file; give one that ends in .py")
-    loaded = importlib.util.module_from_spec(spec)
     try:
-        with time_limit(SECONDS, f"--module {text}: running {path}"):
-            spec.loader.exec_module(loaded)
-    except ExtensionError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"--module {text}: running {path} raised {type(error).__name__}: {error}") from error
+        loaded = run_file(Path(path))
+    except ModelError as error:
+        raise ValueError(f"--module {text}: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise ValueError(f"--module {text}: {path} has no function {name!r}; name one that returns the module")
     try:

@@ -8,14 +8,14 @@ from typing import Annotated, cast
 import typer
 
 from verify.cli.kept import write_data
-from verify.cli.options import Json, Quiet
+from verify.cli.options import Json, Plot, Quiet
 from verify.cli.terminal import out, say
-from verify.files import check_writable
 from verify.models import coordinates as trained
 from verify.models import sharpness as measured
 from verify.models import shown
 from verify.models.model import Model, load
 from verify.models.sharpness import NETWORKS, RHO, SAMPLES, Growth, Loss, cases
+from verify.plots import check_suffix
 from verify.pool import Processes
 from verify.progress import Watch
 
@@ -37,16 +37,13 @@ def sharpness(
     rho: Annotated[float, typer.Option(help="M/T where samples go with the width")] = RHO,
     only: Annotated[str | None, typer.Option(help="fixed or proportional; both if none")] = None,
     networks: Annotated[int, typer.Option(help="most networks per width", min=4, max=10_000)] = NETWORKS,
-    plot: Annotated[Path | None, typer.Option(help="lambda_max against the width as .svg or .png")] = None,
+    plot: Plot = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
     """Which eigenvalues of a model's Fisher matrix grow with its width? Exit code 0 only if lambda_max is bounded."""
-    for name, target in (("--plot", plot), ("--json", json)):
-        if target is not None:
-            check_writable(name, target)
-    if plot is not None and plot.suffix not in (".svg", ".png"):
-        raise ValueError(f"--plot {plot}: only .svg and .png are written; choose one of the two")
+    if plot is not None:
+        check_suffix("--plot", plot)
     if only not in (None, "fixed", "proportional"):
         raise ValueError(f"--only {only}: samples are fixed or proportional; name one of the two, or leave it out")
     _check_loss(loss)
@@ -85,8 +82,6 @@ def coordinates(
     quiet: Quiet = False,
 ) -> None:
     """Does what every module of a model gives, and learns, keep its size as the width grows? Exit code 0 only if so."""
-    if json is not None:
-        check_writable("--json", json)
     _check_loss(loss)
     model = _load(file, data)
     with Processes() as pool, Watch(1, 0, "cpu", pool, quiet=quiet) as watch:

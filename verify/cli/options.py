@@ -7,11 +7,34 @@ from typing import Annotated
 
 import typer
 
+from verify.files import check_folder, check_writable
+
 SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
-Json = Annotated[Path | None, typer.Option("--json", help="write everything found to this file, as JSON")]
+
+
+def _file(ctx: typer.Context, param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Tried by writing before the work that would be lost; not while a shell only completes the line."""
+    if value is not None and not ctx.resilient_parsing:
+        check_writable(f"--{param.name}", value)
+    return value
+
+
+def _folder(ctx: typer.Context, value: Path | None) -> Path | None:
+    if value is not None and not ctx.resilient_parsing:
+        check_folder("--report", value)
+    return value
+
+
+Json = Annotated[
+    Path | None, typer.Option("--json", help="write everything found to this file, as JSON", callback=_file)
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="lambda_max against the width as .svg or .png", callback=_file)
+]
 ReportTo = Annotated[
-    Path | None, typer.Option("--report", help="write results.json and index.html, a page for any browser, here")
+    Path | None,
+    typer.Option("--report", help="write results.json and index.html, a page for any browser, here", callback=_folder),
 ]
 Budget = Annotated[
     str | None,

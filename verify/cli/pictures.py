@@ -12,7 +12,7 @@ import typer
 from verify import plots_learning, plots_spectrum
 from verify.cli.terminal import say
 from verify.files import check_writable
-from verify.plots import MakeDraws
+from verify.plots import MakeDraws, check_suffix
 from verify.progress import Watch
 from verify.setting import Setting
 
@@ -87,8 +87,7 @@ def _setting(text: str | None, with_activation: bool) -> Setting | None:
 @contextmanager
 def _drawing(file: Path) -> Iterator[MakeDraws]:
     """Refuses a bad file before the work; gives what makes draws while progress is shown."""
-    if file.suffix not in (".svg", ".png"):
-        raise ValueError(f"picture {file}: only .svg and .png are written; choose one of the two")
+    check_suffix("picture", file)
     check_writable("picture", file)
     with Watch(0, 0, "cpu") as watch:
         yield watch.draws

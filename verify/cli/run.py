@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -22,11 +23,10 @@ from verify.cli.options import (
 )
 from verify.cli.terminal import say, show
 from verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
-from verify.files import check_writable
 from verify.pool import make
 from verify.progress import Watch, note
 from verify.store import Store
-from verify.verdict import Effort, Verdict
+from verify.verdict import Verdict
 
 app = typer.Typer()
 
@@ -37,8 +37,6 @@ WIDE_EPS = 0.2
 @app.command()
 def claims(json: Json = None) -> None:
     """List the claims that can be tested: statement, formula (LaTeX), assumptions, source."""
-    if json is not None:
-        check_writable("--json", json)
     listed, lines = [], []
     for claim, setting in ((case.claim, case.setting) for case in suite.cases(list(CLAIMS.values()), suite.BASES[:1])):
         facts = {
@@ -75,10 +73,8 @@ def verify(
 ) -> None:
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
     kept = Kept(json, report_to)
-    base = QUICK if quick else FULL
     todo = asked(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
-    first_look = base.budget if budget is None else planned(budget, len(todo))
-    effort = Effort(eps, base.error_rate, base.looks, first_look)
+    effort = planned(replace(QUICK if quick else FULL, eps=eps), budget, len(todo))
     verdicts: list[Verdict] = []
     draws = None if store is None else Store(store)
     with (
@@ -96,8 +92,7 @@ def verify(
         show(report.Verdicts(verdicts))
     say(report.summary(verdicts))
     kept.write(lambda: record.build(verdicts, watch.drawn, effort, todo, record.command()))
-    resume = "" if store is None else "; the same command goes on from what is kept"
-    watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested{resume}")
+    watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested")
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 

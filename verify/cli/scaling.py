@@ -15,7 +15,6 @@ from verify.cli.options import Device, Json, SeedBlock
 from verify.cli.terminal import say, show
 from verify.examine import claim_cases
 from verify.extension import load
-from verify.files import check_writable
 from verify.progress import Watch
 from verify.scaling import BUDGET, Exponent, Variable, exponent
 from verify.setting import Setting
@@ -36,8 +35,6 @@ def scaling(
     json: Json = None,
 ) -> None:
     """Measure how a quantity grows with M, T and C, no theory given. Exit code 0 only if every exponent is found."""
-    if json is not None:
-        check_writable("--json", json)
     setting = _setting(target, at)
     unknown = sorted(set(variable or ()) - {"M", "T", "C"})
     if unknown:

@@ -72,12 +72,14 @@ def _named(ids: list[str] | None, own: Mapping[str, Claim] = MappingProxyType({}
     return [known[i] for i in ids or CLAIMS]
 
 
-def planned(text: str, cases: int) -> float:
-    """The budget of one case, in sampled weights, when the first looks at all may take a time such as 90s, 10m or 1.5h;
-    a number alone counts minutes.
+def planned(effort: Effort, text: str | None, cases: int) -> Effort:
+    """The effort if the first looks at all cases may take a time such as 90s, 10m or 1.5h together, if one is given; a
+    number alone counts minutes.
     """
+    if text is None:
+        return effort
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text)
     if not found:
         raise ValueError(f"--budget {text}: it must be a time such as 90s, 10m or 1.5h; give one")
     seconds = float(found[1]) * {"s": 1, "m": 60, "": 60, "h": 3600}[found[2]]
-    return seconds * NOMINAL_RATE * (os.cpu_count() or 1) / max(1, cases)
+    return replace(effort, budget=seconds * NOMINAL_RATE * (os.cpu_count() or 1) / max(1, cases))

@@ -49,9 +49,8 @@ def controls(
 ) -> None:
     """Attack every claim with wrong theories. Exit code 0 only if none is believed and no right theory fails."""
     kept = Kept(json, report_to)
-    todo, effort = asked(claim, activation, setting), QUICK if quick else FULL
-    if budget is not None:
-        effort = replace(effort, budget=planned(budget, len(todo)))
+    todo = asked(claim, activation, setting)
+    effort = planned(QUICK if quick else FULL, budget, len(todo))
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     draws = None if store is None else Store(store)
     with Watch(len(todo), seed_block, device, store=draws, quiet=quiet) as watch, watch.until_stopped():
@@ -62,8 +61,7 @@ def controls(
     say(report.kill_summary(attacks))
     right = [verdict for verdict, _ in attacks]
     kept.write(lambda: record.build(right, watch.drawn, effort, todo, record.command(), attacks))
-    resume = "" if store is None else "; the same command goes on from what is kept"
-    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested{resume}")
+    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested")
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
     raise typer.Exit(1 if believed or broken else 0)

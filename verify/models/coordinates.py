@@ -8,11 +8,9 @@ learning rate, and shows in one module first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,9 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from verify.models.model import Model, ModelError, digest_of, load
-from verify.models.sharpness import FEWEST_WIDTHS, Loss, Said
-from verify.pool import Pool, completed
+from verify.models.model import Model, ModelError, Said, drawn, enough
+from verify.models.sharpness import Loss
+from verify.pool import Pool
 from verify.regression import Array, regress
 
 OPTIMIZERS = ("adam", "sgd")
@@ -34,6 +32,8 @@ ERROR_RATE = 1e-3
 """Chance that an interval misses: a model has many modules, and each is asked at every step."""
 FLOOR = 1e-3
 """Relative error that every mean is given at least: exponents are not asked for better."""
+Sizes = dict[tuple[str, int], float]
+"""Root mean squares by module and step."""
 OUTPUT = "(output)"
 SOFTMAX = "softmax"
 
@@ -165,7 +165,7 @@ def _run(module: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
 def train(
     model: Model, width: int, seed: int, samples: int, steps: int, optimizer: str, rate: float, loss: Loss
-) -> dict[tuple[str, int], float]:
+) -> Sizes:
     """One network, trained for some steps on one batch with random targets: the root mean square of what every module
     gives at step 0, and of its change since then after every step."""
     module, inputs = model.module(width, seed), model.inputs(samples, width, seed)
@@ -173,7 +173,7 @@ def train(
     with model.errors(f"training the model of width {width}", model.build):
         _check_pure(module)
         trained = _optimizer(model, module, optimizer, rate)
-        found: dict[tuple[str, int], float] = {}
+        found: Sizes = {}
         start: dict[str, Tensor] = {}
         for step in range(steps + 1):
             outputs, now = _run(module, inputs)
@@ -189,11 +189,6 @@ def train(
                 _loss(outputs, targets, loss).backward()
                 trained.step()
     return found
-
-
-def train_file(path: Path, digest: str, data: Path | None, *rest: Any) -> dict[tuple[str, int], float]:
-    """`train` of the model in a file, in whatever process."""
-    return train(load(path, digest, data), *rest)
 
 
 def _check_pure(module: nn.Module) -> None:
@@ -238,9 +233,7 @@ def check(
     said: Said = lambda _: None,
 ) -> Check:
     """Train networks of every width and find the exponent of everything that their modules give."""
-    widths = tuple(sorted(set(widths or model.widths or WIDTHS)))
-    if len(widths) < FEWEST_WIDTHS or widths[0] < 1:
-        raise ModelError(f"widths {widths}: {FEWEST_WIDTHS} different positive ones or more tell an exponent")
+    widths = enough(widths or model.widths or WIDTHS)
     if optimizer not in OPTIMIZERS:
         raise ModelError(f"optimizer {optimizer!r}: it is {' or '.join(OPTIMIZERS)}, or define optimizer(module, rate)")
     if not (np.isfinite(rate) and rate > 0):
@@ -248,33 +241,25 @@ def check(
     if steps < 1 or networks < 2:
         raise ModelError(f"steps = {steps}, networks = {networks}: one step and two networks are the fewest")
     rest = (samples, steps, optimizer, rate, loss)
-    function: Callable[..., dict[tuple[str, int], float]] = (
-        partial(train, model)
-        if model.path is None
-        else partial(train_file, model.path, digest_of(model.path), model.data)
-    )
-    tasks = (((w, s), partial(function, w, s, *rest)) for w in reversed(widths) for s in range(networks))
-    drawn: dict[int, dict[int, dict[tuple[str, int], float]]] = {w: {} for w in widths}
-    for (width, seed), outcome in completed(None if model.path is None else pool, tasks):
-        if isinstance(outcome, Exception):
-            raise outcome
-        drawn[width][seed] = outcome
-        said(f"width {width}, network {seed + 1}")
-    return Check(tuple(_coordinates(model, drawn)), widths, networks)
+    todo = {(w, seed): (w, seed, *rest) for w in reversed(widths) for seed in range(networks)}
+    trained: dict[int, list[Sizes]] = {width: [] for width in widths}
+    for (width, _), sizes in drawn(model, train, todo, pool, said).items():
+        trained[width].append(sizes)
+    return Check(tuple(_coordinates(model, trained)), widths, networks)
 
 
-def _coordinates(model: Model, drawn: dict[int, dict[int, dict[tuple[str, int], float]]]) -> Iterator[Coordinate]:
-    keys = list(next(iter(drawn[min(drawn)].values())))
+def _coordinates(model: Model, trained: dict[int, list[Sizes]]) -> Iterator[Coordinate]:
+    keys = list(trained[min(trained)][0])
     unknown = set(model.exponents) - {name for name, _ in keys}
     if unknown:
         known = ", ".join(dict.fromkeys(name for name, _ in keys))
         raise ModelError(f"exponents of {sorted(unknown)[0]!r}: no module is called so; there are {known}")
     places = {name: place for place, (name, _) in reversed(list(enumerate(keys)))}
     for name, step in sorted(keys, key=lambda key: (places[key[0]], key[1])):
-        values = [np.array([found[name, step] for _, found in sorted(by.items())]) for by in drawn.values()]
+        values = [np.array([sizes[name, step] for sizes in found]) for found in trained.values()]
         means = np.array([v.mean() for v in values])
         if not np.isfinite(means).all():
-            width = list(drawn)[int(np.flatnonzero(~np.isfinite(means))[0])]
+            width = list(trained)[int(np.flatnonzero(~np.isfinite(means))[0])]
             if step > 1:
                 continue  # what came before it tells
             raise ModelError(f"{model.where(model.build)}: {name} is not finite at width {width}, step {step}")
@@ -282,7 +267,7 @@ def _coordinates(model: Model, drawn: dict[int, dict[int, dict[tuple[str, int], 
             continue  # nothing that is trained lies below it, or it starts from zero
         errors = np.array([v.std(ddof=1) / np.sqrt(v.size) for v in values])
         counts = np.array([float(v.size) for v in values])
-        low, high = _exponent(np.array(list(drawn), dtype=float), means, np.maximum(errors, FLOOR * means), counts)
+        low, high = _exponent(np.array(list(trained), dtype=float), means, np.maximum(errors, FLOOR * means), counts)
         expected = model.exponents.get(name, (0.0, 0.0))[0 if step == 0 else 1]
         # A readout may start from ever smaller values: the first step makes them. So may what a softmax is given, which
         # grows to size one only where d exceeds the number of samples that the keys come from.

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from verify.extension import SECONDS, ExtensionError, place, time_limit
+from verify.extension import ExtensionError, place, run_code
+from verify.pool import Pool, completed
 
 Build = Callable[[int], nn.Module]
 Batch = Callable[..., Tensor]
+Result = TypeVar("Result")
+Said = Callable[[str], None]
+FEWEST_WIDTHS = 5
+"""An exponent, its correction and a test of the fit without the smallest width."""
 Trainer = Callable[[nn.Module, float], torch.optim.Optimizer]
 
 
@@ -97,19 +102,14 @@ def run_file(path: Path) -> ModuleType:
     path = path.resolve()
     if path.suffix != ".py" or not path.is_file():
         raise ModelError(f"{path}: it must be a Python file that exists; name one")
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
     try:
-        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        with time_limit(SECONDS, str(path)):
-            exec(code, module.__dict__)
+        return run_code(path, compile(path.read_bytes(), str(path), "exec", dont_inherit=True))
     except ExtensionError as error:
         raise ModelError(f"{place(error.__cause__ or error, path)}: {error}") from error
     except SyntaxError as error:
         raise ModelError(f"{path}:{error.lineno}: not valid Python, {error.msg}; correct it") from error
     except (Exception, SystemExit) as error:
         raise ModelError(f"{place(error, path)}: running the file raised {type(error).__name__}: {error}") from error
-    return module
 
 
 @cache
@@ -140,6 +140,44 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
         raise ModelError(f"{path}: widths = {widths!r} must be whole numbers, such as (8, 16, 32, 64, 128)")
     named = None if widths is None else tuple(widths)
     return Model(build, batch, optimizer, exponents, named, path.resolve(), data)
+
+
+def drawn(
+    model: Model,
+    work: Callable[..., Result],
+    todo: Mapping[tuple[int, int], tuple[Any, ...]],
+    pool: Pool | None,
+    said: Said,
+) -> dict[tuple[int, int], Result]:
+    """work(model, *arguments) for every (width, seed) of ``todo``, in its order whatever process was first.
+
+    Other processes build the model from its file; one without a file is asked in this process.
+    """
+    if model.path is None:
+        function, pool = partial(work, model), None
+    else:
+        function = partial(_of_file, work, model.path, digest_of(model.path), model.data)
+    found: dict[tuple[int, int], Result] = {}
+    for (width, seed), outcome in completed(pool, ((key, partial(function, *args)) for key, args in todo.items())):
+        if isinstance(outcome, Exception):
+            raise outcome
+        found[width, seed] = outcome
+        said(f"width {width}, network {seed + 1}")
+    return {key: found[key] for key in todo}
+
+
+def _of_file(work: Callable[..., Any], path: Path, digest: str, data: Path | None, *arguments: Any) -> Any:
+    return work(load(path, digest, data), *arguments)
+
+
+def enough(widths: Sequence[int]) -> tuple[int, ...]:
+    """The widths in order; refused where they are too few for an exponent."""
+    if len(set(widths)) < FEWEST_WIDTHS or min(widths) < 1:
+        raise ModelError(
+            f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} different positive ones or more tell an exponent "
+            "from its corrections"
+        )
+    return tuple(sorted(set(widths)))
 
 
 def digest_of(path: Path) -> str:

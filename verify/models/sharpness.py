@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,16 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import numerics
-from verify.models.model import Model, ModelError, digest_of, load
-from verify.pool import Pool, completed
+from verify.models.model import Model, ModelError, Said, drawn, enough
+from verify.pool import Pool
 from verify.regression import Array
 from verify.scaling import Cells, Exponent, judge
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")
 WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (32, 64, 128, 256, 512, 768)
-FEWEST_WIDTHS = 5
-"""An exponent, its correction and a test of the fit without the smallest width."""
 SAMPLES, RHO, NETWORKS = 16, 2.0, 640
 FIRST_NETWORKS, GROWTH = 10, 1.25
 SHARE = 16
@@ -36,8 +32,6 @@ GAP = 2.0
 """Outliers are the eigenvalues above the widest relative gap of the leading half, if it is at least this wide."""
 TOLD = 0.1
 """An exponent above this is growth."""
-
-Said = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -124,13 +118,8 @@ def cases(
     for what, value in (("samples", samples), ("rho", rho)):
         if not (np.isfinite(value) and value > 0):
             raise ModelError(f"{what} = {value}: it must be positive")
-    if widths is not None and (len(set(widths)) < FEWEST_WIDTHS or min(widths) < 1):
-        raise ModelError(
-            f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} different positive ones or more tell an exponent "
-            "from its corrections"
-        )
     ways = [(samples, None, WIDTHS)] * fixed + [(None, rho, GROWN)] * grown
-    made = [Case(t, r, tuple(sorted(set(widths or usual)))) for t, r, usual in ways]
+    made = [Case(t, r, enough(widths or usual)) for t, r, usual in ways]
     for case in made:
         if case.samples_at(case.widths[0]) < 1:
             raise ModelError(f"rho = {rho}: no sample is left at width {case.widths[0]}; take a smaller one")
@@ -168,11 +157,6 @@ def _outliers(eigenvalues: Array) -> int:
     return int(ratios.argmax()) + 1 if ratios.max() >= GAP else 0
 
 
-def measure_file(path: Path, digest: str, data: Path | None, *rest: Any) -> Drawn:
-    """`measure` of the model in a file, in whatever process."""
-    return measure(load(path, digest, data), *rest)
-
-
 def growth(
     model: Model,
     case: Case,
@@ -184,42 +168,28 @@ def growth(
     """Draw networks of every width, some more at every look, until the exponent of lambda_max is known to 0.05 or
     ``networks`` of the widest are drawn. A look ends it by the width of the interval alone, never by its place.
     """
-    drawn: dict[int, list[Drawn]] = {width: [] for width in case.widths}
+    have: dict[int, list[Drawn]] = {width: [] for width in case.widths}
     shares = [min(SHARE, round(case.widths[-1] / width)) for width in case.widths]
     count = min(FIRST_NETWORKS, networks)
     while True:
         counts = dict(zip(case.widths, (count * share for share in shares), strict=True))
-        todo = [(w, seed) for w in reversed(case.widths) for seed in range(len(drawn[w]), counts[w])]
-        _draw(model, case, loss, todo, drawn, pool, said)
-        _check_widths(model, drawn)
-        found = _judge(case, drawn)
+        todo = {
+            (width, seed): (width, case.samples_at(width), seed, loss)
+            for width in reversed(case.widths)
+            for seed in range(len(have[width]), counts[width])
+        }
+        for (width, _), each in drawn(model, measure, todo, pool, lambda text: said(f"{case}: {text}")).items():
+            have[width].append(each)
+        _check_widths(model, have)
+        found = _judge(case, have)
         leading = found.exponents["lambda_max"]
         if count >= networks or (np.isfinite(leading.low) and leading.high - leading.low <= 2 * WANTED):
             return found
         count = min(math.ceil(GROWTH * count), networks)
 
 
-def _draw(
-    model: Model, case: Case, loss: Loss, todo: Sequence[tuple[int, int]], drawn: dict[int, list[Drawn]],
-    pool: Pool | None, said: Said,
-) -> None:  # fmt: skip
-    if model.path is None:
-        function: Callable[..., Drawn] = partial(measure, model)
-    else:
-        function = partial(measure_file, model.path, digest_of(model.path), model.data)
-    tasks = (((w, s), partial(function, w, case.samples_at(w), s, loss)) for w, s in todo)
-    results: dict[tuple[int, int], Drawn] = {}
-    for (width, seed), outcome in completed(None if model.path is None else pool, tasks):
-        if isinstance(outcome, Exception):
-            raise outcome
-        results[width, seed] = outcome
-        said(f"{case}: width {width}, network {seed + 1}")
-    for width, seed in todo:  # in the order of the seeds, whatever process was first
-        drawn[width].append(results[width, seed])
-
-
-def _check_widths(model: Model, drawn: dict[int, list[Drawn]]) -> None:
-    sizes = {width: found[0].parameters for width, found in drawn.items()}
+def _check_widths(model: Model, have: dict[int, list[Drawn]]) -> None:
+    sizes = {width: found[0].parameters for width, found in have.items()}
     if len(set(sizes.values())) == 1:
         widths = ", ".join(map(str, sizes))
         raise ModelError(
@@ -228,27 +198,18 @@ def _check_widths(model: Model, drawn: dict[int, list[Drawn]]) -> None:
         )
 
 
-def _judge(case: Case, drawn: dict[int, list[Drawn]]) -> Growth:
+def _judge(case: Case, have: dict[int, list[Drawn]]) -> Growth:
     exponents, means, errors = {}, {}, {}
-    counts = np.array([len(found) for found in drawn.values()], dtype=float)
+    counts = np.array([len(found) for found in have.values()], dtype=float)
     widths = np.array(case.widths, dtype=float)
     for name in QUANTITIES:
-        values = [np.array([d.numbers[name] for d in found]) for found in drawn.values()]
+        values = [np.array([d.numbers[name] for d in found]) for found in have.values()]
         means[name] = np.array([v.mean() for v in values])
         errors[name] = np.array([v.std(ddof=1) for v in values]) / np.sqrt(counts)
         cells = Cells(widths, widths, means[name], errors[name], counts)
         exponents[name] = judge(cells, name, "M", str(case))
-    counted = [[math.nan if d.outliers is None else d.outliers for d in found] for found in drawn.values()]
+    counted = [[math.nan if d.outliers is None else d.outliers for d in found] for found in have.values()]
     outliers = np.array([sum(found) / len(found) for found in counted], dtype=np.float64)
-    last = drawn[case.widths[-1]]
+    last = have[case.widths[-1]]
     shares = {name: float(np.mean([d.shares[name] for d in last])) for name in last[0].shares}
     return Growth(case, int(counts[-1]), exponents, means, errors, outliers, shares)
-
-
-def answers(
-    model: Model, todo: Sequence[Case], loss: Loss = "squared", networks: int = NETWORKS, pool: Pool | None = None,
-    said: Said = lambda _: None,
-) -> Iterator[Growth]:  # fmt: skip
-    """`growth` case by case."""
-    for case in todo:
-        yield growth(model, case, loss, networks, pool, said)
