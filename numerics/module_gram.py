@@ -97,6 +97,8 @@ class Trace:
         below, above = ({n: uses for n, uses in self.uses.items() if all(by_last[n]) == side} for side in (True, False))
         with torch.enable_grad():
             head = Trace(replace(self.plain, root=None), u.flatten(1), self.results[: last + 1], below, {})
+            if not head._apart():
+                return None
         tail = replace(self, results=self.results[last:], uses=above)
         inner = head.gram(total, memory)
         signals = tail._signals(torch.eye(classes * total).to(u), 1)
@@ -129,13 +131,24 @@ class Trace:
         if len(cotangents) == 1:
             found = torch.autograd.grad(self.outputs, by, cotangents[0], retain_graph=True, allow_unused=True)
             return [None if signal is None else signal.unsqueeze(0) for signal in found]
+        found: list[Tensor | None] = [None] * len(by)
+
+        def pull(cotangent: Tensor) -> dict[int, Tensor]:
+            signals = torch.autograd.grad(self.outputs, by, cotangent, retain_graph=True, allow_unused=True)
+            return {number: signal for number, signal in enumerate(signals) if signal is not None}
+
         with warnings.catch_warnings():  # of operations that torch takes one by one
             warnings.simplefilter("ignore", UserWarning)
-            return list(
-                torch.autograd.grad(
-                    self.outputs, by, cotangents, retain_graph=True, is_grads_batched=True, allow_unused=True
-                )
-            )
+            for number, signal in torch.func.vmap(pull)(cotangents).items():
+                found[number] = signal
+        return found
+
+    def _apart(self) -> bool:
+        """Whether the first sample's outputs leave the signals of the others at zero, where samples have rows."""
+        total = len(self.outputs)
+        rows = [result for result in self.results if len(result) == total]
+        signals = torch.autograd.grad(self.outputs[0].sum(), rows, retain_graph=True, allow_unused=True)
+        return not any(signal is not None and bool(signal[1:].any()) for signal in signals)
 
     def _products(self, own: list[Tensor | None], against: list[Tensor | None], samples: int, room: int) -> Tensor:
         known = {id(result): number for number, result in enumerate(self.results)}

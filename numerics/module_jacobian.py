@@ -50,6 +50,8 @@ def linearize(module: nn.Module, inputs: Tensor, softmax: bool) -> "Jacobian":
             f"outputs of shape {tuple(outputs.shape)} for {inputs.shape[0]} inputs: the module must return "
             "(T, C) or (T,); flatten the outputs of one sample"
         )
+    if not outputs.requires_grad:
+        raise ValueError("the outputs depend on no parameter that requires a gradient: there is no Fisher matrix")
     gradients = torch.autograd.grad(outputs.sum(), [*parameters.values()], retain_graph=True, allow_unused=True)
     used = {name: p for (name, p), g in zip(parameters.items(), gradients, strict=True) if g is not None}
     size = sum(p.numel() for p in parameters.values())

@@ -121,15 +121,20 @@ class Weight(Use):
         for group in range(self.groups):
             ag, bg, xg = a[..., group, :], b[..., group, :], x[..., group, :]
             if by_kernel <= by_rows:
-                g += _through_kernel(ag, bg, xg, room)
+                ag = ag.contiguous()
+                g += _through_kernel(ag, ag if left is right else bg, xg, room)
             else:
                 g += _through_rows(ag, bg, xg, room, left is right)
         return g
 
     def _signal(self, signal: Tensor, samples: int) -> Tensor:
-        """(K, S, positions, groups, units out)."""
-        signal = signal.movedim(self.axis + 1 if self.axis > 0 else -1, -1)
-        return signal.reshape(len(signal), samples, -1, self.groups, signal.shape[-1] // self.groups)
+        """(K, S, positions, groups, units out); positions lie side by side in memory where the result's axes do so."""
+        if self.axis < 0:
+            return signal.reshape(len(signal), samples, -1, self.groups, signal.shape[-1] // self.groups)
+        units = signal.movedim(self.axis + 1, 2)  # (K, T, units, ...)
+        units = units.transpose(1, 2).unsqueeze(1) if samples == 1 else units
+        flat = units.reshape(len(signal), samples, self.groups, signal.shape[self.axis + 1] // self.groups, -1)
+        return flat.permute(0, 1, 4, 2, 3)
 
     def _inputs(self, samples: int) -> Tensor:
         x = self.read(self.source)
@@ -166,10 +171,15 @@ def _through_rows(a: Tensor, b: Tensor, x: Tensor, room: int, same: bool) -> Ten
     step = max(1, min(o, room // ((k + (0 if same else len(b))) * s * i)))
     for start in range(0, o, step):
         part = slice(start, start + step)
-        rows = (a[..., part].mT @ x).flatten(0, 1).flatten(1)
-        others = rows if same else (b[..., part].mT @ x).flatten(0, 1).flatten(1)
+        rows = _rows(a[..., part], x)
+        others = rows if same else _rows(b[..., part], x)
         g.addmm_(rows, others.T)
     return g
+
+
+def _rows(a: Tensor, x: Tensor) -> Tensor:
+    """Gradients a_n x_n^T summed over n, of a (K,S,N,o) and x (S,N,i): (K*S, o*i)."""
+    return torch.einsum("ksno,sni->ksoi", a, x).flatten(0, 1).flatten(1)
 
 
 @dataclass(frozen=True)

@@ -209,8 +209,8 @@ def passes(name: str) -> list[int]:
         ("batch normalization, last", [3]),
         ("mean subtraction", [3, 3]),
         ("one pair coupled", [3, 3]),
-        ("batch normalization, hidden", [3, 3 * T]),
-        ("residual, batch", [3, 3 * T]),
+        ("batch normalization, hidden", [3 * T]),
+        ("residual, batch", [3 * T]),
         ("recurrent", [2, 2 * T]),  # not coupled, but torch does not run it sample by sample
     ],
 )
