@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +52,14 @@ def linearize(module: nn.Module, inputs: Tensor, softmax: bool) -> "Jacobian":
         )
     if not outputs.requires_grad:
         raise ValueError("the outputs depend on no parameter that requires a gradient: there is no Fisher matrix")
-    gradients = torch.autograd.grad(outputs.sum(), [*parameters.values()], retain_graph=True, allow_unused=True)
-    used = {name: p for (name, p), g in zip(parameters.items(), gradients, strict=True) if g is not None}
     size = sum(p.numel() for p in parameters.values())
     root = _softmax_root(outputs.detach()) if softmax else None
-    return Jacobian(module, inputs, outputs, used, size, root)
+    found = Jacobian(module, inputs, outputs, parameters, size, root, 0.0)
+    cotangent = found.to_outputs(found.probe().unsqueeze(0))[0]
+    gradients = torch.autograd.grad(outputs, [*parameters.values()], cotangent, retain_graph=True, allow_unused=True)
+    used = {name: g for name, g in zip(parameters, gradients, strict=True) if g is not None}
+    square = sum(float(g.square().sum()) for g in used.values())
+    return replace(found, parameters={name: parameters[name] for name in used}, square=square)
 
 
 def _softmax_root(outputs: Tensor) -> Tensor:
@@ -70,7 +73,8 @@ def _softmax_root(outputs: Tensor) -> Tensor:
 class Jacobian:
     """J of the outputs (T,C), weighted by B_t^T if ``root`` is given; rows in the order k*T + t.
 
-    module: the copy that was run on ``inputs``; parameters: those that the outputs use; size: P, the number of all.
+    module: the copy that was run on ``inputs``; parameters: those that the outputs use; size: P, the number of all;
+    square: |v J|^2 of the vector v of ``probe``, by which a dual matrix is checked.
     """
 
     module: nn.Module
@@ -79,6 +83,7 @@ class Jacobian:
     parameters: Mapping[str, Tensor]
     size: int
     root: Tensor | None
+    square: float
 
     def rows(self, v: Tensor) -> Tensor:
         """v J for v (b, C*T): (b, P)."""
@@ -122,11 +127,14 @@ class Jacobian:
         )
         return dict(zip(self.parameters, found, strict=True))
 
+    def probe(self) -> Tensor:
+        """A random v (C*T,), the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(self.outputs.numel(), generator=generator, dtype=torch.float64).to(self.outputs.detach())
+
     def agrees(self, g: Tensor) -> bool:
         """Whether v G v = |v J|^2 / T for a random v, up to rounding: as good as certain to fail for a wrong G."""
-        generator = torch.Generator().manual_seed(0)
-        v = torch.randn(len(g), generator=generator, dtype=torch.float64).to(g)
-        expected = sum(float(part.square().sum()) for part in self.gradients(v).values()) / len(self.outputs)
+        v, expected = self.probe(), self.square / len(self.outputs)
         return abs(float(v @ g @ v) - expected) <= AGREEMENT.get(g.dtype, 0.05) * expected
 
     def _gradients(self, v: Tensor) -> tuple[Tensor, ...]:

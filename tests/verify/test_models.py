@@ -102,6 +102,17 @@ def test_the_maximal_update_parametrization_keeps_every_module() -> None:
     assert found.names == ("0", "1", "2", "3", "4", coordinates.OUTPUT)
 
 
+def test_a_model_wrapped_by_mup_is_trained_by_its_optimizer() -> None:
+    pytest.importorskip("mup", reason="the package mup is not installed")
+    wrapped = load(EXAMPLES / "mup_wrapped.py")
+    found = coordinates.check(wrapped, WIDTHS, steps=1, networks=40)
+    assert found.agrees, broken(found)
+    plain = replace(wrapped, path=None, optimizer=lambda module, rate: torch.optim.Adam(module.parameters(), lr=rate))
+    first = coordinates.check(plain, WIDTHS, steps=1, networks=6).first
+    assert first is not None
+    assert (first.name, first.step) == ("2", 1)
+
+
 @pytest.mark.parametrize(
     ("model", "named", "step"), [(mup(readout=False), "4", 0), (mup(hidden=False), "2", 1)], ids=["readout", "rate"]
 )
@@ -206,6 +217,17 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, words: str
     path.write_text(text)
     with pytest.raises(ModelError, match=words):
         load(path)
+
+
+def test_modules_have_one_name_at_every_width() -> None:
+    model = Model(
+        lambda width: nn.Sequential(
+            nn.Linear(8, width), *[nn.Linear(width, width)] * (width // 16), nn.Linear(width, 1)
+        ),
+        lambda samples, generator: torch.randn(samples, 8, generator=generator),
+    )
+    with pytest.raises(ModelError, match="2 runs at one of the widths 8 and 16 alone"):
+        coordinates.check(model, (8, 16, 32, 64, 128), steps=1, networks=2)
 
 
 def test_a_file_may_have_dataclasses(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def coordinates(
     rate: Annotated[float, typer.Option("--lr", help="learning rate")] = 1e-2,
     widths: Widths = None,
     samples: Annotated[int, typer.Option(help="number of samples of the batch", min=1)] = trained.SAMPLES,
-    networks: Annotated[int, typer.Option(help="networks per width", min=2, max=10_000)] = trained.NETWORKS,
+    networks: Annotated[int, typer.Option(help="most networks per width", min=2, max=10_000)] = trained.NETWORKS,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verify.models import shown
+from verify.models import coordinates, shown
 from verify.models.coordinates import Check, check
 from verify.models.model import Batch, Build, Model, Trainer
 from verify.models.sharpness import NETWORKS, QUANTITIES, RHO, Growth, Loss, cases, growth, verdict
@@ -52,7 +52,7 @@ def coordinate_check(
     loss: Loss = "squared",
     widths: tuple[int, ...] | None = None,
     samples: int = 16,
-    networks: int = 10,
+    networks: int = coordinates.NETWORKS,
     trainer: Trainer | None = None,
     exponents: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> Check:

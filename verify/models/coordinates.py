@@ -25,7 +25,9 @@ from verify.pool import Pool
 from verify.regression import Array, regress
 
 OPTIMIZERS = ("adam", "sgd")
-WIDTHS, SAMPLES, STEPS, NETWORKS = (64, 128, 256, 512, 1024), 16, 3, 10
+WIDTHS, SAMPLES, STEPS, NETWORKS = (64, 128, 256, 512, 1024), 16, 3, 80
+FIRST_NETWORKS, WANTED = 10, 0.2
+"""Twice as many networks are drawn until half of every interval is at most this."""
 NEAR, WRONG = 0.25, 0.1
 """An exponent agrees that lies within NEAR of the stated one, and disagrees where it lies beyond WRONG for certain."""
 ERROR_RATE = 1e-3
@@ -241,11 +243,17 @@ def check(
     if steps < 1 or networks < 2:
         raise ModelError(f"steps = {steps}, networks = {networks}: one step and two networks are the fewest")
     rest = (samples, steps, optimizer, rate, loss)
-    todo = {(w, seed): (w, seed, *rest) for w in reversed(widths) for seed in range(networks)}
     trained: dict[int, list[Sizes]] = {width: [] for width in widths}
-    for (width, _), sizes in drawn(model, train, todo, pool, said).items():
-        trained[width].append(sizes)
-    return Check(tuple(_coordinates(model, trained)), widths, networks)
+    count = min(FIRST_NETWORKS, networks)
+    while True:
+        first = len(trained[widths[0]])
+        todo = {(w, seed): (w, seed, *rest) for w in reversed(widths) for seed in range(first, count)}
+        for (width, _), sizes in drawn(model, train, todo, pool, said).items():
+            trained[width].append(sizes)
+        found = tuple(_coordinates(model, trained))
+        if count >= networks or all(c.high - c.low <= 2 * WANTED for c in found):
+            return Check(found, widths, count)
+        count = min(2 * count, networks)
 
 
 def _coordinates(model: Model, trained: dict[int, list[Sizes]]) -> Iterator[Coordinate]:
@@ -254,6 +262,14 @@ def _coordinates(model: Model, trained: dict[int, list[Sizes]]) -> Iterator[Coor
     if unknown:
         known = ", ".join(dict.fromkeys(name for name, _ in keys))
         raise ModelError(f"exponents of {sorted(unknown)[0]!r}: no module is called so; there are {known}")
+    names = {name for name, _ in keys}
+    for width, found in trained.items():
+        for other in ({name for name, _ in sizes} ^ names for sizes in found):
+            if other:
+                raise ModelError(
+                    f"{model.where(model.build)}: {min(other)} runs at one of the widths {min(trained)} and "
+                    f"{width} alone: what is compared between widths needs one name at all of them"
+                )
     places = {name: place for place, (name, _) in reversed(list(enumerate(keys)))}
     for name, step in sorted(keys, key=lambda key: (places[key[0]], key[1])):
         values = [np.array([sizes[name, step] for sizes in found]) for found in trained.values()]

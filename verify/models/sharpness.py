@@ -19,7 +19,7 @@ from verify.scaling import Cells, Exponent, judge
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")
-WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (32, 64, 128, 256, 512, 768)
+WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (16, 32, 64, 128, 256, 512, 768)
 SAMPLES, RHO, NETWORKS = 16, 2.0, 640
 FIRST_NETWORKS, GROWTH = 10, 1.25
 SHARE = 16
@@ -169,7 +169,7 @@ def growth(
     ``networks`` of the widest are drawn. A look ends it by the width of the interval alone, never by its place.
     """
     have: dict[int, list[Drawn]] = {width: [] for width in case.widths}
-    shares = [min(SHARE, round(case.widths[-1] / width)) for width in case.widths]
+    shares = [min(SHARE, int((case.widths[-1] / width) ** 1.5)) for width in case.widths]
     count = min(FIRST_NETWORKS, networks)
     while True:
         counts = dict(zip(case.widths, (count * share for share in shares), strict=True))
