@@ -117,16 +117,32 @@ def interval(cells: Cells, fixed_width: bool) -> tuple[float, float] | None:
 
     fixed_width: the variable is another than the width, whose limit is taken first.
     """
-    wider = cells.where(cells.width > cells.width.min())
     if fixed_width:
+        wider = cells.where(cells.width > cells.width.min())
         guards = (cells, wider, cells.where(cells.value > cells.value.min()))
         small, large = (list(product(COUNT_LAWS, laws)) for laws in (SMALL_LAWS, LARGE_LAWS))
         ends = _ends(guards, small, ADD_TERM_BELOW) or _ends(guards, large, POOR_FIT_BELOW)
     else:
-        # The larger laws are fitted in any case: six precise means may fit a smaller one and still be off its limit.
-        small, large = ([((), law) for law in laws] for laws in (SMALL_LAWS, LARGE_LAWS))
-        ends = _ends((cells, wider), small, ADD_TERM_BELOW) + _ends((cells,), large, POOR_FIT_BELOW)
+        ends = _ends_in_widths(cells)
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
+    """Intervals of the laws that fit, from the narrowest width on from which one does.
+
+    The larger laws are fitted in any case: six precise means may fit a smaller one and still be off its limit. Where
+    widths are left out, every law has a guard: one that fits by chance is what is looked for there.
+    """
+    for first in np.sort(cells.width):
+        window, wider, ends = cells.where(cells.width >= first), cells.where(cells.width > first), []
+        guarded = len(window.value) < len(cells.value)
+        for law in (*SMALL_LAWS, *LARGE_LAWS):
+            tries = (window, wider) if guarded or law in SMALL_LAWS else (window,)
+            if len(tries[-1].value) > len(law) + 2:
+                ends += _ends(tries, [((), law)], ADD_TERM_BELOW)
+        if ends:
+            return ends
+    return []
 
 
 Law = tuple[tuple[float, ...], tuple[float, ...]]

@@ -112,6 +112,19 @@ def test_what_does_not_tell_is_inconclusive(law: Law, error: float, reason: str)
     assert str(found).startswith("m [synthetic] in M: INCONCLUSIVE; ")
 
 
+def test_widths_too_narrow_for_any_law_are_left_out() -> None:
+    """Means as hidden batch normalization over T = M/2 samples has them: linear in M from 64 on, like no law below."""
+    rng, missed = np.random.default_rng(0), 0
+    widths = np.array([16.0, 32.0, 64.0, 128.0, 256.0, 384.0, 512.0])
+    true = 2.35 + 0.159 * widths + 20 * np.exp(-widths / 8)
+    for _ in range(RUNS):
+        error = 5e-4 * true
+        cells = Cells(widths, widths, true + error * rng.normal(size=7), error, np.full(7, 60.0))
+        low, high = interval(cells, False) or (np.nan, np.nan)
+        missed += not low <= 1 <= high
+    assert missed <= stats.binom.isf(1e-3, RUNS, 0.05)
+
+
 def test_a_quantity_that_is_not_random_is_inconclusive() -> None:
     cells = synthetic(1, lambda v, _: v, 0.01, False)
     exact = Cells(cells.value, cells.width, cells.mean, 1e-17 * cells.mean, cells.count)
