@@ -6,9 +6,8 @@ python -m benchmarks.digits        # needs scikit-learn
 import time
 
 import torch
+from fimcheck.numerics import spectrum
 from torch import nn
-
-from numerics import spectrum
 
 
 def main() -> None:

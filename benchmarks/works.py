@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from fimcheck.numerics import Composition, Draw, RandomNetwork, draw
+from fimcheck.numerics.composition import Node
+from fimcheck.verify.models.model import load
 from torch import Tensor, nn
-
-from numerics import Composition, Draw, RandomNetwork, draw
-from numerics.composition import Node
-from verify.models.model import load
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 
 import torch
-
-import numerics
-import theory
-from theory.network.state import added, mapped
+from fimcheck import numerics, theory
+from fimcheck.theory.network.state import added, mapped
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """Group normalization of the outputs: the C outputs of a sample in two halves, each standardized on its own."""
 
 import numpy as np
-
-import numerics
-import theory
+from fimcheck import numerics, theory
 
 GROUPS = 2
 

@@ -1,8 +1,7 @@
 """A formula about residual networks: with normalization inside the branch the stream grows linearly in its depth."""
 
-import theory
-import verify
-from theory.symbols import sigma_b2, sigma_w2
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import sigma_b2, sigma_w2
 
 BLOCKS = 3
 NETWORK = f"dense {BLOCKS}*(skip(layer relu dense)) layer relu dense"

@@ -1,8 +1,7 @@
 """Deliberately wrong: a bound on the sharpness of networks without biases that forgets to ask for an odd activation."""
 
-import theory
-import verify
-from theory.symbols import M, T, alpha_total, kappa1
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import M, T, alpha_total, kappa1
 
 
 class Bound(verify.Claim):

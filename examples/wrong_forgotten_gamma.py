@@ -3,10 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numerics
-import theory
-from theory import symbols
-from theory.network.state import mapped
+from fimcheck import numerics, theory
+from fimcheck.theory import symbols
+from fimcheck.theory.network.state import mapped
 
 
 @dataclass(frozen=True)

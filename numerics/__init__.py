@@ -1,15 +1,15 @@
 """Samples finite random networks and measures their Fisher information spectrum."""
 
-from numerics.activations import ACTIVATIONS, add_activation
-from numerics.chain import RandomNetwork
-from numerics.composition import Composition
-from numerics.dual import gram
-from numerics.measurement import QUANTITIES, Measurement, measure
-from numerics.modules import Spectrum, spectrum
-from numerics.outputs import add_output_normalization
-from numerics.sampling import Draw, draw
-from numerics.steps.elementwise import add_step
-from numerics.steps.step import NetworkError
+from fimcheck.numerics.activations import ACTIVATIONS, add_activation
+from fimcheck.numerics.chain import RandomNetwork
+from fimcheck.numerics.composition import Composition
+from fimcheck.numerics.dual import gram
+from fimcheck.numerics.measurement import QUANTITIES, Measurement, measure
+from fimcheck.numerics.modules import Spectrum, spectrum
+from fimcheck.numerics.outputs import add_output_normalization
+from fimcheck.numerics.sampling import Draw, draw
+from fimcheck.numerics.steps.elementwise import add_step
+from fimcheck.numerics.steps.step import NetworkError
 
 __all__ = [
     "ACTIVATIONS",

@@ -5,10 +5,9 @@ backward pass), so that agreement of the two means something. Memory is C T P nu
 """
 
 import torch
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.sampling import Draw
 from torch import Tensor
-
-from numerics.network import Network
-from numerics.sampling import Draw
 
 Parameters = dict[str, Tensor]
 

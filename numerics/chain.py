@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from numerics.activations import Activation, Function, resolve_activation
-from numerics.network import Network, check_outputs
-from numerics.normalizations import HIDDEN_NORMALIZATIONS
-from numerics.steps.combine import Chain
-from numerics.steps.elementwise import Elementwise
-from numerics.steps.normalize import BatchNorm, LayerNorm
-from numerics.steps.step import NetworkError, Step
-from numerics.steps.weights import Dense
+from fimcheck.numerics.activations import Activation, Function, resolve_activation
+from fimcheck.numerics.network import Network, check_outputs
+from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS
+from fimcheck.numerics.steps.combine import Chain
+from fimcheck.numerics.steps.elementwise import Elementwise
+from fimcheck.numerics.steps.normalize import BatchNorm, LayerNorm
+from fimcheck.numerics.steps.step import NetworkError, Step
+from fimcheck.numerics.steps.weights import Dense
 
 WEIGHTS = ("gaussian", "orthogonal")
 NORMALIZATIONS = {"layer": LayerNorm, "batch": BatchNorm}

@@ -1,8 +1,8 @@
 """Which of two right ways is cheaper: operation counts, and the choices of this package made from them."""
 
-from numerics import coupled
-from numerics.network import Network
-from numerics.steps.step import Signals
+from fimcheck.numerics import coupled
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.steps.step import Signals
 
 # Below this size eigvalsh takes a few milliseconds and block Lanczos as long in the interpreter.
 SMALLEST_FOR_LANCZOS = 500

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.normalizations import SAMPLES, Derivative, standardize
+from fimcheck.numerics.passes import Forward
+from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.elementwise import Elementwise
+from fimcheck.numerics.steps.normalize import BatchNorm
+from fimcheck.numerics.steps.weights import Dense
 from torch import Tensor
-
-from numerics.network import Network
-from numerics.normalizations import SAMPLES, Derivative, standardize
-from numerics.passes import Forward
-from numerics.sampling import Draw
-from numerics.steps.elementwise import Elementwise
-from numerics.steps.normalize import BatchNorm
-from numerics.steps.weights import Dense
 
 # Bytes of backward signals worked on at once, in buffers that are used again and again: fresh memory costs
 # more than the arithmetic done in it.

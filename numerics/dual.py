@@ -7,15 +7,14 @@ both sides.
 """
 
 import torch
+from fimcheck.numerics import coupled
+from fimcheck.numerics.memory import MEMORY
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.passes import Forward, backward, forward, top_rows
+from fimcheck.numerics.projection import project
+from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.step import Meeting
 from torch import Tensor
-
-from numerics import coupled
-from numerics.memory import MEMORY
-from numerics.network import Network
-from numerics.passes import Forward, backward, forward, top_rows
-from numerics.projection import project
-from numerics.sampling import Draw
-from numerics.steps.step import Meeting
 
 
 def gram(network: Network, drawn: Draw, memory: int = MEMORY) -> Tensor:

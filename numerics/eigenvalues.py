@@ -3,11 +3,10 @@
 from collections.abc import Set as AbstractSet
 
 import torch
+from fimcheck.numerics.cost import lanczos_products
+from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
+from fimcheck.numerics.network import Network
 from torch import Tensor
-
-from numerics.cost import lanczos_products
-from numerics.krylov import default_tolerance, top_eigenvalues
-from numerics.network import Network
 
 TOP = frozenset({"lambda_max", "lambda_top"})
 

@@ -5,9 +5,8 @@ error.
 from dataclasses import dataclass
 
 import torch
+from fimcheck.numerics.krylov import Operator
 from torch import Tensor
-
-from numerics.krylov import Operator
 
 
 @dataclass(frozen=True)

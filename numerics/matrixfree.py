@@ -6,15 +6,14 @@ formed: the tangent it causes at the outputs of its step is (H H^T) delta, delta
 
 from collections.abc import Callable
 
+from fimcheck.numerics.dual import kernel
+from fimcheck.numerics.krylov import Operator
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.normalizations import Derivative
+from fimcheck.numerics.passes import Forward, forward
+from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.step import Meeting, Rows
 from torch import Tensor
-
-from numerics.dual import kernel
-from numerics.krylov import Operator
-from numerics.network import Network
-from numerics.normalizations import Derivative
-from numerics.passes import Forward, forward
-from numerics.sampling import Draw
-from numerics.steps.step import Meeting, Rows
 
 
 def dual_operator(network: Network, drawn: Draw, run: Forward | None = None) -> Operator:

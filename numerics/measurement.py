@@ -9,23 +9,22 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from fimcheck.numerics import orders, overlaps
+from fimcheck.numerics.activations import ACTIVATIONS
+from fimcheck.numerics.chain import RandomNetwork
+from fimcheck.numerics.composition import Composition
+from fimcheck.numerics.cost import prefers_matrix_free
+from fimcheck.numerics.descent import stable_rates
+from fimcheck.numerics.dual import gram_of
+from fimcheck.numerics.eigenspace import alignment
+from fimcheck.numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
+from fimcheck.numerics.krylov import Operator, default_tolerance, top_eigenvalues
+from fimcheck.numerics.matrixfree import dual_operator
+from fimcheck.numerics.memory import MEMORY, out_of_memory
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.passes import Forward, forward
+from fimcheck.numerics.sampling import GENERATOR, Draw, check_seeds, draw
 from torch import Tensor
-
-from numerics import orders, overlaps
-from numerics.activations import ACTIVATIONS
-from numerics.chain import RandomNetwork
-from numerics.composition import Composition
-from numerics.cost import prefers_matrix_free
-from numerics.descent import stable_rates
-from numerics.dual import gram_of
-from numerics.eigenspace import alignment
-from numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
-from numerics.krylov import Operator, default_tolerance, top_eigenvalues
-from numerics.matrixfree import dual_operator
-from numerics.memory import MEMORY, out_of_memory
-from numerics.network import Network
-from numerics.passes import Forward, forward
-from numerics.sampling import GENERATOR, Draw, check_seeds, draw
 
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from fimcheck.numerics.memory import out_of_memory
+from fimcheck.numerics.module_jacobian import Jacobian
+from fimcheck.numerics.module_recorder import Recorder
+from fimcheck.numerics.module_uses import Use, Weight
 from torch import Tensor, nn
-
-from numerics.memory import out_of_memory
-from numerics.module_jacobian import Jacobian
-from numerics.module_recorder import Recorder
-from numerics.module_uses import Use, Weight
 
 TOGETHER = 4
 """Samples whose gradients by the parameters left are taken at once: each takes a whole pass over the module."""

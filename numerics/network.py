@@ -7,13 +7,12 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, cast
 
+from fimcheck.numerics.outputs import OUTPUTS, Output
+from fimcheck.numerics.steps.combine import Chain
+from fimcheck.numerics.steps.normalize import Normalization
+from fimcheck.numerics.steps.step import NetworkError, Shape
+from fimcheck.numerics.steps.weights import Dense
 from torch import Tensor
-
-from numerics.outputs import OUTPUTS, Output
-from numerics.steps.combine import Chain
-from numerics.steps.normalize import Normalization
-from numerics.steps.step import NetworkError, Shape
-from numerics.steps.weights import Dense
 
 
 class Network:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from fimcheck.numerics.dual import raw_gram
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.passes import Forward, backward
+from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.combine import Chain
+from fimcheck.numerics.steps.step import Meeting, Shape, Step
+from fimcheck.numerics.steps.weights import Attention
 from torch import Tensor
-
-from numerics.dual import raw_gram
-from numerics.network import Network
-from numerics.passes import Forward, backward
-from numerics.sampling import Draw
-from numerics.steps.combine import Chain
-from numerics.steps.step import Meeting, Shape, Step
-from numerics.steps.weights import Attention
 
 OVERLAPS = ("K", "mean", "tq", "Th")
 

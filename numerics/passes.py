@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from fimcheck.numerics.network import Network
+from fimcheck.numerics.normalizations import Derivative
+from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.step import Meeting, Rows, Trace
 from torch import Tensor
-
-from numerics.network import Network
-from numerics.normalizations import Derivative
-from numerics.sampling import Draw
-from numerics.steps.step import Meeting, Rows, Trace
 
 
 @dataclass(frozen=True)

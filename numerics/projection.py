@@ -5,9 +5,8 @@ product without the gains is g - U B^T - B U^T, because g is symmetric: two pass
 """
 
 import torch
+from fimcheck.numerics.normalizations import SAMPLES, Derivative
 from torch import Tensor
-
-from numerics.normalizations import SAMPLES, Derivative
 
 
 def project(g: Tensor, last: Derivative) -> None:

@@ -8,9 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
-from verify import cli
-from verify.cli import pictures
+from fimcheck.verify import cli
+from fimcheck.verify.cli import pictures
 
 ROOT = Path(__file__).parent.parent
 # The code of other pages has tests of its own. That of benchmarks takes minutes, and other libraries.
@@ -31,7 +30,7 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     `verify` of everything is cut down to one claim. Worker processes have tests of their own; starting them for every
     line would take most of the time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("verify.pool.Processes", lambda: None)
+    monkeypatch.setattr("fimcheck.verify.draws.pool.Processes", lambda: None)
     drawn = {c.name or getattr(c.callback, "__name__", "") for c in pictures.app.registered_commands}
     for language, text in blocks(page):
         if language == "python":

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-import pytest
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "examples" / "paper.ipynb"
@@ -19,8 +18,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
-def test_it_runs_and_shows_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_it_runs_and_shows_what_is_stored() -> None:
     stored = nbformat.read(FILE, 4)
     fresh = nbformat.read(FILE, 4)
     nbclient.NotebookClient(fresh, timeout=300, kernel_name="python3").execute()

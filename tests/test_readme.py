@@ -31,7 +31,7 @@ def test_python_blocks_run(code: str) -> None:
 def test_commands_run(line: str, tmp_path: Path) -> None:
     """Every command of the three stories; `verify` alone is the whole suite and has its own tests."""
     words = shlex.split(line, comments=True)[1:]
-    code = "import sys; from verify.cli import main; sys.exit(main())"
+    code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
     if words[:2] == ["verify", "--quick"]:
         words = ["verify", "plain.m", "--quick", "--activation", "relu"]
     if words[0] == "check":  # all its stages have tests of their own; here one claim
@@ -48,7 +48,7 @@ def test_commands_run(line: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PATH": ""},
         capture_output=True,
         text=True,
         timeout=300,

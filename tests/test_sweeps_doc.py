@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from verify import cli
+from fimcheck.verify import cli
 
 DOC = Path(__file__).parent.parent / "docs" / "sweeps.md"
 # A block that says not-run needs machines that a test does not have; text is no code.

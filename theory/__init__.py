@@ -3,23 +3,24 @@
 `predict(WideNetwork(...), "lambda_max")` is a statement with its expression, numbers, scaling and derivation.
 """
 
-from theory import parse, phase, symbols
-from theory.activations import BUILTIN, Activation, activation, add_activation, leaky_relu
-from theory.certificate import Certificate, certify
-from theory.fluctuations import fluctuation_variance
-from theory.formula_book import book
-from theory.functions import ActivationError
-from theory.network.chain import WideNetwork, hidden_step
-from theory.network.combine import Chain
-from theory.network.composition import Network
-from theory.network.describe import compose
-from theory.network.inputs import GivenInputs
-from theory.network.orders import OrderParameters, numeric_order_parameters, order_parameters
-from theory.network.outputs import add_output_normalization, layer_output_spectrum, output, output_spectrum
-from theory.network.predict import QUANTITIES, predict
-from theory.network.prediction import Prediction
-from theory.network.state import Gaussian, Overlaps, State, Unmixed
-from theory.network.step import CompositionError, Run, Step, add_step
+from fimcheck.theory import parse, symbols
+from fimcheck.theory.gaussian.activations import BUILTIN, Activation, activation, add_activation, leaky_relu
+from fimcheck.theory.gaussian.certificate import Certificate, certify
+from fimcheck.theory.gaussian.functions import ActivationError
+from fimcheck.theory.network import phase
+from fimcheck.theory.network.chain import WideNetwork, hidden_step
+from fimcheck.theory.network.combine import Chain
+from fimcheck.theory.network.composition import Network
+from fimcheck.theory.network.describe import compose
+from fimcheck.theory.network.fluctuations import fluctuation_variance
+from fimcheck.theory.network.inputs import GivenInputs
+from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters, order_parameters
+from fimcheck.theory.network.outputs import add_output_normalization, layer_output_spectrum, output, output_spectrum
+from fimcheck.theory.network.predict import QUANTITIES, predict
+from fimcheck.theory.network.prediction import Prediction
+from fimcheck.theory.network.state import Gaussian, Overlaps, State, Unmixed
+from fimcheck.theory.network.step import CompositionError, Run, Step, add_step
+from fimcheck.theory.writing.book import book
 
 __all__ = [
     "BUILTIN",

@@ -12,8 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import sympy as sp
-
-from theory.symbols import Expr
+from fimcheck.theory.symbols import Expr
 
 MAX_LENGTH = 400
 MAX_DEPTH = 40

@@ -4,8 +4,7 @@ from functools import cache
 from typing import Any
 
 import sympy as sp
-
-from theory.symbols import Expr
+from fimcheck.theory.symbols import Expr
 
 LONGEST = 400
 """Operations from which an expression is left as it is: factoring it may take minutes."""

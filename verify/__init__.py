@@ -7,24 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verify.claim import Claim, OrderClaim, OutputClaim
-    from verify.claims import CLAIMS, add_claim
-    from verify.composition_claims import OverlapClaim, add_network_claim, network_claims
-    from verify.draws import Draws
-    from verify.kit import conformance
-    from verify.models.assertions import assert_bounded, coordinate_check
-    from verify.setting import Setting, SettingError
-    from verify.verdict import Effort, NotVerified, Verdict, check
+    from fimcheck.verify.claims.claim import Claim, OrderClaim, OutputClaim
+    from fimcheck.verify.claims.composition import OverlapClaim, add_network_claim, network_claims
+    from fimcheck.verify.claims.paper import CLAIMS, add_claim
+    from fimcheck.verify.claims.setting import Setting, SettingError
+    from fimcheck.verify.draws.draws import Draws
+    from fimcheck.verify.examine.conformance import conformance
+    from fimcheck.verify.judge.verdict import Effort, NotVerified, Verdict, check
+    from fimcheck.verify.models.assertions import assert_bounded, coordinate_check
 
 _MODULES = {
-    "claim": ("Claim", "OrderClaim", "OutputClaim"),
-    "claims": ("CLAIMS", "add_claim"),
-    "draws": ("Draws",),
-    "kit": ("conformance",),
-    "composition_claims": ("OverlapClaim", "add_network_claim", "network_claims"),
+    "claims.claim": ("Claim", "OrderClaim", "OutputClaim"),
+    "claims.paper": ("CLAIMS", "add_claim"),
+    "draws.draws": ("Draws",),
+    "examine.conformance": ("conformance",),
+    "claims.composition": ("OverlapClaim", "add_network_claim", "network_claims"),
     "models.assertions": ("assert_bounded", "coordinate_check"),
-    "setting": ("Setting", "SettingError"),
-    "verdict": ("Effort", "NotVerified", "Verdict", "check"),
+    "claims.setting": ("Setting", "SettingError"),
+    "judge.verdict": ("Effort", "NotVerified", "Verdict", "check"),
 }
 
 __all__ = [
@@ -52,5 +52,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _MODULES.items():
         if name in names:
-            return getattr(import_module(f"verify.{module}"), name)
+            return getattr(import_module(f"fimcheck.verify.{module}"), name)
     raise AttributeError(f"module 'verify' has no attribute {name!r}")

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from fimcheck.numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, added, register, times
 from torch import Tensor
-
-from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, added, register, times
 
 
 @dataclass(frozen=True)

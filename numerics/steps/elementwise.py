@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
+from fimcheck.numerics.activations import Activation, Function, resolve_activation
+from fimcheck.numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, linear, register
 from torch import Tensor
-
-from numerics.activations import Activation, Function, resolve_activation
-from numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, linear, register
 
 
 @dataclass(frozen=True)
@@ -203,8 +202,8 @@ def add_step(name: str, function: Callable[..., Tensor]) -> None:
     Parameters are numbers; those named gamma and beta get the network's where a description does not give them, others
     need a default. The function is tried on random signals: whether it couples samples is found so.
     """
-    from numerics.activations import FUNCTIONS
-    from numerics.steps.step import STEPS
+    from fimcheck.numerics.activations import FUNCTIONS
+    from fimcheck.numerics.steps.step import STEPS
 
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"step name {name!r}: it must be one word, since descriptions name it; use letters")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from fimcheck.numerics.normalizations import UNITS, Axes, standardize
+from fimcheck.numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
 from torch import Tensor
-
-from numerics.normalizations import UNITS, Axes, standardize
-from numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
 
 
 @dataclass(frozen=True)

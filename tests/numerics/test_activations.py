@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-
-from numerics.activations import ACTIVATIONS, resolve_activation
+from fimcheck.numerics.activations import ACTIVATIONS, resolve_activation
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -6,13 +6,12 @@ from itertools import product
 
 import pytest
 import torch
+from fimcheck import numerics
+from fimcheck.numerics import outputs
+from fimcheck.numerics.activations import FUNCTIONS
+from fimcheck.numerics.autograd import slow_gram, slow_outputs
+from fimcheck.numerics.steps.elementwise import DEFINED
 from torch import Tensor
-
-import numerics
-from numerics import outputs as torch_outputs
-from numerics.activations import FUNCTIONS
-from numerics.autograd import slow_gram, slow_outputs
-from numerics.steps.elementwise import DEFINED
 
 
 def standardized(u: Tensor, axis: int) -> Tensor:
@@ -58,7 +57,7 @@ def added() -> Iterator[None]:
     for name in STEPS:
         del DEFINED[name]
     for name in OUTPUT:
-        del torch_outputs.OUTPUTS[name]
+        del outputs.OUTPUTS[name]
 
 
 NETWORK = numerics.RandomNetwork(

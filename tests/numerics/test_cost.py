@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from numerics import Composition, RandomNetwork, draw, gram
-from numerics.cost import (
+from fimcheck.numerics import Composition, RandomNetwork, draw, gram
+from fimcheck.numerics.cost import (
     SMALLEST_FOR_LANCZOS,
     exact_operations,
     forward_operations,
@@ -14,8 +12,9 @@ from numerics.cost import (
     prefers_matrix_free,
     product_operations,
 )
-from numerics.matrixfree import dual_operator
-from numerics.passes import forward
+from fimcheck.numerics.matrixfree import dual_operator
+from fimcheck.numerics.passes import forward
+from torch.utils.flop_counter import FlopCounterMode
 
 NETWORKS = [
     RandomNetwork((50, 60, 70, 80, 3), hidden="layer", last="mean"),

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from numerics import RandomNetwork, draw, gram, measure
-from numerics.autograd import slow_jacobian
-from numerics.descent import PRECISION, stable_rates
-from numerics.eigenspace import alignment
+from fimcheck.numerics import RandomNetwork, draw, gram, measure
+from fimcheck.numerics.autograd import slow_jacobian
+from fimcheck.numerics.descent import PRECISION, stable_rates
+from fimcheck.numerics.eigenspace import alignment
 
 
 @pytest.mark.parametrize(

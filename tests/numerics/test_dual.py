@@ -4,14 +4,13 @@ import itertools
 
 import pytest
 import torch
-
-from numerics.activations import ACTIVATIONS
-from numerics.autograd import slow_gram, slow_outputs
-from numerics.chain import RandomNetwork
-from numerics.dual import gram
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
-from numerics.passes import forward
-from numerics.sampling import draw
+from fimcheck.numerics.activations import ACTIVATIONS
+from fimcheck.numerics.autograd import slow_gram, slow_outputs
+from fimcheck.numerics.chain import RandomNetwork
+from fimcheck.numerics.dual import gram
+from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
+from fimcheck.numerics.passes import forward
+from fimcheck.numerics.sampling import draw
 
 CASES = list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS))
 

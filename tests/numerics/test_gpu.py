@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-
-from numerics import Composition, RandomNetwork, measure
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
+from fimcheck.numerics import Composition, RandomNetwork, measure
+from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 
 pytestmark = [
     pytest.mark.gpu,

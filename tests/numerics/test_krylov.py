@@ -4,14 +4,13 @@ import itertools
 
 import pytest
 import torch
-
-from numerics.chain import RandomNetwork
-from numerics.dual import gram
-from numerics.estimators import second_moment, spectral_density, trace
-from numerics.krylov import top_eigenvalues
-from numerics.matrixfree import dual_operator
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
-from numerics.sampling import draw
+from fimcheck.numerics.chain import RandomNetwork
+from fimcheck.numerics.dual import gram
+from fimcheck.numerics.estimators import second_moment, spectral_density, trace
+from fimcheck.numerics.krylov import top_eigenvalues
+from fimcheck.numerics.matrixfree import dual_operator
+from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
+from fimcheck.numerics.sampling import draw
 
 CASES = list(itertools.product(HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS))
 

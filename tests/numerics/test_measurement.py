@@ -6,12 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from fimcheck.numerics import Measurement, RandomNetwork, draw, gram, measure, measurement
+from fimcheck.numerics.autograd import slow_gram
+from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 from torch import Tensor
-
-from numerics import Measurement, RandomNetwork, draw, gram, measure
-from numerics import measurement as module
-from numerics.autograd import slow_gram
-from numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 
 MATRIX = ["m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp"]
 SEEDS = (5, 2**61)
@@ -119,7 +117,7 @@ def test_output_statistics() -> None:
 def test_draws_do_not_depend_on_grouping(monkeypatch: pytest.MonkeyPatch) -> None:
     network = RandomNetwork((6, 8, 7, 2), hidden="batch")
     together = measure(network, 5, range(7), MATRIX)
-    monkeypatch.setattr(module, "GROUP", 1)
+    monkeypatch.setattr(measurement, "GROUP", 1)
     one_by_one = measure(network, 5, range(7), MATRIX)
     for name in MATRIX:
         np.testing.assert_allclose(together.draws[name], one_by_one.draws[name], rtol=1e-12)
@@ -143,8 +141,8 @@ def test_given_inputs_replace_the_drawn_ones() -> None:
 def test_matrix_free_route_of_measure_equals_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     network = RandomNetwork((30, 40, 35, 3), "tanh", "batch", "mean")
     exact = measure(network, 20, SEEDS, ["lambda_max", "lambda_top", "m"]).draws
-    monkeypatch.setattr(module, "prefers_matrix_free", lambda *_: True)
-    monkeypatch.setattr(module, "gram_of", None)  # it does go the other way
+    monkeypatch.setattr(measurement, "prefers_matrix_free", lambda *_: True)
+    monkeypatch.setattr(measurement, "gram_of", None)  # it does go the other way
     free = measure(network, 20, SEEDS, ["lambda_max", "lambda_top"]).draws
     for name in free:
         np.testing.assert_allclose(free[name], exact[name], rtol=1e-10)
@@ -199,7 +197,7 @@ def test_smallest_networks_have_defined_answers() -> None:
 
 
 def test_running_out_of_memory_halves_the_work_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, real, sizes = RandomNetwork((6, 8, 7, 2)), module._measure_group, []
+    network, real, sizes = RandomNetwork((6, 8, 7, 2)), measurement._measure_group, []
     whole = measure(network, 5, range(9), MATRIX)
 
     def failing(network, drawn, quantities, memory):
@@ -208,7 +206,7 @@ def test_running_out_of_memory_halves_the_work_and_says_so(monkeypatch: pytest.M
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return real(network, drawn, quantities, memory)
 
-    monkeypatch.setattr(module, "_measure_group", failing)
+    monkeypatch.setattr(measurement, "_measure_group", failing)
     parts = measure(network, 5, range(9), MATRIX)
     assert max(sizes) > 2
     assert parts.notes
@@ -220,7 +218,7 @@ def test_running_out_of_memory_halves_the_work_and_says_so(monkeypatch: pytest.M
     def broken(*_):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(module, "_measure_group", broken)
+    monkeypatch.setattr(measurement, "_measure_group", broken)
     with pytest.raises(RuntimeError, match="something else"):
         measure(network, 5, range(9), MATRIX)
 

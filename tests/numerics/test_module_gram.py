@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from fimcheck.numerics import module_gram, modules, spectrum
+from fimcheck.numerics.module_jacobian import Jacobian, linearize
+from fimcheck.numerics.module_uses import Lookup, Scale, Shift, Weight
 from torch import Tensor, nn
 from torch.nn import functional
-
-from numerics import module_gram, modules, spectrum
-from numerics.module_jacobian import Jacobian, linearize
-from numerics.module_uses import Lookup, Scale, Shift, Weight
 
 T = 6
 

@@ -4,10 +4,9 @@ import copy
 
 import pytest
 import torch
+from fimcheck.numerics import RandomNetwork, draw, measure, spectrum
+from fimcheck.numerics.module_jacobian import Jacobian
 from torch import Tensor, nn
-
-from numerics import RandomNetwork, draw, measure, spectrum
-from numerics.module_jacobian import Jacobian
 
 
 def convolutional() -> nn.Sequential:

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-
-from numerics import RandomNetwork, draw, measure
-from numerics.autograd import slow_jacobian
+from fimcheck.numerics import RandomNetwork, draw, measure
+from fimcheck.numerics.autograd import slow_jacobian
 
 RECORDED = [-0.47300203843, -1.35201687466, -0.41040053979, 1.284655644485]
 

@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
-
-from numerics import coupled, dual, projection
-from numerics.autograd import slow_gram
-from numerics.chain import WEIGHTS, RandomNetwork
-from numerics.dual import gram
-from numerics.matrixfree import dual_operator
-from numerics.normalizations import (
+from fimcheck.numerics import coupled, dual, projection
+from fimcheck.numerics.autograd import slow_gram
+from fimcheck.numerics.chain import WEIGHTS, RandomNetwork
+from fimcheck.numerics.dual import gram
+from fimcheck.numerics.matrixfree import dual_operator
+from fimcheck.numerics.normalizations import (
     HIDDEN_NORMALIZATIONS,
     LAST_NORMALIZATIONS,
     SAMPLES,
@@ -23,8 +19,11 @@ from numerics.normalizations import (
     Derivative,
     standardize,
 )
-from numerics.passes import forward
-from numerics.sampling import Draw, draw
+from fimcheck.numerics.passes import forward
+from fimcheck.numerics.sampling import Draw, draw
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 # exp and cubes of cubes lose digits to the size of their values, not to the algorithm: see test_dual.
 TAME = [

@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fimcheck import numerics
+from fimcheck.numerics import draw, dual, gram, overlaps
+from fimcheck.numerics.autograd import slow_gram, slow_jacobian
+from fimcheck.numerics.matrixfree import dual_operator
+from fimcheck.numerics.normalizations import Derivative
+from fimcheck.numerics.passes import backward, forward
+from fimcheck.numerics.steps import weights
+from fimcheck.numerics.steps.step import Meeting, Rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import numerics
-from numerics import draw, dual, gram, overlaps
-from numerics.autograd import slow_gram, slow_jacobian
-from numerics.matrixfree import dual_operator
-from numerics.normalizations import Derivative
-from numerics.passes import backward, forward
-from numerics.steps import weights
-from numerics.steps.step import Meeting, Rows
 
 Nodes = tuple[Any, ...]
 

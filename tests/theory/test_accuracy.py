@@ -6,11 +6,10 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-
-import theory
-from theory import evaluation, quadrature, reduced, table
-from theory.gaussian import Kernel, kernel
-from theory.symbols import c, p
+from fimcheck import theory
+from fimcheck.theory.gaussian import evaluation, interpolation, quadrature, reduced
+from fimcheck.theory.gaussian.kernel import Kernel, kernel
+from fimcheck.theory.symbols import c, p
 
 CLOSED = ["linear", "square", "cube", "hermite_2", "hermite_3", "relu", "leaky_relu", "abs", "erf", "gelu"]
 CLOSED += ["sin", "cos", "exp", "gaussian"]
@@ -147,6 +146,6 @@ def test_a_tile_that_fails_its_check_is_not_used() -> None:
     def jumping(variance: float, covariance: float) -> float:  # noqa: ARG001
         return float(variance > 1.4)
 
-    assert table._coefficients(jumping, table.Tile(0, 0, 1), False) is None
+    assert interpolation._coefficients(jumping, interpolation.Tile(0, 0, 1), False) is None
     points = np.full(400, 1.3)
-    assert np.all(table.values(jumping, points, np.linspace(0.5, 0.6, 400)) == 0.0)
+    assert np.all(interpolation.values(jumping, points, np.linspace(0.5, 0.6, 400)) == 0.0)

@@ -2,10 +2,9 @@
 
 import pytest
 import sympy as sp
-
-import theory
-from theory.functions import Function
-from theory.symbols import x
+from fimcheck import theory
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.symbols import x
 
 z, other = sp.symbols("z other")
 

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-
-import theory
-from theory import symbols
-from theory.activations import named
-from theory.network.normalize import LayerNorm
-from theory.network.outputs import OUTPUTS
-from theory.network.state import mapped
-from theory.network.step import STEPS
+from fimcheck import theory
+from fimcheck.theory import symbols
+from fimcheck.theory.gaussian.activations import named
+from fimcheck.theory.network.normalize import LayerNorm
+from fimcheck.theory.network.outputs import OUTPUTS
+from fimcheck.theory.network.state import mapped
+from fimcheck.theory.network.step import STEPS
 
 
 class MyLayer(LayerNorm):

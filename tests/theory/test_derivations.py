@@ -4,12 +4,11 @@ planted errors.
 
 import pytest
 import sympy as sp
-
-import theory
-from theory import algebraic, certificate, derivation, moments, price, terms
-from theory.functions import Function
-from theory.gaussian import kernel
-from theory.symbols import c, mu, p, x
+from fimcheck import theory
+from fimcheck.theory.gaussian import algebraic, certificate, derivation, moments, price, terms
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.gaussian.kernel import kernel
+from fimcheck.theory.symbols import c, mu, p, x
 
 ROOT = sp.sqrt(p**2 - c**2)
 

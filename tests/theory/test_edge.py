@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fimcheck import theory
+from fimcheck.theory.edge import EdgeError, density, edge, logarithmic_slope
+from fimcheck.theory.edge.law import _Curve
+from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
+from fimcheck.theory.edge.units import units
 from scipy import optimize
-
-import theory
-from theory.edge import EdgeError, density, edge, logarithmic_slope
-from theory.edge.law import _Curve
-from theory.edge.prediction import SLIPS, EdgePrediction
-from theory.edge.units import units
 
 
 def chain(act: str, depth: int = 3, w2: float = 2.0, b2: float = 0.1, ratios: tuple[float, ...] | None = None):

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-
-import theory
+from fimcheck import theory
 
 RHO = 2
 

@@ -4,8 +4,7 @@ agree.
 
 import numpy as np
 import pytest
-
-import theory
+from fimcheck import theory
 
 NUMBERS = {
     "M": 1000.0,

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-
-import theory
-from theory import phase
-from theory.network.expectations import Numbers
-from theory.symbols import p
+from fimcheck import theory
+from fimcheck.theory.network import phase
+from fimcheck.theory.network.expectations import Numbers
+from fimcheck.theory.symbols import p
 
 
 def test_samples_that_depth_has_aligned_stay_aligned() -> None:

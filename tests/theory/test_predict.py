@@ -1,8 +1,7 @@
 """Predictions against values worked out elsewhere and against the written-out expression."""
 
 import pytest
-
-import theory
+from fimcheck import theory
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5}
 NUMBERS |= {"alpha_0": 1.0, "alpha_1": 2.0, "alpha_2": 0.5}

@@ -2,10 +2,9 @@
 
 import pytest
 import sympy as sp
-
-import theory
-from theory import WideNetwork, predict
-from theory.symbols import M
+from fimcheck import theory
+from fimcheck.theory import WideNetwork, predict
+from fimcheck.theory.symbols import M
 
 
 def test_the_stable_rate_is_two_over_the_largest_eigenvalue() -> None:

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
-
-import theory
-from theory import sphere
-from theory.functions import Function
-from theory.symbols import T, x
+from fimcheck import theory
+from fimcheck.theory.gaussian import sphere
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.symbols import T, x
 
 ONE, ZERO = sp.S.One, sp.S.Zero
 

@@ -6,15 +6,13 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
+from fimcheck import theory
+from fimcheck.theory.network import limits, outputs
+from fimcheck.theory.network.predict import inverse_chi_square
+from fimcheck.theory.symbols import T, kappa1, kappa2
+from fimcheck.theory.writing import latex
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import theory
-from theory import scaling
-from theory.network import outputs as spectrum
-from theory.network.predict import inverse_chi_square
-from theory.symbols import T, kappa1, kappa2
-from theory.writing import latex
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5, "c_2": 0.0}
 NUMBERS |= {"alpha_0": 1.0, "alpha_1": 2.0, "alpha_2": 0.5, "gamma": 1.2, "beta": 0.2, "rho": 2.0, "Q1": 1.1}
@@ -55,9 +53,9 @@ def test_the_table_of_scalings_is_derived(act: str, hidden: str, last: str, expe
 
 
 def test_a_wrong_spectrum_changes_the_derived_exponent() -> None:
-    assert scaling.leading(spectrum.SHARED, T)[0] == 0
-    assert scaling.leading(spectrum.SHARED.subs(kappa2, 0), T)[0] == -1
-    assert scaling.leading(spectrum.SHARED * T, T)[0] == 1
+    assert limits.leading(outputs.SHARED, T)[0] == 0
+    assert limits.leading(outputs.SHARED.subs(kappa2, 0), T)[0] == -1
+    assert limits.leading(outputs.SHARED * T, T)[0] == 1
 
 
 def test_traces_are_those_of_the_matrix() -> None:

@@ -7,14 +7,13 @@ from math import pi
 import numpy as np
 import pytest
 import sympy as sp
-
-import theory
-from theory import symbols
-from theory.network.combine import Chain, Gate, Pool, Skip
-from theory.network.dense import Attention, Convolution, Dense
-from theory.network.elementwise import Dropout, Phi, Scale, Shift
-from theory.network.normalize import BatchNorm, GroupNorm, LayerNorm, RMSNorm
-from theory.network.step import STEPS
+from fimcheck import theory
+from fimcheck.theory import symbols
+from fimcheck.theory.network.combine import Chain, Gate, Pool, Skip
+from fimcheck.theory.network.dense import Attention, Convolution, Dense
+from fimcheck.theory.network.elementwise import Dropout, Phi, Scale, Shift
+from fimcheck.theory.network.normalize import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from fimcheck.theory.network.step import STEPS
 
 W2, B2 = 1.7, 0.3
 

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-
-import theory
-from theory.network.where import Statement, statement
-from theory.writing import latex, python, unicode
+from fimcheck import theory
+from fimcheck.theory.network.where import Statement, statement
+from fimcheck.theory.writing import latex, python, unicode
 
 GRID = list(itertools.product(("relu", "erf", "tanh", "gelu"), ("none", "layer", "batch"), ("none", "mean", "batch")))
 

@@ -5,12 +5,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
-from verify import book, record
-from verify.claims import CLAIMS
-from verify.draws import Draws
-from verify.setting import Setting
-from verify.verdict import Effort, check
+from fimcheck.verify.claims.paper import CLAIMS
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.judge.verdict import Effort, check
+from fimcheck.verify.show import book, record
 
 
 class Read(HTMLParser):

@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-import numerics
-import theory
-from numerics import outputs as torch_outputs
-from theory.network.outputs import OUTPUTS
-from verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check, suite
-from verify.calibration import repeated
-from verify.claim import OutputClaim
-from verify.controls import WRONG_THEORIES, challenge, wrong_theories
-from verify.pool import Processes
+from fimcheck import numerics, theory
+from fimcheck.numerics import outputs as torch_outputs
+from fimcheck.theory.network.outputs import OUTPUTS
+from fimcheck.verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check
+from fimcheck.verify.claims.claim import OutputClaim
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.calibration import repeated
+from fimcheck.verify.judge.controls import WRONG_THEORIES, challenge, wrong_theories
 
 EFFORT = Effort(error_rate=1e-3, looks=2, budget=3e8)
 MEAN = Setting("relu", classes=2, samples=6, last="mean")

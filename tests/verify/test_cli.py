@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-
-from verify import CLAIMS, cli
+from fimcheck.verify import CLAIMS, cli
 
 
 def fimcheck(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from verify.cli import main; sys.exit(main())"
+    code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300, check=False
     )
@@ -40,8 +39,8 @@ def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
 STOPPED = """
 import sys
 from importlib import import_module
-from verify import cli
-check = import_module("verify.verdict")
+from fimcheck.verify import cli
+check = import_module("fimcheck.verify.judge.verdict")
 right = check.decide
 def breaks(claim, *rest):
     if claim.id == "last_mean.m":
@@ -106,7 +105,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_python_dash_m_verify_is_the_same_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "verify", "plain.q"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "fimcheck.verify", "plain.q"], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 2
     assert "plain.q" in done.stderr
@@ -143,7 +142,7 @@ def test_calibrate_prints_a_row_a_theory() -> None:
 def test_verify_goes_on_from_its_store(tmp_path: Path) -> None:
     """Killed in the middle and run again, it measures the rest and says the same."""
     words = ("verify", "plain.m", "--activation", "relu", "--quick")
-    code = "import sys; from verify.cli import main; sys.exit(main())"
+    code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
     store = tmp_path / "store"
     killed = subprocess.Popen(
         [sys.executable, "-c", code, *words, "--store", str(store)],

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from verify import cli
-from verify.cli import check as cli_check
-from verify.cli import scaling as cli_scaling
-from verify.extension import IN_USE
-from verify.setting import Setting
-from verify.verdict import Effort
+from fimcheck.verify import cli
+from fimcheck.verify.claims.extension import IN_USE
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.cli import check as cli_check
+from fimcheck.verify.cli import scaling
+from fimcheck.verify.judge.verdict import Effort
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_A_DEFINITION = """
-import numerics, theory
+from fimcheck import numerics, theory
 
 def noisy(z):
     return z + z.new_empty(z.shape).normal_()
@@ -96,7 +95,7 @@ def test_scaling_takes_an_extension(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         asked.append(setting)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(cli_scaling, "exponent", stop)
+    monkeypatch.setattr(scaling, "exponent", stop)
     file = str(ROOT / "examples" / "rms.py")
     assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M") == 2
     next(iter(IN_USE.values())).forget()

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-import numerics
-import theory
-from verify import CLAIMS, Setting, cli
-from verify.cli.measure import load
+from fimcheck import numerics, theory
+from fimcheck.verify import CLAIMS, Setting, cli
+from fimcheck.verify.cli.measure import load
 
 MODULE = """
 import torch
@@ -173,7 +171,7 @@ def endless():
 def test_measure_stops_a_module_that_does_not_end_and_refuses_no_samples(
     fimcheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verify.cli.measure.SECONDS", 0.3)
+    monkeypatch.setattr("fimcheck.verify.cli.measure.SECONDS", 0.3)
     module, inputs = tmp_path / "m.py", tmp_path / "in.npz"
     module.write_text(MODULE + ENDLESS)
     np.savez(inputs, inputs=np.zeros((3, 4)))

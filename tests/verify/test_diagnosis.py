@@ -6,12 +6,11 @@ from math import pi
 
 import numpy as np
 import pytest
-
-from verify import CLAIMS, Effort, Setting, check
-from verify.claim import OrderClaim, Predictor
-from verify.diagnosis import Observation, observe, propose
-from verify.suite import default_setting
-from verify.variation import varied_settings
+from fimcheck.verify import CLAIMS, Effort, Setting, check
+from fimcheck.verify.claims.claim import OrderClaim, Predictor
+from fimcheck.verify.examine.diagnosis import Observation, observe, propose
+from fimcheck.verify.examine.variation import varied_settings
+from fimcheck.verify.judge.suite import default_setting
 
 TRIALS = 25
 LAYER = varied_settings(

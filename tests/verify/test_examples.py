@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from verify import examine, suite
-from verify.draws import Draws
-from verify.extension import Extension, load
-from verify.pool import Processes
-from verify.setting import Setting
-from verify.suite import Case
-from verify.verdict import Effort
+from fimcheck.verify.claims.extension import Extension, load
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.examine import stages as examine
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.suite import Case
+from fimcheck.verify.judge.verdict import Effort
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 EFFORT = Effort(eps=0.1, error_rate=1e-3, looks=3, budget=1e8)
@@ -59,7 +59,7 @@ def first_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Widths half as large: cheap, and enough to see what is wrong by tens of percent."""
-    monkeypatch.setattr("verify.claim.WIDTHS", (32, 64, 128, 256, 512))
+    monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
 
 
 RIGHT = ("rms", "mean_only_batch", "gated", "residual", "post_norm", "new_activation", "group_outputs")

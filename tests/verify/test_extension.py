@@ -8,16 +8,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-
-from verify import CLAIMS, Draws, Setting, suite
-from verify.examine import conforms, examine
-from verify.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
-from verify.pool import Processes
-from verify.suite import Case
-from verify.verdict import Effort, check
+from fimcheck.verify import CLAIMS, Draws, Setting
+from fimcheck.verify.claims.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.examine.stages import conforms, examine
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.suite import Case
+from fimcheck.verify.judge.verdict import Effort, check
 
 RIGHT = """
-import dataclasses, theory, numerics
+import dataclasses; from fimcheck import numerics, theory
 
 def scaled(z, gamma, beta):
     return gamma * z + beta
@@ -67,28 +67,32 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
     ("text", "line", "named"),
     [
         ("x = (1,\n", 1, "not valid Python"),
-        ("import theory\n1 / 0\n", 2, "ZeroDivisionError"),
-        ("import theory\nraise SystemExit(3)\n", 2, "SystemExit"),
+        ("from fimcheck import theory\n1 / 0\n", 2, "ZeroDivisionError"),
+        ("from fimcheck import theory\nraise SystemExit(3)\n", 2, "SystemExit"),
         ("def f():\n    import nothing_of_this_name\nf()\n", 2, "nothing_of_this_name"),
         ("x = 1\n", None, "adds nothing"),
         (RIGHT.replace('numerics.add_step("scaled", scaled)', ""), 14, "not to numerics"),
         (RIGHT.replace('theory.add_step("scaled", Scaled)', ""), 15, "not to theory"),
         (RIGHT.replace('"scaled"', '"layer"'), 14, "'layer' exists already"),
         (RIGHT.replace('"soft_abs"', '"relu"'), 16, "'relu' exists already"),
-        ("import numerics, torch\nnumerics.add_activation('mine', torch.tanh)\n", 2, "not to theory"),
+        (
+            "from fimcheck import numerics\nimport torch\nnumerics.add_activation('mine', torch.tanh)\n",
+            3,
+            "not to theory",
+        ),
         (RIGHT.replace("return gamma * z + beta", "raise KeyError(gamma)"), 5, "KeyError"),
         (
-            "import verify\nverify.add_claim(verify.Claim('mine', 's', 'm', 'm', hidden='unknown'))\n",
+            "from fimcheck import verify\nverify.add_claim(verify.Claim('mine', 's', 'm', 'm', hidden='unknown'))\n",
             2,
             "'unknown', which nothing adds",
         ),
         (
-            "import verify\nclass Mine(verify.Claim):\n    def prediction(self, setting):\n        pass\n"
+            "from fimcheck import verify\nclass Mine(verify.Claim):\n    def prediction(self, setting):\n        pass\n"
             "verify.add_claim(Mine('mine', 's', 'm', 'm'))\n",
             5,
             "must take (setting, wide=None)",
         ),
-        ("import verify\nverify.add_claim(verify.CLAIMS['plain.m'])\n", 2, "'plain.m' exists already"),
+        ("from fimcheck import verify\nverify.add_claim(verify.CLAIMS['plain.m'])\n", 2, "'plain.m' exists already"),
     ],
 )
 def test_what_is_malformed_is_refused_with_its_line(tmp_path: Path, text: str, line: int | None, named: str) -> None:
@@ -108,7 +112,7 @@ def test_what_is_no_python_file_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_an_infinite_loop_is_stopped_at_its_line(tmp_path: Path) -> None:
-    file = written(tmp_path, "import theory\n\nwhile True:\n    pass\n")
+    file = written(tmp_path, "from fimcheck import theory\n\nwhile True:\n    pass\n")
     start = time.monotonic()
     with pytest.raises(ExtensionError, match=r"mine\.py:[34]: .*no result after 0\.2 seconds"):
         load(file, seconds=0.2)
@@ -121,7 +125,7 @@ def test_an_infinite_loop_in_a_definition_is_stopped_at_its_line(
     loop = "    while z.shape[-1] == 48:\n        pass\n    return gamma * z"
     text = RIGHT.replace("    return gamma * z + beta", loop)
     extension = load(written(tmp_path, text))
-    monkeypatch.setattr("verify.kit.SECONDS", 0.2)
+    monkeypatch.setattr("fimcheck.verify.examine.conformance.SECONDS", 0.2)
     stage = conforms(extension, "cpu")
     assert stage.outcome == "failed"
     assert "no result after 0.2 seconds" in stage.lines[-1]
@@ -188,7 +192,7 @@ def test_an_exception_in_a_later_stage_is_a_failure_with_its_line(tmp_path: Path
     text = (
         RIGHT
         + """
-import verify
+from fimcheck import verify
 
 class Broken(verify.Claim):
     def prediction(self, setting, wide=None):

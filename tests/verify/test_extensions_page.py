@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-
-from verify import CLAIMS, Setting
-from verify.examine import conforms, derives
-from verify.extension import load
+from fimcheck.verify import CLAIMS, Setting
+from fimcheck.verify.claims.extension import load
+from fimcheck.verify.examine.stages import conforms, derives
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "extensions.md").read_text()

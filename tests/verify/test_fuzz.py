@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fimcheck.verify import Setting
+from fimcheck.verify.cli.main import main
 from hypothesis import given
 from hypothesis import strategies as st
-
-from verify import Setting
-from verify.cli.main import main
 
 LIMIT = 60
 """Seconds that a case may take; the work of valid ones is made small below."""
@@ -129,12 +128,14 @@ def within_limit(work: Callable[[], Any], what: object) -> Any:
 def little_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Narrow networks, few of them, and no other processes: valid command lines are run, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("verify.claim.WIDTHS", (4, 8, 16, 32, 64))
-    monkeypatch.setattr("verify.progress.make", lambda *_: None)
-    for name in ("verify.cli.scaling.BUDGET", "verify.scaling.BUDGET"):
+    monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (4, 8, 16, 32, 64))
+    monkeypatch.setattr("fimcheck.verify.show.progress.make", lambda *_: None)
+    for name in ("fimcheck.verify.cli.scaling.BUDGET", "fimcheck.verify.sweep.exponent.BUDGET"):
         monkeypatch.setattr(name, 1e6)
     for name in ("run", "trust", "check"):
-        module = sys.modules.get(f"verify.cli.{name}") or __import__(f"verify.cli.{name}", fromlist=["QUICK"])
+        module = sys.modules.get(f"fimcheck.verify.cli.{name}") or __import__(
+            f"fimcheck.verify.cli.{name}", fromlist=["QUICK"]
+        )
         for effort in ("QUICK", "FULL"):
             if hasattr(module, effort):
                 monkeypatch.setattr(module, effort, type(module.QUICK)(error_rate=0.01, looks=2, budget=1e6))

@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-
-import numerics
-import theory
-import verify
-from numerics import outputs as torch_outputs
-from numerics.activations import ACTIVATIONS, FUNCTIONS
-from numerics.steps.elementwise import DEFINED
-from theory.activations import named
-from theory.network.outputs import OUTPUTS
-from verify.kit import checks
+from fimcheck import numerics, theory, verify
+from fimcheck.numerics import outputs as torch_outputs
+from fimcheck.numerics.activations import ACTIVATIONS, FUNCTIONS
+from fimcheck.numerics.steps.elementwise import DEFINED
+from fimcheck.theory.gaussian.activations import named
+from fimcheck.theory.network.outputs import OUTPUTS
+from fimcheck.verify.examine.conformance import checks
 
 test_layer = verify.conformance("layer")
 test_batch = verify.conformance("batch")

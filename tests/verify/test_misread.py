@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from verify import CLAIMS, Setting, examine, suite
-from verify.blame import _apart
-from verify.claim import order_parameters
-from verify.diagnosis import Observation, propose
-from verify.draws import Draws
-from verify.extension import load
-from verify.misread import averages, misreadings
-from verify.pool import Processes
-from verify.statistics import Finding
-from verify.suite import Case
-from verify.variation import varied_settings
-from verify.verdict import Effort, Verdict
+from fimcheck.verify import CLAIMS, Setting
+from fimcheck.verify.claims.claim import order_parameters
+from fimcheck.verify.claims.extension import load
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.examine import stages as examine
+from fimcheck.verify.examine.blame import _apart
+from fimcheck.verify.examine.diagnosis import Observation, propose
+from fimcheck.verify.examine.misread import averages, misreadings
+from fimcheck.verify.examine.variation import varied_settings
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.suite import Case
+from fimcheck.verify.judge.verdict import Effort, Verdict
+from fimcheck.verify.rule.statistics import Finding
 
 PLANTED = Path(__file__).parent / "planted"
 DEEP = Setting("tanh", depth=4, ratios=(0.5, 1.5, 1.0, 1.0), samples=6)
@@ -103,10 +104,10 @@ CAUSES = {
 
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_planted_mistake_is_refused_with_its_cause(name: str, pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verify.claim.WIDTHS", (32, 64, 128, 256, 512))
+    monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
     every = examine.claim_cases
     monkeypatch.setattr(examine, "claim_cases", lambda e, thorough=False: (every(e, thorough)[0][:1], []))
-    monkeypatch.setattr("verify.blame.shrink", lambda setting, _: setting)
+    monkeypatch.setattr("fimcheck.verify.examine.blame.shrink", lambda setting, _: setting)
     effort = Effort(eps=0.05, error_rate=1e-3, looks=2, budget=1e8)
 
     def run(todo: list[Case]) -> Iterator:

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fimcheck import numerics, verify
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.models import coordinates, sharpness
+from fimcheck.verify.models.model import Model, ModelError, load
+from fimcheck.verify.models.shown import broken
 from torch import nn
-
-import numerics
-import verify
-from verify.models import coordinates, sharpness
-from verify.models.model import Model, ModelError, load
-from verify.models.shown import broken
-from verify.pool import Processes
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "models"
 NARROW = (16, 24, 32, 48, 64)
@@ -267,7 +265,7 @@ def test_the_commands_answer_and_keep_what_they_found(tmp_path: Path) -> None:
     kept, drawn = tmp_path / "found.json", tmp_path / "picture.svg"
 
     def fimcheck(*words: str) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from verify.cli import main; sys.exit(main())"
+        code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
         return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
 
     widths = ("--widths", "16,32,64,128,256,512")

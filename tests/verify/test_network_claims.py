@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-import theory
-from verify import Effort, Setting, SettingError, check, network_claims
-from verify.composition_claims import OverlapClaim
-from verify.controls import challenge, wrong_theories
-from verify.draws import Draws
-from verify.inputs import InputError, given_inputs
-from verify.suite import Case, run
+from fimcheck import theory
+from fimcheck.verify import Effort, Setting, SettingError, check, network_claims
+from fimcheck.verify.claims.composition import OverlapClaim
+from fimcheck.verify.claims.inputs import InputError, given_inputs
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.judge.controls import challenge, wrong_theories
+from fimcheck.verify.judge.suite import Case, run
 
 EFFORT = Effort(eps=0.1, error_rate=1e-2, looks=3, budget=2e8)
 NETWORKS = {
@@ -36,7 +35,7 @@ NETWORKS = {
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verify.claim.WIDTHS", (32, 64, 96, 128, 256))
+    monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 96, 128, 256))
 
 
 def chosen(text: str) -> list[Case]:
@@ -50,7 +49,7 @@ def chosen(text: str) -> list[Case]:
 @pytest.mark.parametrize("text", NETWORKS)
 def test_right_claims_agree_and_wrong_steps_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "verify.controls.WRONG_THEORIES", ()
+        "fimcheck.verify.judge.controls.WRONG_THEORIES", ()
     )  # the steps' own slips; the others are tested with the paper
     refused: set[str] = set()
     for verdict, drawn in run(chosen(text), EFFORT, lambda s, q: Draws(s, q)):
@@ -85,7 +84,7 @@ def test_a_claim_knows_its_network_whatever_the_numbers() -> None:
 
 def test_given_inputs_are_measured_at_the_same_inputs() -> None:
     setting = Setting.parse("tanh T=5 C=1 sb2=0.3 inputs=clusters:8:1.5")
-    from verify import CLAIMS
+    from fimcheck.verify import CLAIMS
 
     for id in ("plain.m", "plain.lambda_max", "plain.s"):
         assert check(CLAIMS[id], setting, EFFORT).require().status == "AGREE"

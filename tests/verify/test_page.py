@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from verify import CLAIMS, Draws, Effort, Setting, check, page, record, suite
-from verify.controls import challenge
-from verify.record import NotARecord
-from verify.statistics import Rule, extrapolate, judge, settle
+from fimcheck.verify import CLAIMS, Draws, Effort, Setting, check
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.controls import challenge
+from fimcheck.verify.rule.statistics import Rule, extrapolate, judge, settle
+from fimcheck.verify.show import html, record
+from fimcheck.verify.show.record import NotARecord
 
 SETTING = Setting("linear", samples=4)
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -72,7 +73,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_is_whole_and_loads_nothing(made: dict[str, Any]) -> None:
-    text = page.render(made)
+    text = html.render(made)
     read = Reader(text)
     assert read.loads == []
     assert not re.search(r"https?:|url\(|@import|<script", text)
@@ -87,7 +88,7 @@ def test_the_page_is_whole_and_loads_nothing(made: dict[str, Any]) -> None:
     assert "fimcheck verify 'plain m'" in read.text
     assert made["manifest"]["packages"]["torch"] in read.text
     assert "1 of 3 claims agree" in read.text, "the sentence about the growth, of which one claim was tested"
-    for mistake in page._mistakes(made["controls"]).values():
+    for mistake in html._mistakes(made["controls"]).values():
         assert mistake in read.text
 
 
@@ -103,7 +104,7 @@ def test_hostile_text_stays_text(made: dict[str, Any]) -> None:
         "setting": {**verdict["setting"], "text": evil},
         "finding": {**verdict["finding"], "reason": evil},
     }
-    text = page.render({**made, "verdicts": [hurt], "command": evil})
+    text = html.render({**made, "verdicts": [hurt], "command": evil})
     read = Reader(text)
     assert "img" not in read.tags
     assert read.loads == []
@@ -122,13 +123,13 @@ def test_hostile_text_stays_text(made: dict[str, Any]) -> None:
     ],
 )
 def test_a_formula_that_is_no_mathematics_is_shown_as_its_source(formula: str) -> None:
-    shown = str(page.math_of(formula))
+    shown = str(html.math_of(formula))
     assert Reader(shown).tags == ["code"]
 
 
 def test_every_formula_of_the_claims_becomes_mathematics() -> None:
     cases = suite.cases(list(CLAIMS.values()), suite.BASES[:1])
-    assert {Reader(str(page.math_of(c.claim.formula(c.setting)))).tags[0] for c in cases} == {"math"}
+    assert {Reader(str(html.math_of(c.claim.formula(c.setting)))).tags[0] for c in cases} == {"math"}
 
 
 def test_a_page_of_a_full_run_is_under_3_megabytes(made: dict[str, Any]) -> None:
@@ -136,25 +137,25 @@ def test_a_page_of_a_full_run_is_under_3_megabytes(made: dict[str, Any]) -> None
     n = len(suite.cases())
     assert n > 150
     many = {**made, "verdicts": (made["verdicts"] * n)[:n], "controls": (made["controls"] * n)[:n], "planned": n}
-    assert len(page.render(many).encode()) < 3e6
+    assert len(html.render(many).encode()) < 3e6
 
 
 def test_an_interrupted_or_empty_run_and_values_that_are_not_finite_are_shown(made: dict[str, Any]) -> None:
-    assert "0 of 2 cases were tested" in page.render({**made, "verdicts": [], "controls": None, "draws": []})
+    assert "0 of 2 cases were tested" in html.render({**made, "verdicts": [], "controls": None, "draws": []})
     widths, rule = [16, 32, 64, 128, 256], Rule(0.05, 0.01, 1, "equals", (1.0, 2.0))
     broken = judge(widths, [np.full(9, np.nan)] * 5, rule)
     v = check(CLAIMS["plain.m"], SETTING, Effort(eps=0.2, error_rate=0.05, looks=1, budget=1.0))
     nowhere = tuple(replace(p, mean=np.nan, error=np.nan, predicted=np.inf) for p in v.points)
     spoilt = replace(v, finding=broken, points=nowhere)
     built = record.build([spoilt], [], v.effort, [suite.Case(v.claim, SETTING)], "")
-    text = page.render(json.loads(json.dumps(built, allow_nan=False)))
+    text = html.render(json.loads(json.dumps(built, allow_nan=False)))
     assert "nothing finite to draw" in text
     assert "INVALID" in text
 
 
 def test_another_schema_is_refused(made: dict[str, Any]) -> None:
     with pytest.raises(NotARecord, match="schema = 1"):
-        page.render({**made, "schema": 1})
+        html.render({**made, "schema": 1})
 
 
 def test_a_confirmed_failure_keeps_both_findings() -> None:
@@ -192,7 +193,7 @@ def test_a_browser_shows_it(made: dict[str, Any], tmp_path: Path, width: int, he
         wide: document.documentElement.scrollWidth - innerWidth, open: all('details[open]').length,
         svg: shown('details[open] svg'), math: shown('details[open] math'), table: shown('table.claims') })
     })</script></body>"""
-    text = re.sub(r"<meta http-equiv[^>]*>", "", page.render(made)).replace("</body>", look)
+    text = re.sub(r"<meta http-equiv[^>]*>", "", html.render(made)).replace("</body>", look)
     (tmp_path / "index.html").write_text(text)
     done = subprocess.run(
         ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",

@@ -5,22 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fimcheck import theory
+from fimcheck.verify import Setting, cli
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.show import learning, plots, spectrum
 from matplotlib.figure import Figure
-
-import theory
-from verify import Setting, cli, plots, plots_learning, plots_spectrum
-from verify.draws import Draws
 
 
 @pytest.fixture
 def axes(monkeypatch: pytest.MonkeyPatch):
     """Small pictures; the axes of the last one drawn."""
-    monkeypatch.setattr(plots_spectrum, "WIDTHS", (8, 16, 32))
-    monkeypatch.setattr(plots_spectrum, "GROWN", dict.fromkeys(plots.HIDDEN, (16, 32)))
-    monkeypatch.setattr(plots_spectrum, "MAP", ((8, 16), (4, 8, 16)))
-    monkeypatch.setattr(plots_learning, "RATE_WIDTHS", (8, 16))
-    monkeypatch.setattr(plots_learning, "DEPTHS", (3,))
-    monkeypatch.setattr(plots_learning, "GRID", 5)
+    monkeypatch.setattr(spectrum, "WIDTHS", (8, 16, 32))
+    monkeypatch.setattr(spectrum, "GROWN", dict.fromkeys(plots.HIDDEN, (16, 32)))
+    monkeypatch.setattr(spectrum, "MAP", ((8, 16), (4, 8, 16)))
+    monkeypatch.setattr(learning, "RATE_WIDTHS", (8, 16))
+    monkeypatch.setattr(learning, "DEPTHS", (3,))
+    monkeypatch.setattr(learning, "GRID", 5)
     drawn: list[Figure] = []
     saved = Figure.savefig
 
@@ -55,7 +55,7 @@ def test_every_kind_is_one_command(
         def draws(self, setting, quantities) -> Draws:
             return Draws(setting, quantities)
 
-    monkeypatch.setattr("verify.cli.pictures.Watch", InThisProcess)
+    monkeypatch.setattr("fimcheck.verify.cli.pictures.Watch", InThisProcess)
     file = tmp_path / f"{kind}{suffix}"
     small = [] if kind == "phase" else ["--networks", "2"]
     monkeypatch.setattr(sys, "argv", ["fimcheck", "plot", kind, str(file), "--activation", "erf", *small])
@@ -68,7 +68,7 @@ def test_every_kind_is_one_command(
 
 
 def test_depth_shows_the_prediction_beside_the_measurement(axes, tmp_path: Path) -> None:
-    plots_learning.depth(tmp_path / "x.svg", "tanh", networks=2, layers=3)
+    learning.depth(tmp_path / "x.svg", "tanh", networks=2, layers=3)
     setting = Setting("tanh", depth=3, sigma_w2=1.5, sigma_b2=0.1, classes=50, samples=4)
     stated = theory.numeric_order_parameters(setting.wide())
     forward = lines(axes()[0])
@@ -78,7 +78,7 @@ def test_depth_shows_the_prediction_beside_the_measurement(axes, tmp_path: Path)
 
 def test_a_network_of_steps_shows_every_overlap_where_it_is_predicted(axes, tmp_path: Path) -> None:
     setting = Setting.parse("dense skip(layer attention) pool layer dense N=3 T=4 sb2=0.2")
-    plots_learning.overlaps(tmp_path / "x.svg", setting, networks=2)
+    learning.overlaps(tmp_path / "x.svg", setting, networks=2)
     stated = theory.numeric_order_parameters(setting.wide(), "fixed", 4)
     forward, backward = axes()
     crosses = [{float(y) for y in line.get_ydata()} for line in forward.lines if line.get_marker() == "x"]
@@ -90,14 +90,14 @@ def test_a_network_of_steps_shows_every_overlap_where_it_is_predicted(axes, tmp_
 
 def test_one_setting_has_its_sharpness_drawn(axes, tmp_path: Path) -> None:
     setting = Setting.parse("dense skip(layer relu dense) relu dense T=6")
-    plots_spectrum.sharpness_of(tmp_path / "x.svg", setting, networks=2)
+    spectrum.sharpness_of(tmp_path / "x.svg", setting, networks=2)
     stated = theory.predict(setting.wide(), "lambda_max")
     want = [stated.evaluate(M=float(M), T=6.0) for M in (8, 16, 32)]
     assert any(np.allclose(line, want) for line in lines(axes()[0]))
 
 
 def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(axes, tmp_path: Path) -> None:
-    plots_spectrum.sharpness(tmp_path / "x.svg", "linear", networks=2)
+    spectrum.sharpness(tmp_path / "x.svg", "linear", networks=2)
     fixed, grown = axes()[:3], axes()[3:6]
     assert all(len(panel.containers) == len(plots.LAST) for panel in (*fixed, *grown))
     assert [len(lines(panel)) for panel in fixed] == [4, 4, 3], "layer norm. of outputs under batch norm.: no line"
@@ -107,15 +107,15 @@ def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(
 
 
 def test_the_critical_line_is_where_chi_1_is_1() -> None:
-    weights, biases = plots_learning._critical("erf", np.array([0.2, 0.7]))
+    weights, biases = learning._critical("erf", np.array([0.2, 0.7]))
     for weight, bias in zip(weights, biases, strict=True):
         assert theory.phase.fixed_point("erf", float(weight) ** 2, float(bias) ** 2).chi1 == pytest.approx(1, abs=1e-8)
-    assert plots_learning._critical("relu", np.array([0.3]))[0] == pytest.approx(2**0.5)
+    assert learning._critical("relu", np.array([0.3]))[0] == pytest.approx(2**0.5)
 
 
 def test_the_same_picture_gives_the_same_file(tmp_path: Path, axes) -> None:
     files = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for file in files:
-        plots_spectrum.histogram(file, "linear", networks=2, width=16)
+        spectrum.histogram(file, "linear", networks=2, width=16)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(axes()) == 3

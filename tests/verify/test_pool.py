@@ -12,14 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from verify import pool as pools
-from verify.pool import Pool, Processes, WorkerDied, completed
+from fimcheck.verify.draws import pool as pools
+from fimcheck.verify.draws.pool import Pool, Processes, WorkerDied, completed
 
 
 def dask_cluster() -> Pool:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    from verify.dask_pool import DaskPool
+    from fimcheck.verify.draws.dask import DaskPool
 
     return DaskPool(None, 2, "cpu")
 
@@ -125,9 +124,9 @@ def test_what_a_command_is_told_about_the_pool_is_checked() -> None:
 
 def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    from verify import dask_pool
+    from fimcheck.verify.draws import dask
 
-    monkeypatch.setattr(dask_pool, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask, "CONNECT_SECONDS", 1)
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(ValueError, match=address):
             pools.make("cpu", address)
@@ -136,7 +135,7 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
 KILLED = """
 import os, time
 from functools import partial
-from verify.pool import Processes
+from fimcheck.verify.draws.pool import Processes
 if __name__ == "__main__":
     pool = Processes()
     print(pool.submit(os.getpid).result(), flush=True)
@@ -148,8 +147,7 @@ if __name__ == "__main__":
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Also in the middle of a task. Without that they stay for ever, holding their memory."""
     (tmp_path / "killed.py").write_text(KILLED)
-    where = {**os.environ, "PYTHONPATH": os.getcwd()}
-    ran = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, env=where, timeout=120)
+    ran = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, timeout=120)
     worker = int(ran.stdout)
     for _ in range(100):
         if not runs(worker):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import typer
-
-from verify.progress import Watch
+from fimcheck.verify.show.progress import Watch
 
 
 @pytest.fixture

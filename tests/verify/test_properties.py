@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fimcheck import numerics
+from fimcheck.verify import CLAIMS, Effort, Setting, check
+from fimcheck.verify.examine.strategies import settings_for
+from fimcheck.verify.examine.variation import replay
 from hypothesis import given, note, settings
-
-import numerics
-from verify import CLAIMS, Effort, Setting, check
-from verify.strategies import settings_for
-from verify.variation import replay
 
 EXAMPLES = 4
 # Error rates are split over the claims and their examples.

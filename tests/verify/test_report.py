@@ -3,12 +3,13 @@
 from dataclasses import replace
 from io import StringIO
 
+from fimcheck.theory.writing import latex
+from fimcheck.verify import CLAIMS, Claim, Draws, Effort, Setting, check
+from fimcheck.verify.claims.paper import SENTENCES
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.controls import WRONG_BOUNDS, WRONG_THEORIES, Kill, challenge
+from fimcheck.verify.show import terminal
 from rich.console import Console
-
-from theory.writing import latex
-from verify import CLAIMS, Claim, Draws, Effort, Setting, check, report, suite
-from verify.claims import SENTENCES
-from verify.controls import WRONG_BOUNDS, WRONG_THEORIES, Kill, challenge
 
 SETTING = Setting("linear", samples=4)
 VERDICT = check(CLAIMS["plain.lambda_max"], SETTING, Effort(eps=0.2, error_rate=0.05, looks=1, budget=1.0))
@@ -23,7 +24,7 @@ def line(*statuses: str, todo: int = 1) -> str:
     names = SENTENCES[0].claims
     verdicts = [with_status(name, status) for name in names for status in statuses]
     cases = [suite.Case(CLAIMS[name], SETTING) for name in names for _ in range(todo)]
-    return report.sentences(verdicts, cases).splitlines()[0]
+    return terminal.sentences(verdicts, cases).splitlines()[0]
 
 
 def test_a_sentence_is_verified_only_if_every_case_of_every_claim_agrees() -> None:
@@ -44,9 +45,9 @@ def test_a_refutation_needs_a_measurement() -> None:
 def test_a_right_theory_that_fails_spoils_its_controls() -> None:
     draws = Draws(SETTING, ["lambda_max"])
     kills = challenge(VERDICT, draws)
-    assert "says nothing" not in report.kill_summary([(VERDICT, kills)])
+    assert "says nothing" not in terminal.kill_summary([(VERDICT, kills)])
     broken = with_status("plain.lambda_max", "INVALID")
-    assert "says nothing" in report.kill_summary([(broken, kills)])
+    assert "says nothing" in terminal.kill_summary([(broken, kills)])
 
 
 def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
@@ -54,7 +55,7 @@ def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
     claim = replace(VERDICT.claim, id=max(CLAIMS, key=len))
     kills = [Kill(wrong, VERDICT if wrong is mistakes[-1] else None, 1.04) for wrong in mistakes]
     console = Console(width=80, record=True, file=StringIO())
-    console.print(report.kill_table([(replace(VERDICT, claim=claim), kills)]))
+    console.print(terminal.kill_table([(replace(VERDICT, claim=claim), kills)]))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1].startswith(f"{claim.id} ")
@@ -63,14 +64,14 @@ def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
 
 def test_a_mistake_that_no_rule_could_refuse_is_listed_with_what_it_moves() -> None:
     close, far = WRONG_THEORIES[:2]
-    summary = report.kill_summary([(VERDICT, [Kill(close, None, 1.04321), Kill(far, VERDICT, 1.1)])])
+    summary = terminal.kill_summary([(VERDICT, [Kill(close, None, 1.04321), Kill(far, VERDICT, 1.1)])])
     assert summary.splitlines()[-1] == f"  {close.id}: plain.lambda_max x 1.043"
 
 
 def test_errors_are_shown_in_units_of_the_last_digit() -> None:
-    assert report._with_error(0.99771, 0.00461) == "0.9977(46)"
-    assert report._with_error(-0.0593, 0.31) == "-0.06(31)"
-    assert report._with_error(12.3, 4.2) == "12(4)"
+    assert terminal._with_error(0.99771, 0.00461) == "0.9977(46)"
+    assert terminal._with_error(-0.0593, 0.31) == "-0.06(31)"
+    assert terminal._with_error(12.3, 4.2) == "12(4)"
 
 
 def test_the_formula_shown_is_the_one_that_was_tested() -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fimcheck.verify import Setting, cli
+from fimcheck.verify.cli import scaling
+from fimcheck.verify.rule.regression import regress
+from fimcheck.verify.sweep.exponent import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
 from scipy import stats
 from scipy.optimize import brentq
-
-from verify import Setting, cli
-from verify.cli import scaling as cli_scaling
-from verify.regression import regress
-from verify.scaling import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
 
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WIDTHS = tuple(32 << k for k in range(6))
@@ -192,7 +191,7 @@ def test_the_page_about_scaling_says_what_runs() -> None:
 def test_the_command_prints_the_exponent_and_its_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli_scaling, "BUDGET", 1e8)
+    monkeypatch.setattr(scaling, "BUDGET", 1e8)
     monkeypatch.setattr(sys, "argv", ["fimcheck", "scaling", "relu L=2 C=2 T=6", "m", "--in", "M"])
     with pytest.raises(SystemExit) as stopped:
         cli.main()

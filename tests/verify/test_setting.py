@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 import pytest
-
-import numerics
-import theory
-from verify.setting import Setting
+from fimcheck import numerics, theory
+from fimcheck.verify.claims.setting import Setting
 
 GOOD = Setting(samples=6)
 

@@ -5,10 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fimcheck.verify.judge.calibration import (
+    RULE,
+    THEORIES,
+    WIDTHS,
+    Theory,
+    bound_outcomes,
+    calibration_table,
+    outcomes,
+    toy,
+)
+from fimcheck.verify.rule.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
 from scipy import stats
-
-from verify.calibration import RULE, THEORIES, WIDTHS, Theory, bound_outcomes, calibration_table, outcomes, toy
-from verify.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
 
 
 def test_the_right_theory_never_fails_and_stays_open_at_most_twice_in_400() -> None:

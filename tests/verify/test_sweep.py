@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fimcheck import numerics, theory
+from fimcheck.verify import Draws, Setting
+from fimcheck.verify.cli.sweep import app
+from fimcheck.verify.draws.store import Store, StoreError
+from fimcheck.verify.sweep import sweep, table
+from fimcheck.verify.sweep.grid import GridError, Point, load
 from typer.testing import CliRunner
-
-import numerics
-import theory
-from verify import Draws, Setting, sweep, tidy
-from verify.cli.sweep import app
-from verify.grid import GridError, Point, load
-from verify.store import Store, StoreError
 
 GRID = """
 networks = 6
@@ -92,7 +91,7 @@ def test_a_bad_grid_is_refused_by_key(tmp_path: Path, old: str, new: str, told: 
 def test_a_sweep_measures_what_the_engines_measure_and_says_what_the_theory_says(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     sweep.run(grid(tmp_path), store, None)
-    rows = {(r["activation"], r["sigma_w2"], r["width"], r["quantity"]): r for r in tidy.rows(store)}
+    rows = {(r["activation"], r["sigma_w2"], r["width"], r["quantity"]): r for r in table.rows(store)}
     assert len(rows) == 8 * 5, "m, lambda_max and hq2 of layers 0, 1, 2"
     setting = Setting("tanh", sigma_w2=1.5, samples=4)
     seeds = [setting.seed(32, "0/main", i) for i in range(6)]
@@ -141,10 +140,10 @@ def test_a_point_that_fails_is_kept_with_its_error_and_the_rest_goes_on(tmp_path
     well: list[bool] = []
     sweep.run(points, store, None, finished=lambda _, good: well.append(good))
     assert sorted(well) == [False] * 4 + [True] * 4
-    failed = [row for row in tidy.rows(store) if row["last"] == "layer"]
+    failed = [row for row in table.rows(store) if row["last"] == "layer"]
     assert {row["status"] for row in failed} == {"failed"}
     assert all("C >= 3" in row["error"] and row["mean"] is None for row in failed)
-    assert {row["status"] for row in tidy.rows(store) if row["last"] == "none"} == {"done"}
+    assert {row["status"] for row in table.rows(store) if row["last"] == "none"} == {"done"}
     assert len(sweep.missing(points, store)) == 4, "they are tried again"
 
 
@@ -161,20 +160,20 @@ def test_an_error_of_the_machine_is_kept_and_forgotten_when_the_point_succeeds(
 
     monkeypatch.setattr(numerics, "measure", poor)
     sweep.run(points, store, None)
-    assert {(r["width"], r["status"], r["error"]) for r in tidy.rows(store)} == {
+    assert {(r["width"], r["status"], r["error"]) for r in table.rows(store)} == {
         (16, "done", None),
         (32, "failed", "MemoryError: no room"),
     }
     monkeypatch.setattr(numerics, "measure", measure)
     sweep.run(sweep.missing(points, store), store, None)
-    assert {(r["width"], r["status"]) for r in tidy.rows(store)} == {(16, "done"), (32, "done")}
+    assert {(r["width"], r["status"]) for r in table.rows(store)} == {(16, "done"), (32, "done")}
 
 
 def test_draws_that_are_not_finite_are_told(tmp_path: Path) -> None:
     text = GRID.replace("[1.5, 2]", "1e200").replace('["relu", "tanh"]', '"relu"')
     store = Store(tmp_path / "store")
     sweep.run(grid(tmp_path, text), store, None)
-    rows = [row for row in tidy.rows(store) if row["quantity"] == "lambda_max"]
+    rows = [row for row in table.rows(store) if row["quantity"] == "lambda_max"]
     assert [(row["status"], row["error"]) for row in rows] == [("not finite", "6 draws are not finite")] * 2
     assert not any(math.isfinite(row["mean"]) for row in rows)
     assert sweep.not_finite(grid(tmp_path, text), store) == 2
@@ -215,24 +214,24 @@ def test_draws_with_other_seeds_are_refused(tmp_path: Path, monkeypatch: pytest.
 def test_tables_read_back(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     sweep.run(grid(tmp_path, GRID.replace("[1.5, 2]", "[1.5, -1]")), store, None)
-    rows = tidy.rows(store)
+    rows = table.rows(store)
     assert {row["status"] for row in rows} == {"done", "failed"}
-    tidy.write_csv(tmp_path / "t.csv", rows)
+    table.write_csv(tmp_path / "t.csv", rows)
     with (tmp_path / "t.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert [None if r["mean"] == "" else float(r["mean"]) for r in read] == [row["mean"] for row in rows]
     assert [r["error"] for r in read] == [row["error"] or "" for row in rows]
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra table")
-    tidy.write_parquet(tmp_path / "t.parquet", rows)
+    table.write_parquet(tmp_path / "t.parquet", rows)
     assert parquet.read_table(tmp_path / "t.parquet").to_pylist() == rows
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from verify import sweep
-from verify.grid import load
-from verify.store import Store
+from fimcheck.verify.sweep import sweep
+from fimcheck.verify.sweep.grid import load
+from fimcheck.verify.draws.store import Store
 sweep.run(load(Path(sys.argv[1])), Store(sys.argv[2]), None)
 """
 MANY = GRID.replace("[1.5, 2]", "[0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5]")
@@ -251,13 +250,13 @@ def test_a_sweep_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> No
     assert 0 < len(missing) < len(points)
     sweep.run(missing, killed, None)
     sweep.run(points, whole, None)
-    assert tidy.rows(killed) == tidy.rows(whole)
+    assert table.rows(killed) == table.rows(whole)
     assert {name for name in contents(killed.folder) if name.endswith(".json")} == set(contents(whole.folder))
 
 
 def test_a_sweep_on_dask_survives_a_worker_and_ends_the_same(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
-    from verify.dask_pool import DaskPool
+    from fimcheck.verify.draws.dask import DaskPool
 
     points, here, abroad = grid(tmp_path, MANY), Store(tmp_path / "here"), Store(tmp_path / "abroad")
     sweep.run(points, here, None)

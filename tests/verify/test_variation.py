@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-
-from verify import CLAIMS, Claim, Effort, Setting, SettingError, check
-from verify.claim import Predictor
-from verify.suite import default_setting, odd
-from verify.variation import FAILURES, replay, shrink, varied_settings
+from fimcheck.verify import CLAIMS, Claim, Effort, Setting, SettingError, check
+from fimcheck.verify.claims.claim import Predictor
+from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_settings
+from fimcheck.verify.judge.suite import default_setting, odd
 
 RICH = Setting(
     "gelu", depth=5, ratios=(0.5, 2.0, 1.0, 1.5, 1.0), sigma_w2=1.7, sigma_b2=0.3, classes=4, samples=12,

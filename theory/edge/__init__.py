@@ -4,6 +4,6 @@ Derived here at a physicist's rigour: a network linearized unit by unit given wh
 equivalent), and the Dyson equation of the random matrix that is left. No constant is fitted.
 """
 
-from theory.edge.law import Edge, EdgeError, density, edge, logarithmic_slope
+from fimcheck.theory.edge.law import Edge, EdgeError, density, edge, logarithmic_slope
 
 __all__ = ["Edge", "EdgeError", "density", "edge", "logarithmic_slope"]

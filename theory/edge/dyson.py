@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from fimcheck.theory.edge.units import EdgeError, Layer, Units
 from scipy import optimize
-
-from theory.edge.units import EdgeError, Layer, Units
 
 Number = Any
 """Real, or complex off the axis."""

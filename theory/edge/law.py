@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-
-from theory.edge.dyson import State, averages, resolvent, solved, start
-from theory.edge.units import EdgeError, Units, units
-from theory.network.chain import WideNetwork
+from fimcheck.theory.edge.dyson import State, averages, resolvent, solved, start
+from fimcheck.theory.edge.units import EdgeError, Units, units
+from fimcheck.theory.network.chain import WideNetwork
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
 """Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""

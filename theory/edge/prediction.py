@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-
-from theory.edge.law import TRACY_WIDOM_MEAN, edge
-from theory.edge.units import EdgeError, Units, is_plain
-from theory.network.chain import WideNetwork
-from theory.network.composition import Composed
-from theory.network.orders import numeric_order_parameters
-from theory.network.prediction import Prediction, value_at
-from theory.symbols import Q1, C, Expr, M, rho
+from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, edge
+from fimcheck.theory.edge.units import EdgeError, Units, is_plain
+from fimcheck.theory.network.chain import WideNetwork
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.orders import numeric_order_parameters
+from fimcheck.theory.network.prediction import Prediction, value_at
+from fimcheck.theory.symbols import Q1, C, Expr, M, rho
 
 lambda_edge, width_of_edge = sp.Symbol("lambda_+", positive=True), sp.Symbol("s_+", positive=True)
 SOURCE = "derived here (Gaussian equivalent, Dyson equation, Tracy-Widom mean)"

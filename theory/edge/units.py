@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
+from fimcheck.theory.gaussian.quadrature import moments_around
+from fimcheck.theory.network.chain import WideNetwork
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.orders import numeric_order_parameters
 from scipy import stats
-
-from theory.network.chain import WideNetwork
-from theory.network.composition import Composed
-from theory.network.dense import Dense
-from theory.network.elementwise import Phi, slope_of
-from theory.network.orders import numeric_order_parameters
-from theory.quadrature import moments_around
 
 XI_NODES, ETA_NODES = 49, 24
 """An odd number, so that one node lies at xi = 0, where a kink is seen best."""

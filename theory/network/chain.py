@@ -5,15 +5,14 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import sympy as sp
-
-from theory import symbols
-from theory.activations import Activation, activation
-from theory.network.combine import Chain
-from theory.network.composition import Composed
-from theory.network.dense import Dense
-from theory.network.elementwise import Phi
-from theory.network.step import STEPS, Step
-from theory.symbols import Expr
+from fimcheck.theory import symbols
+from fimcheck.theory.gaussian.activations import Activation, activation
+from fimcheck.theory.network.combine import Chain
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi
+from fimcheck.theory.network.step import STEPS, Step
+from fimcheck.theory.symbols import Expr
 
 Value = Expr | int | float
 

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 import sympy as sp
-
-from theory.network.dense import pooled
-from theory.network.state import Gaussian, Overlaps, State, Unmixed, Value, added, mapped
-from theory.network.step import CompositionError, Run, Step, register
-from theory.symbols import Expr
+from fimcheck.theory.network.dense import pooled
+from fimcheck.theory.network.state import Gaussian, Overlaps, State, Unmixed, Value, added, mapped
+from fimcheck.theory.network.step import CompositionError, Run, Step, register
+from fimcheck.theory.symbols import Expr
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 import sympy as sp
-
-from theory import symbols
-from theory.network import outputs
-from theory.network.combine import Chain
-from theory.network.dense import Dense
-from theory.network.elementwise import Phi
-from theory.network.inputs import GivenInputs
-from theory.network.names import Placeholders, placeholder_settle
-from theory.network.state import Expectations, State, input_state
-from theory.network.step import CompositionError, Run, Step
-from theory.symbols import Expr, free_symbols
+from fimcheck.theory import symbols
+from fimcheck.theory.network import outputs
+from fimcheck.theory.network.combine import Chain
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi
+from fimcheck.theory.network.inputs import GivenInputs
+from fimcheck.theory.network.names import Placeholders, placeholder_settle
+from fimcheck.theory.network.state import Expectations, State, input_state
+from fimcheck.theory.network.step import CompositionError, Run, Step
+from fimcheck.theory.symbols import Expr, free_symbols
 
 
 class Composed:

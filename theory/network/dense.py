@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import sympy as sp
-
-from theory import symbols
-from theory.network.state import Gaussian, State, Value, mapped
-from theory.network.step import CompositionError, Run, Step, register
+from fimcheck.theory import symbols
+from fimcheck.theory.network.state import Gaussian, State, Value, mapped
+from fimcheck.theory.network.step import CompositionError, Run, Step, register
 
 PARAMETRIZATIONS = ("standard", "ntk")
 _THREE = sp.Integer(3)

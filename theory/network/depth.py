@@ -11,18 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
-
-from theory.activations import Activation
-from theory.functions import Function
-from theory.network.chain import WideNetwork, hidden_step
-from theory.network.composition import Composed
-from theory.network.expectations import ClosedForms
-from theory.network.prediction import Prediction
-from theory.network.state import Expectations, Overlaps, State, Value
-from theory.network.step import TOTAL
-from theory.network.where import Averages, Line, Statement, activation_names, average_labels, putting, stated
-from theory.simplest import simplest
-from theory.symbols import Expr, alpha_total, kappa1, kappa2
+from fimcheck.theory.gaussian.activations import Activation
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.network.chain import WideNetwork, hidden_step
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.expectations import ClosedForms
+from fimcheck.theory.network.prediction import Prediction
+from fimcheck.theory.network.state import Expectations, Overlaps, State, Value
+from fimcheck.theory.network.step import TOTAL
+from fimcheck.theory.network.where import Averages, Line, Statement, activation_names, average_labels, putting, stated
+from fimcheck.theory.simplest import simplest
+from fimcheck.theory.symbols import Expr, alpha_total, kappa1, kappa2
 
 depth = sp.Symbol("L", integer=True, positive=True)
 """What the number of blocks is counted by."""

@@ -6,16 +6,15 @@ from difflib import get_close_matches
 from typing import Any
 
 import sympy as sp
-
-from theory import symbols
-from theory.activations import BUILTIN, activation
-from theory.network.chain import finite, nonnegative, nonzero, positive
-from theory.network.combine import Chain
-from theory.network.composition import Network
-from theory.network.dense import Dense
-from theory.network.elementwise import Phi
-from theory.network.inputs import GivenInputs
-from theory.network.step import STEPS, CompositionError, Step
+from fimcheck.theory import symbols
+from fimcheck.theory.gaussian.activations import BUILTIN, activation
+from fimcheck.theory.network.chain import finite, nonnegative, nonzero, positive
+from fimcheck.theory.network.combine import Chain
+from fimcheck.theory.network.composition import Network
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi
+from fimcheck.theory.network.inputs import GivenInputs
+from fimcheck.theory.network.step import STEPS, CompositionError, Step
 
 Node = tuple[str, Mapping[str, Any], Sequence[Any]]
 

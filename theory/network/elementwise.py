@@ -6,12 +6,11 @@ from functools import cache
 from typing import ClassVar
 
 import sympy as sp
-
-from theory.activations import Activation
-from theory.functions import ActivationError, Function
-from theory.network.state import Overlaps, State, Unmixed, Value, mapped
-from theory.network.step import CompositionError, Run, Step, register
-from theory.symbols import Expr
+from fimcheck.theory.gaussian.activations import Activation
+from fimcheck.theory.gaussian.functions import ActivationError, Function
+from fimcheck.theory.network.state import Overlaps, State, Unmixed, Value, mapped
+from fimcheck.theory.network.step import CompositionError, Run, Step, register
+from fimcheck.theory.symbols import Expr
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-
-from theory import sphere
-from theory.functions import Function
-from theory.gaussian import kernel
-from theory.symbols import Expr
+from fimcheck.theory.gaussian import sphere
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.gaussian.kernel import kernel
+from fimcheck.theory.symbols import Expr
 
 Value = Any
 

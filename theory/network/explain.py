@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import sympy as sp
-
-from theory import symbols
-from theory.derivation import Derivation
-from theory.gaussian import kernel
-from theory.network.composition import Composed
-from theory.network.elementwise import Phi, slope_of
-from theory.network.outputs import DEGENERATE, SHARED
+from fimcheck.theory import symbols
+from fimcheck.theory.gaussian.derivation import Derivation
+from fimcheck.theory.gaussian.kernel import kernel
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.outputs import DEGENERATE, SHARED
 
 if TYPE_CHECKING:
-    from theory.network.prediction import Prediction
+    from fimcheck.theory.network.prediction import Prediction
 
 
 def steps(prediction: "Prediction") -> tuple[str, ...]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
-
-from theory.network.state import Overlaps
-from theory.symbols import C, Expr, M, alpha_total
+from fimcheck.theory.network.state import Overlaps
+from fimcheck.theory.symbols import C, Expr, M, alpha_total
 
 if TYPE_CHECKING:
-    from theory.network.composition import Composed
-    from theory.network.prediction import Prediction
+    from fimcheck.theory.network.composition import Composed
+    from fimcheck.theory.network.prediction import Prediction
 
 trace, square, top, shared, rest = (
     sp.Symbol(f"kappa_{name}", nonnegative=True) for name in ("trace", "square", "top", "shared", "rest")
@@ -35,7 +34,7 @@ FORMULAS = {
 
 def predict(net: "Composed", quantity: str, samples: str) -> "Prediction":
     """The statement in the numbers of the matrix."""
-    from theory.network.prediction import Prediction
+    from fimcheck.theory.network.prediction import Prediction
 
     if quantity not in FORMULAS or samples != "fixed" or net.output.spectrum is None or net.output.over:
         raise ValueError(

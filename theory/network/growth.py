@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-
-from theory.network.depth import Blocks
-from theory.network.expectations import Numbers
-from theory.network.prediction import value_at
-from theory.network.state import Overlaps, State
-from theory.network.step import TOTAL
+from fimcheck.theory.network.depth import Blocks
+from fimcheck.theory.network.expectations import Numbers
+from fimcheck.theory.network.prediction import value_at
+from fimcheck.theory.network.state import Overlaps, State
+from fimcheck.theory.network.step import TOTAL
 
 BLOCKS = 256
 """How many blocks the overlaps are followed over."""

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import sympy as sp
-
-from theory.functions import Function
-from theory.network.expectations import ClosedForms
-from theory.network.state import Overlaps, Spherical, State, Value, mapped
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.network.expectations import ClosedForms
+from fimcheck.theory.network.state import Overlaps, Spherical, State, Value, mapped
 
 
 class Placeholders:

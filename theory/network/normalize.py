@@ -9,10 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 import sympy as sp
-
-from theory import symbols
-from theory.network.state import Gaussian, Spherical, State, Value, mapped
-from theory.network.step import CompositionError, Run, Step, register
+from fimcheck.theory import symbols
+from fimcheck.theory.network.state import Gaussian, Spherical, State, Value, mapped
+from fimcheck.theory.network.step import CompositionError, Run, Step, register
 
 
 @dataclass(frozen=True)

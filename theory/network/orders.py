@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-
-from theory import symbols
-from theory.network.composition import Composed
-from theory.network.dense import Dense
-from theory.network.expectations import ClosedForms, Numbers
-from theory.network.state import Expectations, Overlaps, Source, Value
-from theory.network.step import Run
-from theory.symbols import Expr
+from fimcheck.theory import symbols
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.expectations import ClosedForms, Numbers
+from fimcheck.theory.network.state import Expectations, Overlaps, Source, Value
+from fimcheck.theory.network.step import Run
+from fimcheck.theory.symbols import Expr
 
 
 @dataclass(frozen=True)

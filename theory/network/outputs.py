@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import sympy as sp
-
-from theory.naming import check_new
-from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, kappa1, kappa2, last_gamma
+from fimcheck.theory.naming import check_new
+from fimcheck.theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, kappa1, kappa2, last_gamma
 
 SHARED = alpha_total * ((T - 1) / T * kappa2 + kappa1 / T) * M
 """Eigenvalue along the all-ones direction over the samples, one per class."""

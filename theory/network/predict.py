@@ -5,16 +5,15 @@ from functools import cache
 from typing import Any
 
 import sympy as sp
-
-from theory import symbols
-from theory.network import given
-from theory.network.chain import WideNetwork
-from theory.network.composition import Composed
-from theory.network.names import ZerosOnly, placeholder_settle
-from theory.network.outputs import DEGENERATE, SHARED, Spectrum
-from theory.network.prediction import Prediction, first_variance, spread
-from theory.scaling import leading_term
-from theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
+from fimcheck.theory import symbols
+from fimcheck.theory.network import given
+from fimcheck.theory.network.chain import WideNetwork
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.limits import leading_term
+from fimcheck.theory.network.names import ZerosOnly, placeholder_settle
+from fimcheck.theory.network.outputs import DEGENERATE, SHARED, Spectrum
+from fimcheck.theory.network.prediction import Prediction, first_variance, spread
+from fimcheck.theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, c_2, kappa1, kappa2, last_gamma, rho
 
 PAPER = "Karakida, Akaho and Amari 2019"
 QUANTITIES = (
@@ -67,9 +66,9 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
     if net.inputs is not None:
         return given.predict(net, quantity, samples)
     if quantity == "lambda_max" and samples == "proportional" and net.output.removed:
-        from theory.edge import prediction as at_the_edge
+        from fimcheck.theory.edge import prediction
 
-        return at_the_edge.predict(net, given_outputs)
+        return prediction.predict(net, given_outputs)
     if net.output.spectrum is None:
         formula, relation, conditions = _through_outputs(net, quantity)
     else:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
-
-from theory import symbols
-from theory.network.composition import Composed
-from theory.network.expectations import ClosedForms, Numbers
-from theory.network.explain import steps
-from theory.network.given import GIVEN, numbers_of
-from theory.network.state import Expectations
-from theory.scaling import leading
-from theory.symbols import Expr, T, alpha_total, kappa1, kappa2
+from fimcheck.theory import symbols
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.expectations import ClosedForms, Numbers
+from fimcheck.theory.network.explain import steps
+from fimcheck.theory.network.given import GIVEN, numbers_of
+from fimcheck.theory.network.limits import leading
+from fimcheck.theory.network.state import Expectations
+from fimcheck.theory.symbols import Expr, T, alpha_total, kappa1, kappa2
 
 if TYPE_CHECKING:
-    from theory.network.where import Statement
+    from fimcheck.theory.network.where import Statement
 
 first_variance = sp.Symbol("q1_L", positive=True)
 """q_1^L: variance over networks of an output before normalization."""
@@ -138,19 +137,19 @@ class Prediction:
 
     def statement(self, at: Mapping[str, Expr] | None = None) -> "Statement":
         """The statement with its where-list; at: numbers in the place of symbols, by name."""
-        from theory.network.where import statement
+        from fimcheck.theory.network.where import statement
 
         return statement(self, at)
 
     def text(self, width: int = 100) -> str:
         """The statement and its where-list, in lines of at most ``width`` characters."""
-        from theory.writing import unicode
+        from fimcheck.theory.writing import unicode
 
         return unicode.written(self.statement(), width)
 
     def latex(self) -> str:
         """The same as a LaTeX align block."""
-        from theory.writing import latex
+        from fimcheck.theory.writing import latex
 
         return latex.written(self.statement())
 
@@ -163,7 +162,7 @@ class Prediction:
 
     def python(self) -> str:
         """Source of a Python function of the same name as the quantity that runs without this package."""
-        from theory.writing import python
+        from fimcheck.theory.writing import python
 
         return python.written(self.statement())
 

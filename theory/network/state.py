@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import sympy as sp
-
-from theory.functions import ActivationError, Function
+from fimcheck.theory.gaussian.functions import ActivationError, Function
 
 Value = Any
 """A SymPy expression, or a float64 number or array."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, TypeVar
 
 import sympy as sp
-
-from theory.activations import BUILTIN
-from theory.naming import check_new
-from theory.network.state import Expectations, Overlaps, Source, State, Value
-from theory.symbols import Expr
+from fimcheck.theory.gaussian.activations import BUILTIN
+from fimcheck.theory.naming import check_new
+from fimcheck.theory.network.state import Expectations, Overlaps, Source, State, Value
+from fimcheck.theory.symbols import Expr
 
 
 class CompositionError(ValueError):

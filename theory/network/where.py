@@ -9,21 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
+from fimcheck.theory import symbols
+from fimcheck.theory.gaussian.activations import Activation
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.gaussian.kernel import GaussianPair
+from fimcheck.theory.gaussian.sphere import SpherePair
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.expectations import ClosedForms
+from fimcheck.theory.network.prediction import Prediction, first_variance, spread
+from fimcheck.theory.network.state import Overlaps, Spherical, State, Value, mapped
+from fimcheck.theory.simplest import simplest
+from fimcheck.theory.symbols import Expr, T, alpha_total, kappa1, kappa2
 from sympy.core.function import AppliedUndef
-
-from theory import symbols
-from theory.activations import Activation
-from theory.functions import Function
-from theory.gaussian import GaussianPair
-from theory.network.composition import Composed
-from theory.network.dense import Dense
-from theory.network.elementwise import Phi, slope_of
-from theory.network.expectations import ClosedForms
-from theory.network.prediction import Prediction, first_variance, spread
-from theory.network.state import Overlaps, Spherical, State, Value, mapped
-from theory.simplest import simplest
-from theory.sphere import SpherePair
-from theory.symbols import Expr, T, alpha_total, kappa1, kappa2
 
 SHORT = 8
 """Operations up to which a closed form stands in the line that uses it."""

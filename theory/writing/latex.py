@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator
 
 import sympy as sp
+from fimcheck.theory import symbols
+from fimcheck.theory.network.prediction import Prediction
+from fimcheck.theory.network.where import Average, Statement
+from fimcheck.theory.symbols import Expr
 from sympy.printing.latex import LatexPrinter
-
-from theory import symbols
-from theory.network.prediction import Prediction
-from theory.network.where import Average, Statement
-from theory.symbols import Expr
 
 RELATIONS = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}
 QUANTITIES = {

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 
 import sympy as sp
+from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.network.where import Average, Statement
+from fimcheck.theory.symbols import Expr, x
 from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import PythonCodePrinter
-
-from theory.functions import Function
-from theory.network.where import Average, Statement
-from theory.symbols import Expr, x
 
 _PAIR = '''
 def _panels(center, scale, kinks):

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from itertools import groupby
 
 import sympy as sp
+from fimcheck.theory.network.where import Average, Line, Statement
+from fimcheck.theory.symbols import Expr
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
-
-from theory.network.where import Average, Line, Statement
-from theory.symbols import Expr
 
 RELATIONS = {"equals": "~", "at least": ">=", "at most": "<="}
 SYMBOLS = {

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from verify import record, report, suite
-from verify.cli.kept import Kept
-from verify.cli.options import Budget, Device, Json, MaybeFolder, Quiet, ReportTo, SeedBlock
-from verify.cli.terminal import out, say, show
-from verify.cli.todo import QUICK, planned
-from verify.examine import Stage, claim_cases, examine, order_cases
-from verify.extension import Extension, ExtensionError, load, place
-from verify.progress import Watch
-from verify.setting import Setting
-from verify.store import Store
-from verify.suite import Case
-from verify.verdict import Effort
+from fimcheck.verify.claims.extension import Extension, ExtensionError, load, place
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.cli.console import out, say, show
+from fimcheck.verify.cli.kept import Kept
+from fimcheck.verify.cli.options import Budget, Device, Json, MaybeFolder, Quiet, ReportTo, SeedBlock
+from fimcheck.verify.cli.todo import QUICK, planned
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.examine.stages import Stage, claim_cases, examine, order_cases
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.suite import Case
+from fimcheck.verify.judge.verdict import Effort
+from fimcheck.verify.show import record, terminal
+from fimcheck.verify.show.progress import Watch
 
 app = typer.Typer()
 
@@ -101,8 +101,8 @@ def _replay(extension: Extension, id: str, setting: str | None, seed_block: int,
         cases = [Case(cases[0].claim, Setting.parse(setting))]
     with Watch(len(cases), seed_block, device) as watch:
         verdicts = [verdict for verdict, _ in suite.run(cases, QUICK, watch.draws, watch.case)]
-    show(report.Verdicts(verdicts))
-    say(report.summary(verdicts))
+    show(terminal.Verdicts(verdicts))
+    say(terminal.summary(verdicts))
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 
@@ -112,4 +112,4 @@ def _show(stage: Stage, quiet: bool) -> None:
     for line in stage.lines:
         say(f"  {line}")
     if stage.verdicts and not quiet:
-        show(report.Verdicts(stage.verdicts))
+        show(terminal.Verdicts(stage.verdicts))

@@ -13,24 +13,25 @@ from typing import Annotated, Any, cast
 import numpy as np
 import sympy as sp
 import typer
-
-import theory
-from theory import digits, formula_book, quadrature
-from theory.network import depth as depth_module
-from theory.network.depth import Blocks
-from theory.network.growth import growth
-from theory.network.predict import ORDERS
-from theory.network.prediction import check_range
-from theory.network.where import Statement
-from theory.writing.latex import written as in_latex
-from theory.writing.python import written as python_source
-from theory.writing.unicode import text as one_line
-from theory.writing.unicode import written as in_lines
-from verify.cli.kept import write_data
-from verify.cli.options import Json
-from verify.cli.terminal import out, say
-from verify.description import composed, parse, unrolled
-from verify.files import write_whole
+from fimcheck import theory
+from fimcheck.theory.gaussian import quadrature
+from fimcheck.theory.network import depth as depth_module
+from fimcheck.theory.network.depth import Blocks
+from fimcheck.theory.network.growth import growth
+from fimcheck.theory.network.predict import ORDERS
+from fimcheck.theory.network.prediction import check_range
+from fimcheck.theory.network.where import Statement
+from fimcheck.theory.writing import book as formula_book
+from fimcheck.theory.writing import digits
+from fimcheck.theory.writing.latex import written as in_latex
+from fimcheck.theory.writing.python import written as python_source
+from fimcheck.theory.writing.unicode import text as one_line
+from fimcheck.theory.writing.unicode import written as in_lines
+from fimcheck.verify.claims.description import composed, parse, unrolled
+from fimcheck.verify.cli.console import out, say
+from fimcheck.verify.cli.kept import write_data
+from fimcheck.verify.cli.options import Json
+from fimcheck.verify.files import write_whole
 
 app = typer.Typer()
 
@@ -268,8 +269,8 @@ def book(
             raise ValueError(f"--record {record}: verdicts are shown on a page; write an .html")
         write_whole(file, theory.book(names))
     else:
-        from verify.book import render  # jinja2 and MathML, which no other command here needs
-        from verify.record import read
+        from fimcheck.verify.show.book import render  # jinja2 and MathML, which no other command here needs
+        from fimcheck.verify.show.record import read
 
         write_whole(file, render(names, None if record is None else read(record)))
     say(f"wrote {file}")

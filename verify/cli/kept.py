@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-
-from verify.cli.terminal import say
-from verify.files import write_whole
-from verify.store import plain
+from fimcheck.verify.cli.console import say
+from fimcheck.verify.draws.store import plain
+from fimcheck.verify.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class Kept:
         """Write the record that is made, if anybody wants it."""
         if self.json is None and self.report is None:
             return
-        from verify import page, record  # torch, which commands about formulas do without
+        from fimcheck.verify.show import html, record  # torch, which commands about formulas do without
 
         made = make()
         if self.json is not None:
             record.write(self.json, made)
             say(f"complete record: {self.json}")
         if self.report is not None:
-            page.write_report(self.report, made)
+            html.write_report(self.report, made)
             say(f"report: {self.report / 'index.html'}")
 
 

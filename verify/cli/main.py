@@ -53,7 +53,7 @@ class Late(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    app = importlib.import_module(f"verify.cli.{COMMANDS[name]}").app
+    app = importlib.import_module(f"fimcheck.verify.cli.{COMMANDS[name]}").app
     group = typer.main.get_group(app)
     group.name = name
     return group.commands.get(name, group)

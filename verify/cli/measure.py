@@ -12,13 +12,12 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import typer
-
-import numerics
-from verify.cli.kept import write_data
-from verify.cli.options import Json
-from verify.cli.terminal import say
-from verify.extension import SECONDS, ExtensionError, time_limit
-from verify.models.model import ModelError, run_file
+from fimcheck import numerics
+from fimcheck.verify.claims.extension import SECONDS, ExtensionError, time_limit
+from fimcheck.verify.cli.console import say
+from fimcheck.verify.cli.kept import write_data
+from fimcheck.verify.cli.options import Json
+from fimcheck.verify.models.model import ModelError, run_file
 
 app = typer.Typer()
 

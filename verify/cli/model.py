@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-
-from verify.cli.kept import write_data
-from verify.cli.options import Json, Plot, Quiet
-from verify.cli.terminal import out, say
-from verify.models import coordinates as trained
-from verify.models import sharpness as measured
-from verify.models import shown
-from verify.models.model import Model, load
-from verify.models.sharpness import NETWORKS, RHO, SAMPLES, Growth, Loss, cases
-from verify.plots import check_suffix
-from verify.pool import Processes
-from verify.progress import Watch
+from fimcheck.verify.cli.console import out, say
+from fimcheck.verify.cli.kept import write_data
+from fimcheck.verify.cli.options import Json, Plot, Quiet
+from fimcheck.verify.draws.pool import Processes
+from fimcheck.verify.models import coordinates as trained
+from fimcheck.verify.models import sharpness as measured
+from fimcheck.verify.models import shown
+from fimcheck.verify.models.model import Model, load
+from fimcheck.verify.models.sharpness import NETWORKS, RHO, SAMPLES, Growth, Loss, cases
+from fimcheck.verify.show.plots import check_suffix
+from fimcheck.verify.show.progress import Watch
 
 app = typer.Typer()
 

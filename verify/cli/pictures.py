@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from verify import plots_learning, plots_spectrum
-from verify.cli.terminal import say
-from verify.files import check_writable
-from verify.plots import MakeDraws, check_suffix
-from verify.progress import Watch
-from verify.setting import Setting
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.cli.console import say
+from fimcheck.verify.files import check_writable
+from fimcheck.verify.show import learning, spectrum
+from fimcheck.verify.show.plots import MakeDraws, check_suffix
+from fimcheck.verify.show.progress import Watch
 
 MOST_NETWORKS = 10_000
 
@@ -32,37 +31,37 @@ def sharpness(file: File, activation: Activation = "relu", networks: Networks = 
     at = _setting(setting, activation != "relu")
     with _drawing(file) as draws:
         if at is None:
-            plots_spectrum.sharpness(file, activation, networks, draws)
+            spectrum.sharpness(file, activation, networks, draws)
         else:
-            plots_spectrum.sharpness_of(file, at, networks, draws)
+            spectrum.sharpness_of(file, at, networks, draws)
 
 
 @app.command()
 def histogram(file: File, activation: Activation = "relu", networks: Networks = 5) -> None:
     """All eigenvalues of some networks, with the outliers marked."""
     with _drawing(file):
-        plots_spectrum.histogram(file, activation, networks)
+        spectrum.histogram(file, activation, networks)
 
 
 @app.command()
 def phase(file: File, activation: Activation = "tanh") -> None:
     """kappa_2 over sigma_w and sigma_b, with the critical line between order and chaos; theory alone."""
     with _drawing(file):
-        plots_learning.phase(file, activation)
+        learning.phase(file, activation)
 
 
 @app.command("map")
 def samples_map(file: File, activation: Activation = "relu", networks: Networks = 4) -> None:
     """lambda_max over the width M and the number of samples T, with the line T = M / 2."""
     with _drawing(file) as draws:
-        plots_spectrum.samples_map(file, activation, networks, draws)
+        spectrum.samples_map(file, activation, networks, draws)
 
 
 @app.command("learning-rate")
 def learning_rate(file: File, activation: Activation = "relu", networks: Networks = 6) -> None:
     """The largest stable learning rate of gradient descent against the width, and 2 / lambda_max."""
     with _drawing(file) as draws:
-        plots_learning.learning_rate(file, activation, networks, draws)
+        learning.learning_rate(file, activation, networks, draws)
 
 
 @app.command()
@@ -73,9 +72,9 @@ def depth(file: File, activation: Activation = "tanh", networks: Networks = 20, 
         raise ValueError(f"--setting {at}: it names a chain; give a network of steps, or --activation alone")
     with _drawing(file) as draws:
         if at is None:
-            plots_learning.depth(file, activation, networks, make_draws=draws)
+            learning.depth(file, activation, networks, make_draws=draws)
         else:
-            plots_learning.overlaps(file, at, networks, draws)
+            learning.overlaps(file, at, networks, draws)
 
 
 def _setting(text: str | None, with_activation: bool) -> Setting | None:

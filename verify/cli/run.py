@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-
-from verify import record, report, suite
-from verify.claims import CLAIMS
-from verify.cli.kept import Kept, write_data
-from verify.cli.options import (
+from fimcheck.verify.claims.paper import CLAIMS
+from fimcheck.verify.cli.console import say, show
+from fimcheck.verify.cli.kept import Kept, write_data
+from fimcheck.verify.cli.options import (
     Budget,
     Device,
     Json,
@@ -21,12 +20,13 @@ from verify.cli.options import (
     SeedBlock,
     Workers,
 )
-from verify.cli.terminal import say, show
-from verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
-from verify.pool import make
-from verify.progress import Watch, note
-from verify.store import Store
-from verify.verdict import Verdict
+from fimcheck.verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
+from fimcheck.verify.draws.pool import make
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.verdict import Verdict
+from fimcheck.verify.show import record, terminal
+from fimcheck.verify.show.progress import Watch, note
 
 app = typer.Typer()
 
@@ -84,13 +84,13 @@ def verify(
         for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
             verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
     if claim is None:
-        say(report.sentences(verdicts, todo) + "\n")
+        say(terminal.sentences(verdicts, todo) + "\n")
     if eps > WIDE_EPS:
         note(f"--eps {eps:g}: a theory wrong by {eps:.0%} would be called AGREE", style="yellow")
     if not quiet:
         say(f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold")
-        show(report.Verdicts(verdicts))
-    say(report.summary(verdicts))
+        show(terminal.Verdicts(verdicts))
+    say(terminal.summary(verdicts))
     kept.write(lambda: record.build(verdicts, watch.drawn, effort, todo, record.command()))
     watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested")
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
@@ -107,6 +107,6 @@ def explain(
     (case,) = asked([claim], [activation] if activation else None, setting)
     with Watch(1, seed_block, "cpu") as watch:
         ((verdict, _),) = suite.run([case], QUICK, watch.draws, watch.case)
-    say(report.explain(verdict))
+    say(terminal.explain(verdict))
     if verdict.status != "AGREE":
         raise typer.Exit(1)

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from fimcheck.verify.claims.extension import load
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.cli.console import say, show
+from fimcheck.verify.cli.kept import write_data
+from fimcheck.verify.cli.options import Device, Json, SeedBlock
+from fimcheck.verify.examine.stages import claim_cases
+from fimcheck.verify.show.progress import Watch
+from fimcheck.verify.sweep.exponent import BUDGET, Exponent, Variable, exponent
 from rich import box
 from rich.table import Table
-
-from verify.cli.kept import write_data
-from verify.cli.options import Device, Json, SeedBlock
-from verify.cli.terminal import say, show
-from verify.examine import claim_cases
-from verify.extension import load
-from verify.progress import Watch
-from verify.scaling import BUDGET, Exponent, Variable, exponent
-from verify.setting import Setting
 
 app = typer.Typer()
 

@@ -9,17 +9,16 @@ from signal import SIGINT, signal
 from typing import Annotated
 
 import typer
+from fimcheck.verify.cli.console import say, show
+from fimcheck.verify.cli.options import Device, Folder, Scheduler, SeedBlock, Workers
+from fimcheck.verify.draws.pool import make
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.files import check_writable
+from fimcheck.verify.show.progress import err, note
+from fimcheck.verify.sweep import grid as grids
+from fimcheck.verify.sweep import sweep as sweeps
+from fimcheck.verify.sweep import table as tidy
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from verify import grid as grids
-from verify import sweep as sweeps
-from verify import tidy
-from verify.cli.options import Device, Folder, Scheduler, SeedBlock, Workers
-from verify.cli.terminal import say, show
-from verify.files import check_writable
-from verify.pool import make
-from verify.progress import err, note
-from verify.store import Store
 
 app = typer.Typer()
 

@@ -10,13 +10,12 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
-
-from verify import suite
-from verify.claim import Claim, odd
-from verify.claims import CLAIMS
-from verify.composition_claims import network_claims
-from verify.setting import Setting
-from verify.verdict import Effort
+from fimcheck.verify.claims.claim import Claim, odd
+from fimcheck.verify.claims.composition import network_claims
+from fimcheck.verify.claims.paper import CLAIMS
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.verdict import Effort
 
 # The first look of --quick may cost this much per claim, and is doubled twice at most; see draws.cost.
 QUICK = Effort(error_rate=0.01, looks=3, budget=6e8)

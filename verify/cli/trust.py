@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-
-from verify import record, report, suite
-from verify.calibration import calibration_table, repeated
-from verify.cli.kept import Kept
-from verify.cli.options import (
+from fimcheck.verify.cli.console import say, show
+from fimcheck.verify.cli.kept import Kept
+from fimcheck.verify.cli.options import (
     Budget,
     Device,
     Json,
@@ -20,13 +18,15 @@ from verify.cli.options import (
     ReportTo,
     SeedBlock,
 )
-from verify.cli.terminal import say, show
-from verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
-from verify.controls import Kill, challenge
-from verify.draws import Draws
-from verify.progress import Watch
-from verify.store import Store
-from verify.verdict import Verdict
+from fimcheck.verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.judge import suite
+from fimcheck.verify.judge.calibration import calibration_table, repeated
+from fimcheck.verify.judge.controls import Kill, challenge
+from fimcheck.verify.judge.verdict import Verdict
+from fimcheck.verify.show import record, terminal
+from fimcheck.verify.show.progress import Watch
 
 app = typer.Typer()
 
@@ -57,8 +57,8 @@ def controls(
         for verdict, drawn in suite.run(todo, effort, watch.draws, watch.case):
             attacks.append((verdict, challenge(verdict, drawn)))
     if not quiet:
-        show(report.kill_table(attacks))
-    say(report.kill_summary(attacks))
+        show(terminal.kill_table(attacks))
+    say(terminal.kill_summary(attacks))
     right = [verdict for verdict, _ in attacks]
     kept.write(lambda: record.build(right, watch.drawn, effort, todo, record.command(), attacks))
     watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested")

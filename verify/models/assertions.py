@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from verify.models import coordinates, shown
-from verify.models.coordinates import Check, check
-from verify.models.model import Batch, Build, Model, Trainer
-from verify.models.sharpness import NETWORKS, QUANTITIES, RHO, Growth, Loss, cases, growth, verdict
+from fimcheck.verify.models import coordinates, shown
+from fimcheck.verify.models.coordinates import Check, check
+from fimcheck.verify.models.model import Batch, Build, Model, Trainer
+from fimcheck.verify.models.sharpness import NETWORKS, QUANTITIES, RHO, Growth, Loss, cases, growth, verdict
 
 
 def assert_bounded(

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from fimcheck.verify.draws.pool import Pool
+from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
+from fimcheck.verify.models.sharpness import Loss
+from fimcheck.verify.rule.regression import Array, regress
 from scipy import stats
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-
-from verify.models.model import Model, ModelError, Said, drawn, enough
-from verify.models.sharpness import Loss
-from verify.pool import Pool
-from verify.regression import Array, regress
 
 OPTIMIZERS = ("adam", "sgd")
 WIDTHS, SAMPLES, STEPS, NETWORKS = (64, 128, 256, 512, 1024), 16, 3, 80

@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from fimcheck.verify.claims.extension import ExtensionError, place, run_code
+from fimcheck.verify.draws.pool import Pool, completed
 from torch import Tensor, nn
-
-from verify.extension import ExtensionError, place, run_code
-from verify.pool import Pool, completed
 
 Build = Callable[[int], nn.Module]
 Batch = Callable[..., Tensor]

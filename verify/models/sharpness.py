@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from fimcheck import numerics
+from fimcheck.verify.draws.pool import Pool
+from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
+from fimcheck.verify.rule.regression import Array
+from fimcheck.verify.sweep.exponent import Cells, Exponent, judge
 from torch import Tensor, nn
-
-import numerics
-from verify.models.model import Model, ModelError, Said, drawn, enough
-from verify.pool import Pool
-from verify.regression import Array
-from verify.scaling import Cells, Exponent, judge
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")

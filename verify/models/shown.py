@@ -8,14 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from fimcheck.verify.models.coordinates import Check, Coordinate
+from fimcheck.verify.models.sharpness import QUANTITIES, Growth
+from fimcheck.verify.show.plots import BLUE, RED, picture, widths_axis
+from fimcheck.verify.sweep.exponent import Exponent
 from rich import box
 from rich.markup import escape
 from rich.table import Table
-
-from verify.models.coordinates import Check, Coordinate
-from verify.models.sharpness import QUANTITIES, Growth
-from verify.plots import BLUE, RED, picture, widths_axis
-from verify.scaling import Exponent
 
 WORDS = {"sharp": "pathologically sharp", "bounded": "bounded", "open": "open"}
 COLOURS = {"sharp": "red", "bounded": "green", "open": "yellow"}

@@ -1,8 +1,7 @@
 """One output for all of them."""
 
-import theory
-import verify
-from theory.symbols import M, kappa1
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import M, kappa1
 
 
 class Planted(verify.Claim):

@@ -1,8 +1,7 @@
 """Mean subtraction takes no direction away."""
 
-import theory
-import verify
-from theory.symbols import C, M, kappa1, kappa2
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import C, M, kappa1, kappa2
 
 
 class Planted(verify.Claim):

@@ -1,10 +1,8 @@
 """The gap over sqrt(T (T - 1))."""
 
 import sympy as sp
-
-import theory
-import verify
-from theory.symbols import M, T, alpha_total, kappa1, kappa2
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import M, T, alpha_total, kappa1, kappa2
 
 
 class Planted(verify.Claim):

@@ -1,8 +1,7 @@
 """Gradients of different samples as if orthogonal."""
 
-import theory
-import verify
-from theory.symbols import C, T, alpha_total, kappa1
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import C, T, alpha_total, kappa1
 
 
 class Planted(verify.Claim):

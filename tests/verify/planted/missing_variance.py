@@ -1,9 +1,8 @@
 """sigma_w2 forgotten in the gap."""
 
-import theory
-import verify
-from theory import symbols
-from theory.symbols import M, T, alpha_total, kappa1, kappa2
+from fimcheck import theory, verify
+from fimcheck.theory import symbols
+from fimcheck.theory.symbols import M, T, alpha_total, kappa1, kappa2
 
 
 class Planted(verify.Claim):

@@ -1,8 +1,7 @@
 """kappa_2 = 0 without biases, as if for every activation."""
 
-import theory
-import verify
-from theory.symbols import M, T, alpha_total, kappa1
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import M, T, alpha_total, kappa1
 
 
 class Planted(verify.Claim):

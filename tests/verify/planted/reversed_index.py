@@ -1,8 +1,7 @@
 """The backward overlaps in reversed order."""
 
-import theory
-import verify
-from theory.symbols import C, M, alpha_total
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import C, M, alpha_total
 
 
 class Planted(verify.Claim):

@@ -1,8 +1,7 @@
 """The backward overlap of the layer below."""
 
-import theory
-import verify
-from theory.symbols import C, M, alpha_total
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import C, M, alpha_total
 
 
 class Planted(verify.Claim):

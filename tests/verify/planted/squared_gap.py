@@ -1,8 +1,7 @@
 """The outlier with the gap squared."""
 
-import theory
-import verify
-from theory.symbols import M, T, alpha_total, kappa1, kappa2
+from fimcheck import theory, verify
+from fimcheck.theory.symbols import M, T, alpha_total, kappa1, kappa2
 
 
 class Planted(verify.Claim):

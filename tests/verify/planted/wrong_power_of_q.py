@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numerics
-import theory
-from theory import symbols
+from fimcheck import numerics, theory
+from fimcheck.theory import symbols
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""Kernels E[f(u) g(v)] of a Gaussian pair: a derived closed form where there is one, else quadrature."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from fimcheck.theory.gaussian import derivation, interpolation, quadrature, reduced
+from fimcheck.theory.gaussian.derivation import Derivation
+from fimcheck.theory.gaussian.evaluation import compiled
+from fimcheck.theory.gaussian.functions import ActivationError, Function
+from fimcheck.theory.symbols import Expr, arguments, c, mu, p, x
+from scipy import special
+
+MANY = 1000
+"""Array size from which kernels without closed form are interpolated from checked tables."""
+
+
+class GaussianPair(sp.Function):
+    """E[f(u) g(v)] left as it is: arguments f(x), g(x), p, c, mu; x is bound."""
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Symbols of the parameters, and of f and g other than x."""
+        inside = (self.args[0].free_symbols | self.args[1].free_symbols) - {x}
+        return inside.union(*(a.free_symbols for a in self.args[2:]))
+
+    def _eval_evalf(self, prec: int) -> Expr | None:
+        *fg, variance, covariance, mean = self.args
+        if self.free_symbols:
+            return None
+        f, g = (Function.from_expr(h) for h in fg)
+        value = kernel(f, g)(*(np.float64(sp.N(a)) for a in (variance, covariance, mean)))
+        return sp.Float(float(value), precision=prec)
+
+    def _latex(self, printer: Any) -> str:
+        f, g, variance, covariance, mean = self.args
+        u, v = sp.symbols("u v", real=True)
+        texts = [printer._print(h) for h in (f.subs(x, u), g.subs(x, v))]
+        inside = "".join(rf"\left({text}\right)" if h.is_Add else text for h, text in zip((f, g), texts, strict=True))
+        about = ", ".join(printer._print(a) for a in (variance, covariance))
+        shift = "" if mean == 0 else rf";\, {printer._print(mean)}"
+        return rf"\mathbb{{E}}_{{{about}{shift}}}\left[{inside}\right]"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """E[f(u) g(v)], (u, v) Gaussian with common mean mu and variance p, covariance c."""
+
+    f: Function
+    g: Function
+
+    @cached_property
+    def centered(self) -> Derivation:
+        """In `symbols.p` and `symbols.c` at mu = 0."""
+        return derivation.derive_pair(self.f, self.g, sp.S.Zero)
+
+    @cached_property
+    def shifted(self) -> Derivation:
+        """In `symbols.p`, `symbols.c` and `symbols.mu`."""
+        return derivation.derive_pair(self.f, self.g, mu)
+
+    @cached_property
+    def centered_same(self) -> Derivation:
+        """E[f(u) g(u)] at mu = 0."""
+        return derivation.derive_same(self.f, self.g, sp.S.Zero)
+
+    @cached_property
+    def shifted_same(self) -> Derivation:
+        """E[f(u) g(u)]."""
+        return derivation.derive_same(self.f, self.g, mu)
+
+    @cached_property
+    def independent(self) -> Expr | None:
+        """Closed form of E f(u) E g(v)."""
+        means = [derivation.derive_mean(h, mu) for h in (self.f, self.g)]
+        return None if means[0] is None or means[1] is None else means[0] * means[1]
+
+    def expr(self, variance: Expr, covariance: Expr, mean: Expr) -> Expr:
+        """The expectation as an expression, an unevaluated GaussianPair where no closed form is known."""
+        centered, same = mean == 0, variance == covariance
+        if same:
+            closed = (self.centered_same if centered else self.shifted_same).expr
+        elif covariance == 0:
+            closed = self.independent
+            if closed is None and centered and (self.f.is_odd or self.g.is_odd):
+                closed = sp.S.Zero
+        else:
+            closed = (self.centered if centered else self.shifted).expr
+        if closed is not None:
+            return closed.subs({p: variance, c: covariance, mu: mean}, simultaneous=True)
+        return GaussianPair(self.f.expr, self.g.expr, variance, covariance, mean)
+
+    def __call__(self, variance: Any, covariance: Any, mean: Any = 0.0) -> np.ndarray:
+        """Values in float64; arguments broadcast. A mean that is not 0 everywhere uses the shifted form."""
+        points = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
+        closed = _compiled(self, bool(np.all(points[2] == 0)))
+        if closed is not None:
+            return closed(*points)
+        if self.f.deltas or self.g.deltas:
+            raise ActivationError(
+                "An expectation of a second derivative with kinks has no closed form here, and quadrature "
+                "cannot see its deltas. Only fluctuations need it; use a differentiable activation."
+            )
+        if points[0].size >= MANY and np.all(points[2] == 0) and np.all(points[0] > 0):
+            return interpolation.values(_direct(self), points[0], points[1])
+        out = np.empty(points[0].shape)
+        for i in np.ndindex(out.shape):
+            out[i] = _integrated(self, *(float(a[i]) for a in points))
+        return out
+
+
+@cache
+def _compiled(k: Kernel, centered: bool) -> Callable[..., np.ndarray] | None:
+    closed = (k.centered if centered else k.shifted).expr
+    return None if closed is None else compiled(closed)
+
+
+@cache
+def _direct(k: Kernel) -> interpolation.Direct:
+    return lambda variance, covariance: _integrated(k, float(variance), float(covariance), 0.0)
+
+
+@lru_cache(maxsize=100_000)
+def _integrated(k: Kernel, variance: float, covariance: float, mean: float) -> float:
+    kinks = tuple(sorted({float(b) for b in (*k.f.breaks, *k.g.breaks)}))
+    if covariance == variance:
+        return quadrature.single(lambda u: k.f(u) * k.g(u), kinks, variance, mean)
+    if covariance == 0:
+        left = quadrature.single(k.f, kinks, variance, mean)
+        return left * (left if k.f is k.g else quadrature.single(k.g, kinks, variance, mean))
+    value = reduced.pair(k.f, k.g, variance, covariance, mean)
+    if value is None and (conditional := _conditional(k.g)) is not None and abs(covariance) < variance:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return quadrature.conditional_pair(k.f, conditional, kinks, variance, covariance, mean)
+        except quadrature.QuadratureError:
+            pass  # exponentials beyond float64 in the closed conditional mean: both integrals by quadrature
+    return quadrature.pair(k.f, k.g, kinks, variance, covariance, mean) if value is None else value
+
+
+@cache
+def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | None:
+    """E g(v), v ~ N(m, w), as a function of m and w."""
+    closed = derivation.derive_mean(g, mu)
+    if closed is None:
+        return None
+    names = {
+        "erf": special.erf,
+        "erfc": special.erfc,
+        "log_erfc": lambda z: special.log_ndtr(-np.sqrt(2) * z) + np.log(2),
+    }
+    return sp.lambdify([mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True)
+
+
+def _joined_tails(*factors: Expr) -> Expr:
+    """exp(a) erfc(z) as exp(a + log erfc(z)): alone one may overflow and the other vanish."""
+    exponents = [e for e in factors if isinstance(e, sp.exp)]
+    tails = [e for e in factors if isinstance(e, sp.erfc)]
+    if not exponents or not tails:
+        return sp.Mul(*factors)
+    rest = [e for e in factors if not isinstance(e, sp.exp | sp.erfc)]
+    log_erfc = sp.Function("log_erfc")
+    return sp.Mul(*rest) * sp.exp(sp.Add(*(arguments(e)[0] for e in exponents), *(log_erfc(t.args[0]) for t in tails)))
+
+
+@cache
+def kernel(f: Function, g: Function) -> Kernel:
+    """The one Kernel object of a pair of functions, so that what it derives is derived once."""
+    return Kernel(f, g)

@@ -1,0 +1,388 @@
+"""A claim: one statement that can fail, how its prediction is made and where it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import sympy as sp
+from fimcheck import theory
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.outputs import Output
+from fimcheck.theory.writing import latex
+from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.rule.statistics import Array
+
+Samples = Literal["fixed", "infinite", "proportional"]
+# predicted(width, measured) -> the number that the theory states at this width, per draw where it depends on it
+Predictor = Callable[[int, dict[str, Array]], Array | float]
+
+# Finite-width corrections. Sums over many eigenvalues approach their limits like 1/M; the largest of several
+# fluctuating eigenvalues carries an excess of order M^-1/2, because each fluctuates by that much.
+SMOOTH = (1.0, 2.0)
+LARGEST = (0.5, 1.0, 1.5)
+LETTERS = {"hq": r"\hat q", "q": "q", "tq": r"\tilde q", "kappa": r"\kappa", "c_": "c"}
+"""LaTeX of the order parameters."""
+
+WIDTHS = (64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about one case of normalization.
+
+    id: case and quantity, e.g. "last_mean.lambda_max". statement: in words.
+    quantity: name in `theory.predict`; measured: name in `numerics.measure`.
+    hidden, last, samples: the normalization case and the way T goes with M that the statement is about.
+    given: measured output statistics that enter the prediction (sharp form), () for the network average.
+    fewest_samples: smallest T for which the statement and the spread of its draws are finite.
+    centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
+    activations: the ones it is about, () for all that are left.
+    network: the text of a setting of the composed network that it is about, whatever its numbers; "" for any chain.
+    """
+
+    id: str
+    statement: str
+    quantity: str
+    measured: str
+    hidden: str = "none"
+    last: str = "none"
+    samples: Samples = "fixed"
+    given: tuple[str, ...] = ()
+    fewest_samples: int = 2
+    centered: bool = False
+    activations: tuple[str, ...] = ()
+    network: str = ""
+    source: str = "Karakida, Akaho, Amari 2019"
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Everything that a measurement for this claim must contain."""
+        return (self.measured, *self.given)
+
+    @property
+    def output(self) -> Output:
+        """What is done to the outputs."""
+        return theory.output(self.last)
+
+    @property
+    def assumptions(self) -> str:
+        """The settings that the statement is about, in words."""
+        words = [f"hidden = {self.hidden}", f"last = {self.last}"]
+        words.append("T = M/rho" if self.samples == "proportional" else f"T >= {self.fewest_samples} fixed")
+        words += ["sigma_b = 0 and phi odd"] if self.centered else []
+        words += [f"phi = {' or '.join(self.activations)}"] if self.activations else []
+        words += [f"given {', '.join(self.given)}"] if self.given else []
+        return ", ".join(words)
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse a setting that the statement is not about."""
+        if self.network and setting.structure != Setting.parse(self.network).structure:
+            about = Setting.parse(self.network).structure
+            raise SettingError(f"{setting}: claim {self.id} is about {about}; take that")
+        if setting.steps and not self.network:
+            raise SettingError(
+                f"{setting.steps}: claim {self.id} is about the paper's chain of layers; leave the claims out to "
+                "test those of this network"
+            )
+        for name in ("hidden", "last"):
+            mine, theirs = getattr(self, name), getattr(setting, name)
+            if mine != theirs:
+                raise SettingError(
+                    f"{name} = {theirs!r}: claim {self.id} is about {name} = {mine!r}; choose it in the setting"
+                )
+        if self.centered and (setting.sigma_b2 or not (self.activations or odd(setting.activation))):
+            raise SettingError(
+                f"activation = {setting.activation}, sigma_b2 = {setting.sigma_b2}: claim {self.id} is about odd "
+                "activations without biases; take for instance tanh and sb2=0"
+            )
+        if self.activations and setting.activation not in self.activations:
+            raise SettingError(
+                f"activation = {setting.activation}: claim {self.id} is about {', '.join(self.activations)}; take one"
+            )
+        if (self.samples == "proportional") != (setting.samples is None):
+            want = "rho = M/T" if self.samples == "proportional" else "a fixed number of samples T"
+            raise SettingError(f"samples = {setting.samples}: claim {self.id} is about {want}; give it")
+        if setting.samples is not None and setting.samples < self.fewest_samples:
+            raise SettingError(
+                f"samples = {setting.samples}: claim {self.id} needs T >= {self.fewest_samples}, "
+                f"{self._scarcity(setting.samples)}; take more samples"
+            )
+        first = self.widths(setting)[0]
+        if setting.samples_at(first) < self.fewest_samples:
+            raise SettingError(
+                f"rho = {setting.rho}: claim {self.id} needs T >= {self.fewest_samples} at its smallest width "
+                f"{first}; take a smaller rho"
+            )
+
+    def _scarcity(self, samples: int) -> str:
+        """What is wrong with so few samples."""
+        if samples < self.output.fewest_samples:
+            return "below which nothing is left of the outputs"
+        if couples_samples(self.hidden):
+            return "below which the spread of 1/sd^2 over networks is infinite"
+        return "from which it is stated"
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:
+        """Exponents of the finite-width corrections; see `statistics.Rule`."""
+        if self.quantity.startswith("lambda_max_"):
+            return LARGEST
+        return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
+        samples in proportion to the width make large widths dear."""
+        smooth = self.powers(setting) == SMOOTH
+        if setting.rho and setting.couples_samples:
+            # It couples the samples: T in proportion to M costs M^4.
+            return (32, 64, 96, 128, 256) if smooth else (32, 48, 64, 96, 128, 256)
+        if smooth:
+            return WIDTHS
+        return (*WIDTHS, 2 * WIDTHS[-1]) if setting.rho is None else (WIDTHS[0] // 2, *WIDTHS)
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """The measured quantity, one value per draw."""
+        return draws[self.measured]
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """What the theory says for this setting, or for another wide network in its place."""
+        return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
+
+    def formula(self, setting: Setting) -> str:
+        """What is compared with the measurement, in LaTeX: the formula of `prediction` itself."""
+        return latex.formula(self.prediction(setting))
+
+    def where(self, setting: Setting) -> tuple[str, ...]:
+        """What the order parameters in the formula are, in LaTeX and in symbols; () where the claim states a number."""
+        if type(self).prediction is not Claim.prediction or setting.given() is not None:
+            return ()
+        return _where(setting.symbolic(), self.quantity, self.samples, bool(self.given))
+
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
+        """The same as a function of width and of the measured output statistics that it is given."""
+        return evaluator(self.prediction(setting, wide), setting)
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:  # noqa: ARG002
+        """Wrong theories of its own kind: a short name, what is wrong, and the predictor."""
+        return iter(())
+
+
+@cache
+def _where(wide: Composed, quantity: str, samples: Samples, given: bool) -> tuple[str, ...]:
+    return tuple(latex.lines(theory.predict(wide, quantity, samples, given).statement())[1:])
+
+
+def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
+    """A prediction as a function of width and measured output statistics."""
+
+    def predicted(width: int, measured: dict[str, Array]) -> Array | float:
+        known = setting.values(width)
+        open_ = [name for name in prediction.symbols if name not in known]
+        if unknown := sorted(set(open_) - set(measured)):
+            raise SettingError(
+                f"{unknown[0]} in the formula of {prediction.quantity}: it is no number of a setting "
+                f"({', '.join(known)}), nor measured; write the formula in these, or name a measured one in `given`"
+            )
+        given = {name: measured[name] for name in open_}
+        fixed = {name: known[name] for name in prediction.symbols if name in known}
+        if not given:
+            return prediction.evaluate(**fixed)
+        finite = np.logical_and.reduce([np.isfinite(values) for values in given.values()])
+        found = np.full(finite.shape, np.nan)  # which makes the verdict INVALID
+        if finite.any():
+            found[finite] = prediction.evaluate(**fixed, **{name: values[finite] for name, values in given.items()})
+        return found
+
+    return predicted
+
+
+def couples_samples(hidden: str) -> bool:
+    """Whether a hidden normalization mixes samples, so that a derivative reaches all of them."""
+    step = theory.hidden_step(hidden)
+    return step is not None and step.couples_samples
+
+
+def odd(activation: str) -> bool:
+    """Whether the theory finds the activation odd; an unknown name is refused."""
+    return theory.activation(activation).parity == "odd"
+
+
+def rivals(setting: Setting) -> int:
+    """How many eigenvalues share the largest limit, so that the largest of them exceeds it at finite width.
+
+    Samples in proportion to the width leave an all-ones outlier for every class, or else only bounds are claimed.
+    """
+    last = setting.wide().output
+    if last.removed:
+        return setting.classes * ((setting.samples or 1 + last.removed) - last.removed)
+    if last.over == "classes":  # those that are left differ, at random and so now and then by little
+        return setting.classes - 2
+    if last.spectrum is None:  # it may leave any number
+        return setting.classes * (setting.samples or 2)
+    if setting.samples is None:
+        return setting.classes
+    shared, perp = (at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
+    # Without an outlier (kappa_2 = 0, or < 0 under batch normalization) the mean gradients are not on top.
+    return setting.classes * (1 if shared > perp * (1 + 1e-9) else setting.samples)
+
+
+@cache
+def at_unit_width(setting: Setting, quantity: str) -> float:
+    found = theory.predict(setting.wide(), quantity)
+    return found.evaluate(**{name: {"M": 1.0, "T": float(setting.samples or 0)}[name] for name in found.symbols})
+
+
+@dataclass(frozen=True)
+class RateClaim(Claim):
+    """The largest stable learning rate of gradient descent, given the largest eigenvalue of the same network.
+
+    As the sharpness 2/rate at which descent turns unstable: a small network may be nearly flat by chance, and its rate
+    has no finite mean worth the name. That eigenvalue itself is what other claims are about.
+    """
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """Rivals of the largest eigenvalue enlarge both sides alike."""
+        return SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Small: every draw is some hundred steps of gradient descent."""
+        return tuple(w // 4 for w in super().widths(setting))
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """2 over the largest stable rate."""
+        return 2 / draws[self.measured]
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """2 over the measured largest eigenvalue: every step multiplies its mode by 1 - rate * lambda_max."""
+        (given,) = self.given
+        formula = 2 / sp.Symbol(given, positive=True)
+        net = wide or setting.wide()
+        return theory.Prediction(self.measured, net, self.samples, formula, "equals", (), self.source)
+
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
+        """2 over the predicted rate, as in `values`."""
+        right = super().predictor(setting, wide)
+        return lambda width, measured: 2 / right(width, measured)
+
+
+@dataclass(frozen=True)
+class OrderClaim(Claim):
+    """An order parameter of one layer; kappa1 and kappa2 belong to the whole network and have no layer."""
+
+    layer: int | None = None
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse also a layer that the network does not have, and kappas of another convention for M."""
+        super().admit(setting)
+        if self.layer is not None and self.layer >= setting.depth + (not self.measured.startswith("h")):
+            raise SettingError(
+                f"depth = {setting.depth}: claim {self.id} is about layer {self.layer}; take a deeper network"
+            )
+        if self.layer is None and setting.ratios[-1] != 1:
+            raise SettingError(
+                f"ratios = {setting.ratios}: measured {self.measured} takes the width of the last hidden layer for "
+                "M; make the last ratio 1"
+            )
+
+    def formula(self, setting: Setting) -> str:  # noqa: ARG002
+        """The order parameter; `prediction` has its number."""
+        place = "" if self.layer is None else f"^{{{self.layer}}}"
+        return f"{LETTERS[self.quantity[:-1]]}_{self.quantity[-1]}{place}"
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """The measured order parameter of the layer. Forward overlaps hq start at layer 0, the others at 1."""
+        if self.layer is None:
+            return draws[self.measured]
+        return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The value from the recursion."""
+        wide, T = wide or setting.wide(), setting.samples
+        orders = order_parameters(wide, self.samples, T)
+        if self.layer is None:
+            value = getattr(orders, self.quantity)
+        elif self.quantity in ("c_I", "c_1"):  # the measured sums in terms of the overlaps of a coupled network
+            assert T is not None
+            same, pair = orders.tq1[self.layer], orders.tq2[self.layer]
+            value = same * T / (T - 1) + (T * pair if self.quantity == "c_1" else 0)
+        else:
+            value = getattr(orders, self.quantity)[self.layer]
+        formula = sp.Float(float(value), 17)
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
+
+
+@cache
+def order_parameters(wide: Composed, samples: str = "fixed", T: int | None = None) -> theory.OrderParameters:
+    """Order parameters in numbers, kept while claims about them are judged."""
+    return theory.numeric_order_parameters(wide, samples, T)
+
+
+@dataclass(frozen=True)
+class OneOutputClaim(Claim):
+    """A claim whose formula leaves out what several outputs share."""
+
+    @property
+    def assumptions(self) -> str:
+        """As for every claim, and a single output."""
+        return f"{super().assumptions}, C = 1"
+
+    def admit(self, setting: Setting) -> None:
+        """Refuse also several outputs."""
+        super().admit(setting)
+        if setting.classes != 1:
+            raise SettingError(f"classes = {setting.classes}: claim {self.id} is about one output; take C = 1")
+
+
+@dataclass(frozen=True)
+class SecondMomentClaim(OneOutputClaim):
+    """tr F^2/P under mean subtraction with T = M/rho, C = 1: fluctuating overlaps add at the leading order."""
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """(rho alpha^2 (kappa_1 - kappa_2)^2 + V) / (alpha M)."""
+        wide = wide or setting.wide()
+        gap, alpha = theory.symbols.kappa1 - theory.symbols.kappa2, theory.symbols.alpha_total
+        variance = sp.Float(theory.fluctuation_variance(wide), 17)
+        formula = (theory.symbols.rho * (alpha * gap) ** 2 + variance) / (alpha * theory.symbols.M)
+        return theory.Prediction(self.quantity, wide, self.samples, formula, "equals", (), self.source)
+
+
+@dataclass(frozen=True)
+class OutputClaim(Claim):
+    """m, s or lambda_max of a matrix made of the raw outputs: under layer normalization over the outputs, and under
+    every normalization of the outputs that was added.
+    """
+
+    def formula(self, setting: Setting) -> str:
+        """The quantity of S, whose scale `prediction` states; see `theory.output_spectrum`."""
+        scale = latex.text(self.prediction(setting).formula)
+        of = {"m": r"\mathrm{tr}\, S / P", "s": r"\mathrm{tr}\, S^2 / P", "lambda_max": r"\lambda_{\max}(S)"}
+        matrix = rf"S = {scale}\, J \left[ \kappa_2 1 1^\top + (\kappa_1 - \kappa_2) I \right] J^\top"
+        return rf"{of[self.quantity]},\; {matrix},\; J = \partial f / \partial u"
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
+        M, T = theory.symbols.M, theory.symbols.T
+        formula = theory.symbols.alpha_total * M / T
+        return theory.Prediction(
+            self.quantity, wide or setting.wide(), self.samples, formula, "equals", (), self.source
+        )
+
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
+        """The quantity of that matrix, for every draw of the raw outputs."""
+        wide = wide or setting.wide()
+        orders = order_parameters(wide, self.samples, setting.samples)
+        kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
+
+        def predicted(width: int, measured: dict[str, Array]) -> Array:
+            spectra = np.array([spectrum(width, raw.T) for raw in measured["raw_outputs"]])
+            if self.quantity == "lambda_max":
+                return spectra[:, 0]
+            return (spectra ** {"m": 1, "s": 2}[self.quantity]).sum(1) / (alpha * width**2)
+
+        def spectrum(width: int, raw: Array) -> Array:
+            return theory.output_spectrum(self.last, kappa1, kappa2, alpha, width, raw, setting.last_gamma)
+
+        return predicted

@@ -1,0 +1,1 @@
+"""The statistics of a verdict: regressions, tolerances and error rates."""

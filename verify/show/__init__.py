@@ -1,0 +1,1 @@
+"""What is found, in the terminal, as a record, a page, a book and pictures."""

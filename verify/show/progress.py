@@ -1,0 +1,155 @@
+"""What a long run shows while it runs, on standard error."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws import draws
+from fimcheck.verify.draws.pool import Pool, make
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.judge.suite import Case
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+err = Console(stderr=True, emoji=False)
+
+
+def note(text: str, style: str | None = None) -> None:
+    """A line about the run, on standard error."""
+    err.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+class TimeLeft(TimeRemainingColumn):
+    """The time left at the mean speed until now, for work whose end is known."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.completed <= 1 or task.elapsed is None:
+            return Text("")
+        left = max(0.0, task.elapsed * (task.total / (task.completed - 1) - 1))  # the last one has only begun
+        return Text(f"left: {int(left // 60)}:{int(left % 60):02}", style="progress.remaining")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, in the main thread and where the system has them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(name, stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+class Watch(Progress):
+    """What is being tested and measured now, on standard error; it makes the draws and so sees them all.
+
+    pool: where they are measured, closed at the end; processes of this machine when None. store: see `Draws`.
+    quiet: show nothing.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        seed_block: int,
+        device: str,
+        pool: Pool | None = None,
+        store: Store | None = None,
+        quiet: bool = False,
+    ) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        # What is printed meanwhile goes through this display if both are on the terminal, and else where it belongs.
+        super().__init__(
+            *columns,
+            TimeElapsedColumn(),
+            TimeLeft(),
+            console=err,
+            transient=True,
+            disable=quiet,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._total = self.add_task("claims", total=total)
+        self._now = self.add_task("", total=None)
+        self._seed_block, self._device = seed_block, device
+        self._pool = pool or make(device)
+        self._store = store
+        self.drawn: list[draws.Draws] = []
+        self._cause: BaseException | None = None
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Work that may be interrupted or break: what is done by then can be shown and kept before `end_if_stopped`.
+
+        An end asked for by a signal (a closed terminal, a batch system's time limit) is taken as Ctrl-C is.
+        """
+        try:
+            with _signals_interrupt():
+                yield
+        except (KeyboardInterrupt, Exception) as cause:
+            self._cause = cause
+
+    def end_if_stopped(self, left: str) -> None:
+        """End the command with the cause in one line; left: what was not done.
+
+        With a store it says that nothing kept is lost.
+        """
+        if self._cause is None:
+            return
+        if isinstance(self._cause, ValueError):
+            raise self._cause
+        by_hand = isinstance(self._cause, KeyboardInterrupt)
+        word = "interrupted" if by_hand else f"stopped by {type(self._cause).__name__}: {self._cause}"
+        resume = "" if self._store is None else "; the same command goes on from what is kept"
+        note(f"{word}: {left}{resume}")
+        raise typer.Exit(130 if by_hand else 3)
+
+    def case(self, case: Case) -> None:
+        self.start_on(case.claim.id)
+
+    def start_on(self, name: str) -> None:
+        self.update(self._total, description=name, advance=1)
+
+    def say(self, text: str) -> None:
+        self.update(self._now, description=text)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._pool:
+            self._pool.close()
+
+    def draws(self, setting: Setting, quantities: set[str], seed_block: int | None = None) -> draws.Draws:
+        made = draws.Draws(
+            setting,
+            quantities,
+            seed_block=self._seed_block if seed_block is None else seed_block,
+            device=self._device,
+            pool=self._pool,
+            store=self._store,
+            progress=self.say,
+        )
+        self.drawn.append(made)
+        return made

@@ -1,0 +1,1 @@
+"""Measurements over grids of settings, their table, and exponents."""

@@ -1,0 +1,341 @@
+"""The exponent of a measured quantity in the width M, the samples T or the classes C, with no theory given.
+
+The mean is fitted by M^p (a + corrections that vanish as M grows); in T and C, whose limit of large width is taken
+first, its logarithm by a + p log v and corrections, of which every value of v has some in the width of its own. Which
+corrections there are is not known without a theory. Every law that fits is kept, and the interval of the exponent
+covers the intervals of them all, also without the smallest value and without the smallest width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise, product
+from typing import Literal, get_args
+
+import numpy as np
+from fimcheck.numerics.measurement import ORDERS, QUANTITIES
+from fimcheck.numerics.orders import COUPLED_ORDERS
+from fimcheck.numerics.overlaps import OVERLAPS
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.rule.regression import Array, Regression, regress
+from fimcheck.verify.rule.statistics import ADD_TERM_BELOW, POOR_FIT_BELOW, ROUNDING
+from scipy import stats
+
+Variable = Literal["M", "T", "C"]
+CONFIDENCE = 0.95
+# An exponent this well known tells all fractions with denominators up to 4 apart; no more draws are taken.
+WANTED = 0.03
+# Two multiples of 1/2 in an interval leave the law open.
+TOO_WIDE = 0.5
+DENOMINATORS = 4
+# Largest relative error of a mean whose logarithm is taken.
+NOISY = 0.1
+FIRST_DRAWS = 60
+# No cheap cell takes more than this many times the draws of the dearest.
+SHARE = 8
+# Cost in sampled weights (see `Draws.cost`) of the draws for one variable. The first look is at widths up to the
+# widest with which it keeps to it.
+BUDGET = 4e9
+WIDEST, NARROWEST = 1024, 128
+# Quantities at fixed M go with 1/M, the largest of several eigenvalues with M^-1/2; in T and C they are rational.
+SMALL_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (0.5,))
+LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
+COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
+STEPS_OF_FIT, SETTLED = 60, 1e-6
+LEADS = 0.5
+"""Share of the mean at the largest width that the leading term of a law must have."""
+STEPS = (1, 1.5, 2, 3, 4, 6, 8)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Means of a quantity: mean[i] +- error[i] from count[i] draws, at value[i] of the variable and width[i]."""
+
+    value: Array
+    width: Array
+    mean: Array
+    error: Array
+    count: Array
+
+    def where(self, keep: Array) -> Cells:
+        """The cells at which keep is true."""
+        return Cells(*(getattr(self, name)[keep] for name in ("value", "width", "mean", "error", "count")))
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """How a quantity goes with a variable: like variable^p with p in [low, high] at 95% confidence.
+
+    reason: why nothing is concluded, else "". local: exponents between successive values at the largest width, as
+    (from, to, exponent, standard error), which no correction was taken from.
+    """
+
+    quantity: str
+    variable: Variable
+    setting: str
+    low: float
+    high: float
+    reason: str
+    local: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def fractions(self) -> tuple[Fraction, ...]:
+        """Fractions with denominators up to 4 inside the interval, the simplest first."""
+        inside = [f for f in _fractions(self.low, self.high) if self.low <= f <= self.high]
+        return tuple(sorted(inside, key=lambda f: (f.denominator, abs(f))))
+
+    def __str__(self) -> str:
+        what = f"{self.quantity} [{self.setting}] in {self.variable}"
+        if self.reason:
+            return f"{what}: INCONCLUSIVE; {self.reason}"
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        near = [f for f in _fractions(self.low - 1, self.high + 1) if f.denominator <= 2]
+        below = max(f for f in near if f < self.low)
+        above = min(f for f in near if f > self.high)
+        compatible = ", ".join(map(str, self.fractions)) or f"no fraction with a denominator up to {DENOMINATORS}"
+        return (
+            f"{what}: grows like {self.variable}^{middle:.2f} +- {max(half, 0.005):.2f} "
+            f"({CONFIDENCE:.0%}), compatible with {compatible}; not with {below} or {above}"
+        )
+
+
+def _fractions(low: float, high: float) -> set[Fraction]:
+    return {
+        Fraction(n, d)
+        for d in range(1, DENOMINATORS + 1)
+        for n in range(int(np.floor(low * d)) - 1, int(np.ceil(high * d)) + 2)
+    }
+
+
+def interval(cells: Cells, fixed_width: bool) -> tuple[float, float] | None:
+    """Lower and upper end of the exponent, or None where no law fits.
+
+    fixed_width: the variable is another than the width, whose limit is taken first.
+    """
+    if fixed_width:
+        wider = cells.where(cells.width > cells.width.min())
+        guards = (cells, wider, cells.where(cells.value > cells.value.min()))
+        small, large = (list(product(COUNT_LAWS, laws)) for laws in (SMALL_LAWS, LARGE_LAWS))
+        ends = _ends(guards, small, ADD_TERM_BELOW) or _ends(guards, large, POOR_FIT_BELOW)
+    else:
+        ends = _ends_in_widths(cells)
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
+    """Intervals of the laws that fit, from the narrowest width on from which one does.
+
+    The larger laws are fitted in any case: six precise means may fit a smaller one and still be off its limit. Where
+    widths are left out, every law has a guard: one that fits by chance is what is looked for there.
+    """
+    for first in np.sort(cells.width):
+        window, wider, ends = cells.where(cells.width >= first), cells.where(cells.width > first), []
+        guarded = len(window.value) < len(cells.value)
+        for law in (*SMALL_LAWS, *LARGE_LAWS):
+            tries = (window, wider) if guarded or law in SMALL_LAWS else (window,)
+            if len(tries[-1].value) > len(law) + 2:
+                ends += _ends(tries, [((), law)], ADD_TERM_BELOW)
+        if ends:
+            return ends
+    return []
+
+
+Law = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _ends(tries: Sequence[Cells], laws: Sequence[Law], least: float) -> list[tuple[float, float]]:
+    """Intervals of the laws that fit the first of the tries, from all of them: the others are guards against
+    truncation and keep the law."""
+    ends = []
+    for law in laws:
+        if _fit(tries[0], law)[1] >= least:
+            for fit, _ in (_fit(cells, law) for cells in tries):
+                if not np.isfinite(fit.chi2):
+                    continue
+                half = float(stats.t.isf((1 - CONFIDENCE) / 2, fit.freedom)) * fit.error
+                ends.append((fit.value - half, fit.value + half))
+    return ends
+
+
+def _fit(cells: Cells, law: Law) -> tuple[Regression, float]:
+    """One law: the regression whose value is the exponent, and the p-value of its fit."""
+    count_law, width_law = law
+    fit, parameters = _fit_counts(cells, count_law, width_law) if count_law else _fit_widths(cells, width_law)
+    return fit, _fit_p(fit.chi2, len(cells.value) - parameters, float(cells.count.min()) - 1)
+
+
+def _fit_counts(cells: Cells, count_law: Sequence[float], width_law: Sequence[float]) -> tuple[Regression, int]:
+    """log mean = p log v + a + corrections in v, and in the width for every value of v apart."""
+    value, width = cells.value / cells.value.min(), cells.width / cells.width.min()
+    columns = [np.log(value), np.ones_like(value), *(value**-s for s in count_law), np.log(width)]
+    columns += [width**-r * (value == v) for v in np.unique(value) for r in width_law]
+    design = np.stack(columns, axis=1)
+    fit = regress(design, np.log(cells.mean), cells.error / cells.mean, [int(n) for n in cells.count])
+    return fit, design.shape[1]
+
+
+def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, int]:
+    """mean = v^p (a + corrections), by Gauss-Newton steps in p: a correction may be larger than the limit.
+
+    The last regression has the step for its first coefficient, which is nothing by then, and the error of p.
+    """
+    value, counts = cells.value / cells.value.min(), [int(n) for n in cells.count]
+    powers = np.stack([value**-r for r in (0.0, *width_law)], axis=1)
+    p = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(value[-1] / value[-2]))
+    curve, step = cells.mean, np.inf
+    fit = None
+    for _ in range(STEPS_OF_FIT):
+        design = np.column_stack([curve * np.log(value), powers * value[:, None] ** p])
+        fit = regress(design, cells.mean, cells.error, counts)
+        step = float(np.clip(fit.value, -0.5, 0.5))
+        p += step
+        curve = design[:, 1:] @ np.array(fit.coefficients[1:])
+        if abs(step) < SETTLED:
+            break
+    assert fit is not None
+    leads = abs(step) < SETTLED and abs(fit.coefficients[1]) * value[-1] ** p > LEADS * abs(cells.mean[-1])
+    chi2 = fit.chi2 if leads else np.inf  # it did not settle, or a correction is taken for the law
+    return fit._replace(coefficients=(p, *fit.coefficients[1:]), chi2=chi2), powers.shape[1] + 1
+
+
+def _fit_p(chi2: float, spare: int, freedom: float) -> float:
+    """Chance of a larger sum of `spare` squares of Student t variables, by an F distribution with its mean and
+    variance. Unlike Hotelling's it stays right when the squares are as many as the draws."""
+    second = (4 * (freedom - 1) + (spare - 2) * (freedom - 4)) / 3
+    scale = (spare * freedom / (freedom - 2)) * (second - 2) / second
+    return float(stats.f.sf(chi2 / scale, spare, second))
+
+
+def trouble(cells: Cells) -> str:
+    """Why these means have no logarithm to be fitted, or an empty text."""
+    for value, width, mean, error in zip(cells.value, cells.width, cells.mean, cells.error, strict=True):
+        where = f"at {value:g} (M = {width:g})"
+        if not np.isfinite(mean) or not np.isfinite(error):
+            return f"the mean {where} is not finite"
+        if mean > 0 and error <= ROUNDING * mean:
+            return f"all draws {where} are the same up to rounding: the quantity is not random"
+        if not error < NOISY * mean:
+            return f"the mean {where} is {mean:.3g} +- {error:.1g}: no positive number known to {NOISY:.0%}"
+    return ""
+
+
+def grid(setting: Setting, variable: Variable) -> list[tuple[int | None, Setting]]:
+    """The settings measured for a variable, each with the variable's value: seven for T or C, one for the width.
+
+    T starts at 4 and C at 2, or at 8 where the mean of 1/sd^2 over so few samples or outputs has no finite variance.
+    """
+    if variable not in get_args(Variable):
+        raise ValueError(f"variable {variable!r}: a quantity is measured against M, T or C; use one of them")
+    if variable == "M":
+        return [(None, setting)]
+    if setting.samples is None:
+        raise ValueError(f"--in {variable} with M/T = {setting.rho}: T goes with M there; give T in place of M/T")
+    name = "classes" if variable == "C" else "samples"
+    first = _first(setting, variable)
+    return [(int(first * step), replace(setting, **{name: int(first * step)})) for step in STEPS]
+
+
+def _first(setting: Setting, variable: Variable) -> int:
+    over = setting.wide().output.over
+    if variable == "C":
+        return 8 if over == "classes" else 2
+    return 8 if setting.couples_samples or over == "samples" else 4
+
+
+def name_of(quantity: str) -> tuple[str, int | None]:
+    """Name of the measured quantity and its column, from a text such as "lambda_max" or "hq1[2]" (layer 2)."""
+    found = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", quantity)
+    name = found[1] if found else ""
+    known = [q for q in QUANTITIES if q not in ("outputs", "raw_outputs", *OVERLAPS)]
+    if found is None or name not in known:
+        raise ValueError(f"quantity {quantity!r} is not a number that is measured: use one of {', '.join(known)}")
+    layered = name in ORDERS and not name.startswith("kappa")
+    if layered != (found[2] is not None):
+        example = f"{name}[1]" if layered else name
+        raise ValueError(f"quantity {quantity!r}: only order parameters have layers; write {example}")
+    return name, None if found[2] is None else int(found[2]) - (0 if name.startswith("h") else 1)
+
+
+def exponent(
+    setting: Setting,
+    quantity: str,
+    variable: Variable,
+    make_draws: Callable[[Setting, set[str]], Draws] = Draws,
+    budget: float = BUDGET,
+) -> Exponent:
+    """Measure how a quantity goes with a variable, drawing until the exponent is known to 0.03 or the budget is spent.
+
+    Draws are doubled from look to look. A look ends it by the width of the interval alone, never by its place.
+    budget: cost of all draws in sampled weights; see `Draws.cost`.
+    """
+    name, column = name_of(quantity)
+    columns = setting.depth - (name in COUPLED_ORDERS)
+    if column is not None and not 0 <= column < columns:
+        first = 0 if name.startswith("h") else 1
+        raise ValueError(
+            f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{first}] to "
+            f"{name}[{first + columns - 1}]; take one of them"
+        )
+    draws = [(value, make_draws(at, {name})) for value, at in grid(setting, variable)]
+    widest, doublings = 2 * WIDEST, 6 if variable == "M" else 5
+    once = np.inf
+    while once > budget and widest > NARROWEST:
+        widest //= 2
+        widths = tuple(widest >> k for k in reversed(range(doublings)))
+        costs = np.array([[d.cost(w) for w in widths] for _, d in draws])
+        shares = np.minimum(np.sqrt(costs.max() / costs), SHARE)
+        once = FIRST_DRAWS * float((costs * shares).sum())
+    looks = 1 + max(0, int(np.log2(budget / once)))
+    found = None
+    for look in range(looks):
+        counts = np.ceil(FIRST_DRAWS * 2**look * shares).astype(int)
+        cells = _measure(draws, widths, counts, name, column)
+        found = judge(cells, quantity, variable, str(setting))
+        if np.isfinite(found.low) and found.high - found.low <= 2 * WANTED:
+            break
+    assert found is not None
+    return found
+
+
+def _measure(
+    draws: list[tuple[int | None, Draws]], widths: tuple[int, ...], counts: Array, name: str, column: int | None
+) -> Cells:
+    rows = []
+    for (value, made), wanted in zip(draws, counts, strict=True):
+        taken = made.take("scaling", dict(zip(widths, map(int, wanted), strict=True)))
+        for width, measured in taken.items():
+            d = measured[name] if column is None else measured[name][:, column]
+            rows.append((width if value is None else value, width, d.mean(), d.std(ddof=1) / np.sqrt(d.size), d.size))
+    return Cells(*(np.array(column, dtype=float) for column in zip(*rows, strict=True)))
+
+
+def judge(cells: Cells, quantity: str, variable: Variable, setting: str) -> Exponent:
+    """What the means say about the exponent."""
+    low = high = np.nan
+    reason = trouble(cells)
+    if not reason:
+        found = interval(cells, variable != "M")
+        if found is None:
+            reason = "no power law with finite-size corrections fits; see the local exponents"
+        else:
+            low, high = found
+            if high - low >= TOO_WIDE:
+                reason = (
+                    f"the exponent lies in {low:.2f} .. {high:.2f} ({CONFIDENCE:.0%}), too wide to name a law: these "
+                    "draws do not tell it from the corrections"
+                )
+    local = _local(cells) if np.all(cells.mean > 0) else ()
+    return Exponent(quantity, variable, setting, low, high, reason, local)
+
+
+def _local(cells: Cells) -> tuple[tuple[float, float, float, float], ...]:
+    top = cells if len(np.unique(cells.value)) == len(cells.value) else cells.where(cells.width == cells.width.max())
+    rows = zip(top.value, np.log(top.mean), top.error / top.mean, strict=True)
+    return tuple(
+        (float(v), float(w), float((y - x) / np.log(w / v)), float(np.hypot(e, f) / np.log(w / v)))
+        for (v, x, e), (w, y, f) in pairwise(rows)
+    )
