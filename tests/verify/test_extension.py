@@ -68,6 +68,7 @@ def test_an_extension_adds_its_names_and_takes_them_away(tmp_path: Path) -> None
     [
         ("x = (1,\n", 1, "not valid Python"),
         ("from fimcheck import theory\n1 / 0\n", 2, "ZeroDivisionError"),
+        ("import theory\n", 1, "No module named 'theory'; write from fimcheck import theory"),
         ("from fimcheck import theory\nraise SystemExit(3)\n", 2, "SystemExit"),
         ("def f():\n    import nothing_of_this_name\nf()\n", 2, "nothing_of_this_name"),
         ("x = 1\n", None, "adds nothing"),

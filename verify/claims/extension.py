@@ -32,6 +32,7 @@ from fimcheck.verify.claims import paper
 from fimcheck.verify.claims import setting as settings
 from fimcheck.verify.claims.claim import at_unit_width, order_parameters
 
+FOLDERS = ("theory", "numerics", "verify")
 SECONDS = 60
 """Time that loading a file, or one call of what it defines, may take."""
 
@@ -164,8 +165,13 @@ def run_code(path: Path, code: CodeType, seconds: float = SECONDS) -> ModuleType
     module = ModuleType(f"fimcheck_file_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    with time_limit(seconds, str(path)):
-        exec(code, module.__dict__)
+    try:
+        with time_limit(seconds, str(path)):
+            exec(code, module.__dict__)
+    except ModuleNotFoundError as error:
+        if error.name in FOLDERS:  # their names until version 0.1
+            error.msg += f"; write from fimcheck import {error.name}"
+        raise
     return module
 
 

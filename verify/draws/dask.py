@@ -128,4 +128,4 @@ async def _result(future: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    return {"fimcheck": code_of("numerics", "theory"), **{name: version(name) for name in PACKAGES}}
+    return {"fimcheck": code_of("fimcheck.numerics", "fimcheck.theory"), **{name: version(name) for name in PACKAGES}}

@@ -89,7 +89,7 @@ class Chunk:
             "quantities": list(self.quantities),
             "dtype": self.dtype,
             "device": self.device,
-            "fimcheck": code_of("numerics"),
+            "fimcheck": code_of("fimcheck.numerics"),
             **named,
             **loaded,
         }

@@ -78,7 +78,7 @@ class Point:
             "predict": self.predict,
             "seed_block": self.seed_block,
             "device": self.device,
-            "fimcheck": code_of("numerics", "theory"),
+            "fimcheck": code_of("fimcheck.numerics", "fimcheck.theory"),
         }
 
 
