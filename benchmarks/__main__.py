@@ -11,10 +11,9 @@ import os
 import subprocess
 import sys
 
-from fimcheck.numerics.cost import exact_operations
-
 from benchmarks.contenders import CONTENDERS, TOP_ONLY
 from benchmarks.works import WORKS
+from fimcheck.numerics.cost import exact_operations
 
 
 def run(python: str, work: str, contender: str, repeats: int, threads: int, limit: float) -> dict | str:

@@ -6,12 +6,12 @@ python -m benchmarks.choices [THREADS]
 import sys
 
 import torch
+
+from benchmarks.seeds import best
 from fimcheck.numerics import RandomNetwork, draw, gram, measure
 from fimcheck.numerics.eigenvalues import largest, random_block
 from fimcheck.numerics.krylov import top_eigenvalues
 from fimcheck.numerics.matrixfree import dual_operator
-
-from benchmarks.seeds import best
 
 
 def show(what: str, chosen: float, first: float, second: float) -> None:

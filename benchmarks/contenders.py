@@ -7,13 +7,13 @@ Peers are given the network as a torch module in training mode, and are imported
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
+
+from benchmarks.works import Built, Work, inputs, module
 from fimcheck.numerics import Draw, gram, spectrum
 from fimcheck.numerics.eigenvalues import eigenvalue_quantities, largest
 from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.matrixfree import dual_operator
-from torch import Tensor, nn
-
-from benchmarks.works import Built, Work, inputs, module
 
 Run = Callable[[], Tensor]
 

@@ -6,8 +6,9 @@ python -m benchmarks.digits        # needs scikit-learn
 import time
 
 import torch
-from fimcheck.numerics import spectrum
 from torch import nn
+
+from fimcheck.numerics import spectrum
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ python -m benchmarks.kernels     # in an environment with jax, neural-tangents, 
 """
 
 import numpy as np
+
 from fimcheck import theory
 
 SIGMA_W2, SIGMA_B2, SAMPLES, DIMENSION = 1.7, 0.3, 12, 8

@@ -9,10 +9,10 @@ import sys
 import time
 
 import torch
-from fimcheck.numerics import RandomNetwork, draw, gram
-from fimcheck.numerics.cost import exact_operations
 
 from benchmarks.one import memory, rate, reset_peak
+from fimcheck.numerics import RandomNetwork, draw, gram
+from fimcheck.numerics.cost import exact_operations
 
 # (M, T, C, L): one setting, then each of the four doubled on its own.
 SETTINGS = {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import torch
+
 from fimcheck.numerics import RandomNetwork, draw, measure
 
 QUANTITIES = ["m", "s", "lambda_max", "lambda_1", "lambda_perp"]

@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from fimcheck.numerics import Composition, Draw, RandomNetwork, draw
 from fimcheck.numerics.composition import Node
 from fimcheck.verify.models.model import load
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+
 from fimcheck import numerics, theory
 from fimcheck.theory.network.state import added, mapped
 

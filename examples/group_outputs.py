@@ -1,6 +1,7 @@
 """Group normalization of the outputs: the C outputs of a sample in two halves, each standardized on its own."""
 
 import numpy as np
+
 from fimcheck import numerics, theory
 
 GROUPS = 2

@@ -1,6 +1,7 @@
 """A formula about post-norm residual networks: what normalization after the sum leaves of a branch's gradient."""
 
 import sympy as sp
+
 from fimcheck import theory, verify
 
 NETWORK = "dense(sw2=1, sb2=0) skip(relu dense) layer relu dense"

@@ -5,9 +5,10 @@ backward pass), so that agreement of the two means something. Memory is C T P nu
 """
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.sampling import Draw
-from torch import Tensor
 
 Parameters = dict[str, Tensor]
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.normalizations import SAMPLES, Derivative, standardize
 from fimcheck.numerics.passes import Forward
@@ -18,7 +20,6 @@ from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.elementwise import Elementwise
 from fimcheck.numerics.steps.normalize import BatchNorm
 from fimcheck.numerics.steps.weights import Dense
-from torch import Tensor
 
 # Bytes of backward signals worked on at once, in buffers that are used again and again: fresh memory costs
 # more than the arithmetic done in it.

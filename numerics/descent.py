@@ -8,10 +8,11 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.autograd import Parameters, free_names, network_outputs, parameters
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.sampling import Draw
-from torch import Tensor
 
 # Distance of the start from the minimum, relative to the outputs: small enough that descent is linear to about
 # this relative error, far above the rounding of float64.

@@ -7,6 +7,8 @@ both sides.
 """
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics import coupled
 from fimcheck.numerics.memory import MEMORY
 from fimcheck.numerics.network import Network
@@ -14,7 +16,6 @@ from fimcheck.numerics.passes import Forward, backward, forward, top_rows
 from fimcheck.numerics.projection import project
 from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.step import Meeting
-from torch import Tensor
 
 
 def gram(network: Network, drawn: Draw, memory: int = MEMORY) -> Tensor:

@@ -3,10 +3,11 @@
 from collections.abc import Set as AbstractSet
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.cost import lanczos_products
 from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.network import Network
-from torch import Tensor
 
 TOP = frozenset({"lambda_max", "lambda_top"})
 

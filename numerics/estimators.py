@@ -5,8 +5,9 @@ error.
 from dataclasses import dataclass
 
 import torch
-from fimcheck.numerics.krylov import Operator
 from torch import Tensor
+
+from fimcheck.numerics.krylov import Operator
 
 
 @dataclass(frozen=True)

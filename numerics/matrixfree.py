@@ -6,6 +6,8 @@ formed: the tangent it causes at the outputs of its step is (H H^T) delta, delta
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from fimcheck.numerics.dual import kernel
 from fimcheck.numerics.krylov import Operator
 from fimcheck.numerics.network import Network
@@ -13,7 +15,6 @@ from fimcheck.numerics.normalizations import Derivative
 from fimcheck.numerics.passes import Forward, forward
 from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.step import Meeting, Rows
-from torch import Tensor
 
 
 def dual_operator(network: Network, drawn: Draw, run: Forward | None = None) -> Operator:

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from fimcheck.numerics import orders, overlaps
 from fimcheck.numerics.activations import ACTIVATIONS
 from fimcheck.numerics.chain import RandomNetwork
@@ -24,7 +26,6 @@ from fimcheck.numerics.memory import MEMORY, out_of_memory
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, forward
 from fimcheck.numerics.sampling import GENERATOR, Draw, check_seeds, draw
-from torch import Tensor
 
 MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
 OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
+
 from fimcheck.numerics.memory import out_of_memory
 from fimcheck.numerics.module_jacobian import Jacobian
 from fimcheck.numerics.module_recorder import Recorder
 from fimcheck.numerics.module_uses import Use, Weight
-from torch import Tensor, nn
 
 TOGETHER = 4
 """Samples whose gradients by the parameters left are taken at once: each takes a whole pass over the module."""

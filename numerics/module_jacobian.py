@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
+
 from fimcheck.numerics.cost import jacobian_rows
 from fimcheck.numerics.krylov import Operator
 from fimcheck.numerics.memory import out_of_memory
-from torch import Tensor, nn
 
 # Relative difference of two routes to v G v that rounding may cause.
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 1e-3}

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fimcheck.numerics.module_uses import Lookup, Scale, Shift, Use, Weight
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from fimcheck.numerics.module_uses import Lookup, Scale, Shift, Use, Weight
 
 Found = tuple[Tensor, list[Use]]
 

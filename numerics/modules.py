@@ -7,12 +7,13 @@ statistics are switched off in the copy, so the caller's module is neither touch
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
+
 from fimcheck.numerics.estimators import SpectralDensity, second_moment, spectral_density, trace
 from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.memory import MEMORY
 from fimcheck.numerics.module_gram import gram_by_layers
 from fimcheck.numerics.module_jacobian import Jacobian, gram_by_rows, linearize
-from torch import Tensor, nn
 
 LOSSES = ("squared", "softmax")
 METHODS = ("exact", "rows", "matrix-free")

@@ -7,12 +7,13 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, cast
 
+from torch import Tensor
+
 from fimcheck.numerics.outputs import OUTPUTS, Output
 from fimcheck.numerics.steps.combine import Chain
 from fimcheck.numerics.steps.normalize import Normalization
 from fimcheck.numerics.steps.step import NetworkError, Shape
 from fimcheck.numerics.steps.weights import Dense
-from torch import Tensor
 
 
 class Network:

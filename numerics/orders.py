@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.coupled import CoupledBackward, hidden_layers
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, backward
 from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.step import Meeting
 from fimcheck.numerics.steps.weights import Dense
-from torch import Tensor
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
 BACKWARD_ORDERS = ("tq1", "tq2", "kappa1", "kappa2")

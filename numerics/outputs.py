@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from fimcheck.numerics.normalizations import SAMPLES, UNITS, Axes, Derivative, standardize
 from torch import Tensor
+
+from fimcheck.numerics.normalizations import SAMPLES, UNITS, Axes, Derivative, standardize
 
 Function = Callable[[Tensor, float], Tensor]
 Normalized = tuple[Tensor, Derivative | None, Tensor | None]

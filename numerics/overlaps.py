@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.dual import raw_gram
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, backward
@@ -16,7 +18,6 @@ from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.combine import Chain
 from fimcheck.numerics.steps.step import Meeting, Shape, Step
 from fimcheck.numerics.steps.weights import Attention
-from torch import Tensor
 
 OVERLAPS = ("K", "mean", "tq", "Th")
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.normalizations import Derivative
 from fimcheck.numerics.sampling import Draw
 from fimcheck.numerics.steps.step import Meeting, Rows, Trace
-from torch import Tensor
 
 
 @dataclass(frozen=True)

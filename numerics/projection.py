@@ -5,8 +5,9 @@ product without the gains is g - U B^T - B U^T, because g is symmetric: two pass
 """
 
 import torch
-from fimcheck.numerics.normalizations import SAMPLES, Derivative
 from torch import Tensor
+
+from fimcheck.numerics.normalizations import SAMPLES, Derivative
 
 
 def project(g: Tensor, last: Derivative) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fimcheck.numerics.network import Network
 from torch import Tensor
+
+from fimcheck.numerics.network import Network
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 # Named in every record: a draw is (generator, seed, order of the numbers).

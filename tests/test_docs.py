@@ -1,13 +1,17 @@
 """The pages of docs/ say what is true: their code runs, in the order it stands in, and their links lead somewhere."""
 
 import os
+import pkgutil
 import re
 import shlex
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from fimcheck import numerics, theory, verify
 from fimcheck.verify import cli
 from fimcheck.verify.cli import pictures
 
@@ -67,3 +71,15 @@ def test_every_page_is_listed_and_every_picture_explained() -> None:
 def test_the_citation_names_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+@pytest.mark.parametrize("package", [theory, numerics, verify], ids=lambda package: package.__name__)
+def test_the_reference_names_what_is_public_and_no_more(package: ModuleType) -> None:
+    text = (ROOT / "docs" / "api" / f"{package.__name__.split('.')[1]}.md").read_text()
+    listed = {line.rsplit(".", 1)[1] for line in text.splitlines() if line.startswith("::: ")}
+    constants = {name for name in package.__all__ if name.isupper()}
+    assert listed == set(package.__all__) - constants
+    assert constants <= set(re.findall(r"`(\w+)`", text))
+    for line in text.splitlines():
+        if line.startswith("::: "):
+            assert pkgutil.resolve_name(line.split()[1]).__doc__, line

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify import cli
 
 DOC = Path(__file__).parent.parent / "docs" / "sweeps.md"

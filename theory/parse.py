@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory.symbols import Expr
 
 MAX_LENGTH = 400

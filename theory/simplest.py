@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory.symbols import Expr
 
 LONGEST = 400

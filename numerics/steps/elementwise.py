@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.activations import Activation, Function, resolve_activation
 from fimcheck.numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, linear, register
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from fimcheck.numerics.normalizations import UNITS, Axes, standardize
 from fimcheck.numerics.steps.step import Meeting, NetworkError, Rows, Shape, Step, Trace, Visit, register
-from torch import Tensor
 
 
 @dataclass(frozen=True)

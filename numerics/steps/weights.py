@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from fimcheck.numerics.steps.step import Meeting, NetworkError, Rows, Shape, Signals, Step, Trace, Visit, register
 from torch import Tensor
+
+from fimcheck.numerics.steps.step import Meeting, NetworkError, Rows, Shape, Signals, Step, Trace, Visit, register
 
 WEIGHTS = ("gaussian", "orthogonal", "uniform", "sparse")
 PARAMETRIZATIONS = ("standard", "ntk")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from fimcheck.numerics.activations import ACTIVATIONS, resolve_activation
 
 

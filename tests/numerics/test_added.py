@@ -6,12 +6,13 @@ from itertools import product
 
 import pytest
 import torch
+from torch import Tensor
+
 from fimcheck import numerics
 from fimcheck.numerics import outputs
 from fimcheck.numerics.activations import FUNCTIONS
 from fimcheck.numerics.autograd import slow_gram, slow_outputs
 from fimcheck.numerics.steps.elementwise import DEFINED
-from torch import Tensor
 
 
 def standardized(u: Tensor, axis: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from fimcheck.numerics import Composition, RandomNetwork, draw, gram
 from fimcheck.numerics.cost import (
     SMALLEST_FOR_LANCZOS,
@@ -14,7 +16,6 @@ from fimcheck.numerics.cost import (
 )
 from fimcheck.numerics.matrixfree import dual_operator
 from fimcheck.numerics.passes import forward
-from torch.utils.flop_counter import FlopCounterMode
 
 NETWORKS = [
     RandomNetwork((50, 60, 70, 80, 3), hidden="layer", last="mean"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from fimcheck.numerics import RandomNetwork, draw, gram, measure
 from fimcheck.numerics.autograd import slow_jacobian
 from fimcheck.numerics.descent import PRECISION, stable_rates

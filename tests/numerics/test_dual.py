@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from fimcheck.numerics.activations import ACTIVATIONS
 from fimcheck.numerics.autograd import slow_gram, slow_outputs
 from fimcheck.numerics.chain import RandomNetwork

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from fimcheck.numerics.chain import RandomNetwork
 from fimcheck.numerics.dual import gram
 from fimcheck.numerics.estimators import second_moment, spectral_density, trace

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from fimcheck.numerics import Measurement, RandomNetwork, draw, gram, measure, measurement
 from fimcheck.numerics.autograd import slow_gram
 from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
-from torch import Tensor
 
 MATRIX = ["m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp"]
 SEEDS = (5, 2**61)

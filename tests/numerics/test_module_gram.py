@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from fimcheck.numerics import module_gram, modules, spectrum
 from fimcheck.numerics.module_jacobian import Jacobian, linearize
 from fimcheck.numerics.module_uses import Lookup, Scale, Shift, Weight
-from torch import Tensor, nn
-from torch.nn import functional
 
 T = 6
 

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from fimcheck.numerics import RandomNetwork, draw, measure, spectrum
 from fimcheck.numerics.module_jacobian import Jacobian
-from torch import Tensor, nn
 
 
 def convolutional() -> nn.Sequential:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from fimcheck.numerics import RandomNetwork, draw, measure
 from fimcheck.numerics.autograd import slow_jacobian
 

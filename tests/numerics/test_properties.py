@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
 from fimcheck.numerics import coupled, dual, projection
 from fimcheck.numerics.autograd import slow_gram
 from fimcheck.numerics.chain import WEIGHTS, RandomNetwork
@@ -21,9 +25,6 @@ from fimcheck.numerics.normalizations import (
 )
 from fimcheck.numerics.passes import forward
 from fimcheck.numerics.sampling import Draw, draw
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 # exp and cubes of cubes lose digits to the size of their values, not to the algorithm: see test_dual.
 TAME = [

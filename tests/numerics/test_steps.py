@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fimcheck import numerics
 from fimcheck.numerics import draw, dual, gram, overlaps
 from fimcheck.numerics.autograd import slow_gram, slow_jacobian
@@ -14,8 +17,6 @@ from fimcheck.numerics.normalizations import Derivative
 from fimcheck.numerics.passes import backward, forward
 from fimcheck.numerics.steps import weights
 from fimcheck.numerics.steps.step import Meeting, Rows
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Nodes = tuple[Any, ...]
 

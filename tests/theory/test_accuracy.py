@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.gaussian import evaluation, interpolation, quadrature, reduced
 from fimcheck.theory.gaussian.kernel import Kernel, kernel

@@ -2,6 +2,7 @@
 
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.symbols import x

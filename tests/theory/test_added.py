@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory import symbols
 from fimcheck.theory.gaussian.activations import named

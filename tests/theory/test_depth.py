@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.network import phase
 from fimcheck.theory.network.depth import Blocks, NotSolvable, chain_blocks, depth, in_depth

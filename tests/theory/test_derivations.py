@@ -4,6 +4,7 @@ planted errors.
 
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.gaussian import algebraic, certificate, derivation, moments, price, terms
 from fimcheck.theory.gaussian.functions import Function

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import optimize
+
 from fimcheck import theory
 from fimcheck.theory.edge import EdgeError, density, edge, logarithmic_slope
 from fimcheck.theory.edge.law import _Curve
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
 from fimcheck.theory.edge.units import units
-from scipy import optimize
 
 
 def chain(act: str, depth: int = 3, w2: float = 2.0, b2: float = 0.1, ratios: tuple[float, ...] | None = None):

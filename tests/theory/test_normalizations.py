@@ -4,6 +4,7 @@ agree.
 
 import numpy as np
 import pytest
+
 from fimcheck import theory
 
 NUMBERS = {

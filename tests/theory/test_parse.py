@@ -2,6 +2,7 @@
 
 import pytest
 import sympy as sp
+
 from fimcheck.theory.parse import ParseError, parse_activation, parse_expression, parse_number
 
 x = sp.Symbol("x", real=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fimcheck import theory
 from fimcheck.theory.network import phase
 from fimcheck.theory.network.expectations import Numbers

@@ -1,6 +1,7 @@
 """Predictions against values worked out elsewhere and against the written-out expression."""
 
 import pytest
+
 from fimcheck import theory
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5}

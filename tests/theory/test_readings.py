@@ -2,6 +2,7 @@
 
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory import WideNetwork, predict
 from fimcheck.theory.symbols import M

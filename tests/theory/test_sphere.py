@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.gaussian import sphere
 from fimcheck.theory.gaussian.functions import Function

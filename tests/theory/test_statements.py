@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fimcheck import theory
 from fimcheck.theory.network import limits, outputs
 from fimcheck.theory.network.predict import inverse_chi_square
 from fimcheck.theory.symbols import T, kappa1, kappa2
 from fimcheck.theory.writing import latex
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NUMBERS = {"M": 1000.0, "T": 30.0, "C": 1.0, "sigma_w2": 2.0, "sigma_b2": 0.1, "last_gamma": 1.5, "c_2": 0.0}
 NUMBERS |= {"alpha_0": 1.0, "alpha_1": 2.0, "alpha_2": 0.5, "gamma": 1.2, "beta": 0.2, "rho": 2.0, "Q1": 1.1}

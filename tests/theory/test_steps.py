@@ -7,6 +7,7 @@ from math import pi
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory import symbols
 from fimcheck.theory.network.combine import Chain, Gate, Pool, Skip

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.network.where import Statement, statement
 from fimcheck.theory.writing import latex, python, unicode

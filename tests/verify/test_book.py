@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws

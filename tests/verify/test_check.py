@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from fimcheck import numerics, theory
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.theory.network.outputs import OUTPUTS

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify import CLAIMS, cli
 
 

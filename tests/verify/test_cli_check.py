@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify import cli
 from fimcheck.verify.claims.extension import IN_USE
 from fimcheck.verify.claims.setting import Setting

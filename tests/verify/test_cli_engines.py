@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from fimcheck import numerics, theory
 from fimcheck.verify import CLAIMS, Setting, cli
 from fimcheck.verify.cli.measure import load

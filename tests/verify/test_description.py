@@ -1,6 +1,9 @@
 """Networks as text: what is written is read back, and what is malformed is refused at its place."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fimcheck.verify import Setting
 from fimcheck.verify.claims.description import (
     DEEPEST,
@@ -12,8 +15,6 @@ from fimcheck.verify.claims.description import (
     uses_positions,
     written,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 VALUES = st.one_of(
     st.integers(-3, 9), st.floats(0.01, 3).map(lambda v: round(v, 3)), st.sampled_from(["ntk", "uniform"])

@@ -6,6 +6,7 @@ from math import pi
 
 import numpy as np
 import pytest
+
 from fimcheck.verify import CLAIMS, Effort, Setting, check
 from fimcheck.verify.claims.claim import OrderClaim, Predictor
 from fimcheck.verify.examine.diagnosis import Observation, observe, propose

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify.claims.extension import Extension, load
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify import CLAIMS, Draws, Setting
 from fimcheck.verify.claims.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
 from fimcheck.verify.draws.pool import Processes

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from fimcheck.verify import CLAIMS, Setting
 from fimcheck.verify.claims.extension import load
 from fimcheck.verify.examine.stages import conforms, derives

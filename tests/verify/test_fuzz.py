@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fimcheck.verify import Setting
-from fimcheck.verify.cli.main import main
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fimcheck.verify import Setting
+from fimcheck.verify.cli.main import main
 
 LIMIT = 60
 """Seconds that a case may take; the work of valid ones is made small below."""

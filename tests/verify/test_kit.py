@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+
 from fimcheck import numerics, theory, verify
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.numerics.activations import ACTIVATIONS, FUNCTIONS

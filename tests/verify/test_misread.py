@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fimcheck.verify import CLAIMS, Setting
 from fimcheck.verify.claims.claim import order_parameters
 from fimcheck.verify.claims.extension import load

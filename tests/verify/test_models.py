@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from fimcheck import numerics, verify
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.models import coordinates, sharpness
 from fimcheck.verify.models.model import Model, ModelError, load
 from fimcheck.verify.models.shown import broken
-from torch import nn
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "models"
 NARROW = (16, 24, 32, 48, 64)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from fimcheck import theory
 from fimcheck.verify import Effort, Setting, SettingError, check, network_claims
 from fimcheck.verify.claims.composition import OverlapClaim

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fimcheck.verify import CLAIMS, Draws, Effort, Setting, check
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import challenge

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
 from fimcheck import theory
 from fimcheck.verify import Setting, cli
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.show import learning, plots, spectrum
-from matplotlib.figure import Figure
 
 
 @pytest.fixture

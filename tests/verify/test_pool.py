@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fimcheck.verify.draws import pool as pools
 from fimcheck.verify.draws.pool import Pool, Processes, WorkerDied, completed
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import typer
+
 from fimcheck.verify.show.progress import Watch
 
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, note, settings
+
 from fimcheck import numerics
 from fimcheck.verify import CLAIMS, Effort, Setting, check
 from fimcheck.verify.examine.strategies import settings_for
 from fimcheck.verify.examine.variation import replay
-from hypothesis import given, note, settings
 
 EXAMPLES = 4
 # Error rates are split over the claims and their examples.

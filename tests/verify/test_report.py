@@ -3,13 +3,14 @@
 from dataclasses import replace
 from io import StringIO
 
+from rich.console import Console
+
 from fimcheck.theory.writing import latex
 from fimcheck.verify import CLAIMS, Claim, Draws, Effort, Setting, check
 from fimcheck.verify.claims.paper import SENTENCES
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import WRONG_BOUNDS, WRONG_THEORIES, Kill, challenge
 from fimcheck.verify.show import terminal
-from rich.console import Console
 
 SETTING = Setting("linear", samples=4)
 VERDICT = check(CLAIMS["plain.lambda_max"], SETTING, Effort(eps=0.2, error_rate=0.05, looks=1, budget=1.0))

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.optimize import brentq
+
 from fimcheck.verify import Setting, cli
 from fimcheck.verify.cli import scaling
 from fimcheck.verify.rule.regression import regress
 from fimcheck.verify.sweep.exponent import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
-from scipy import stats
-from scipy.optimize import brentq
 
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WIDTHS = tuple(32 << k for k in range(6))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from fimcheck import numerics, theory
 from fimcheck.verify.claims.setting import Setting
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from fimcheck.verify.judge.calibration import (
     RULE,
     THEORIES,
@@ -16,7 +18,6 @@ from fimcheck.verify.judge.calibration import (
     toy,
 )
 from fimcheck.verify.rule.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
-from scipy import stats
 
 
 def test_the_right_theory_never_fails_and_stays_open_at_most_twice_in_400() -> None:

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from fimcheck.verify.draws import store
-from fimcheck.verify.draws.store import Store, StoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fimcheck.verify.draws import store
+from fimcheck.verify.draws.store import Store, StoreError
 
 SPEC = {"setting": {"activation": "relu", "ratios": [1.0]}, "width": 64}
 

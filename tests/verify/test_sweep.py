@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
 from fimcheck import numerics, theory
 from fimcheck.verify import Draws, Setting
 from fimcheck.verify.cli.sweep import app
 from fimcheck.verify.draws.store import Store, StoreError
 from fimcheck.verify.sweep import sweep, table
 from fimcheck.verify.sweep.grid import GridError, Point, load
-from typer.testing import CliRunner
 
 GRID = """
 networks = 6

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+
 from fimcheck.verify import CLAIMS, Claim, Effort, Setting, SettingError, check
 from fimcheck.verify.claims.claim import Predictor
 from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_settings

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fimcheck.theory.edge.units import EdgeError, Layer, Units
 from scipy import optimize
+
+from fimcheck.theory.edge.units import EdgeError, Layer, Units
 
 Number = Any
 """Real, or complex off the axis."""

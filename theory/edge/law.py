@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
 from fimcheck.theory.edge.dyson import State, averages, resolvent, solved, start
 from fimcheck.theory.edge.units import EdgeError, Units, units
 from fimcheck.theory.network.chain import WideNetwork

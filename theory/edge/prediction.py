@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, edge
 from fimcheck.theory.edge.units import EdgeError, Units, is_plain
 from fimcheck.theory.network.chain import WideNetwork

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
+from scipy import stats
+
 from fimcheck.theory.gaussian.quadrature import moments_around
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi, slope_of
 from fimcheck.theory.network.orders import numeric_order_parameters
-from scipy import stats
 
 XI_NODES, ETA_NODES = 49, 24
 """An odd number, so that one node lies at xi = 0, where a kink is seen best."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.analysis import growth, homogeneity, require_expectations
 from fimcheck.theory.gaussian.functions import ActivationError, Function
 from fimcheck.theory.naming import check_new

@@ -7,6 +7,7 @@ c, so the theorem can be undone any number of times. Integrals are found by part
 from dataclasses import dataclass
 
 import sympy as sp
+
 from fimcheck.theory.symbols import Expr, c
 
 Key = tuple[int, int]

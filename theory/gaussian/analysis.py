@@ -4,9 +4,10 @@ homogeneity.
 
 import mpmath
 import sympy as sp
+from sympy.calculus.singularities import singularities
+
 from fimcheck.theory.gaussian.functions import ActivationError, Function
 from fimcheck.theory.symbols import Expr, x
-from sympy.calculus.singularities import singularities
 
 _PROBES = (-7.3, -2.1, -1.1, -0.6, -0.25, -0.01, 0.02, 0.3, 0.7, 1.3, 2.4, 6.9)
 _FAR = 64

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import mpmath
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import Activation
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel

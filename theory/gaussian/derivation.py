@@ -5,6 +5,7 @@ took.
 from dataclasses import dataclass
 
 import sympy as sp
+
 from fimcheck.theory.gaussian import price
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.moments import Pair, is_elementary, mean_of_terms, pair_of_terms

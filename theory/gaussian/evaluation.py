@@ -11,8 +11,9 @@ from collections.abc import Callable
 import mpmath
 import numpy as np
 import sympy as sp
-from fimcheck.theory.symbols import Expr, c, mu, p
 from scipy import special
+
+from fimcheck.theory.symbols import Expr, c, mu, p
 
 MAX_LOSS = 300.0
 """Largest accepted mass over value; float64 then still holds 13 digits."""

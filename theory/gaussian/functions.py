@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import sympy as sp
-from fimcheck.theory.gaussian.terms import Term, Terms, add, from_branches
-from fimcheck.theory.symbols import Expr, arguments, x
 from scipy import special
 from sympy.core.relational import Relational
+
+from fimcheck.theory.gaussian.terms import Term, Terms, add, from_branches
+from fimcheck.theory.symbols import Expr, arguments, x
 
 _NONSMOOTH = (sp.Abs, sp.Max, sp.Min, sp.Heaviside, sp.sign, sp.Piecewise)
 

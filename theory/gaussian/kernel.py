@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from scipy import special
+
 from fimcheck.theory.gaussian import derivation, interpolation, quadrature, reduced
 from fimcheck.theory.gaussian.derivation import Derivation
 from fimcheck.theory.gaussian.evaluation import compiled
 from fimcheck.theory.gaussian.functions import ActivationError, Function
 from fimcheck.theory.symbols import Expr, arguments, c, mu, p, x
-from scipy import special
 
 MANY = 1000
 """Array size from which kernels without closed form are interpolated from checked tables."""

@@ -8,6 +8,7 @@ condition one variable of a pair on the other.
 from dataclasses import dataclass
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.terms import Term, Terms, add, derivative
 from fimcheck.theory.symbols import Expr, x
 

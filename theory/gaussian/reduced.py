@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from scipy import special
+
 from fimcheck.theory.gaussian import price
 from fimcheck.theory.gaussian.evaluation import LESS, MORE, stable
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.quadrature import RULES, certified, single
 from fimcheck.theory.symbols import c, mu, p
-from scipy import special
 
 _GRADES = 2.0 ** -np.arange(1, 45)
 

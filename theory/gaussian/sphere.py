@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.gaussian.derivation import derive_mean
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import sympy as sp
+
 from fimcheck.theory.symbols import Expr, arguments, x
 
 Kind = Literal["smooth", "step", "erf", "delta"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.gaussian.activations import Activation, activation
 from fimcheck.theory.network.combine import Chain

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.network.dense import pooled
 from fimcheck.theory.network.state import Gaussian, Overlaps, State, Unmixed, Value, added, mapped
 from fimcheck.theory.network.step import CompositionError, Run, Step, register

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network import outputs
 from fimcheck.theory.network.combine import Chain

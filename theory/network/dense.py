@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network.state import Gaussian, State, Value, mapped
 from fimcheck.theory.network.step import CompositionError, Run, Step, register

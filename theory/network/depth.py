@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import Activation
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.chain import WideNetwork, hidden_step

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.gaussian.activations import BUILTIN, activation
 from fimcheck.theory.network.chain import finite, nonnegative, nonzero, positive

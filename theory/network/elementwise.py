@@ -6,6 +6,7 @@ from functools import cache
 from typing import ClassVar
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import Activation
 from fimcheck.theory.gaussian.functions import ActivationError, Function
 from fimcheck.theory.network.state import Overlaps, State, Unmixed, Value, mapped

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.gaussian import sphere
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel

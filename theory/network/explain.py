@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.gaussian.derivation import Derivation
 from fimcheck.theory.gaussian.kernel import kernel

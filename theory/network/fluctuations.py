@@ -18,6 +18,7 @@ with variances over z, zeta given xi, eta, and sources of different layers indep
 from dataclasses import dataclass
 
 import numpy as np
+
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel
 from fimcheck.theory.gaussian.quadrature import spread_moments

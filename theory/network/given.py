@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.network.state import Overlaps
 from fimcheck.theory.symbols import C, Expr, M, alpha_total
 

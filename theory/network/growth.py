@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.network.depth import Blocks
 from fimcheck.theory.network.expectations import Numbers
 from fimcheck.theory.network.prediction import value_at

@@ -3,6 +3,7 @@
 from functools import cache
 
 import sympy as sp
+
 from fimcheck.theory.symbols import Expr, c_2
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.expectations import ClosedForms
 from fimcheck.theory.network.state import Overlaps, Spherical, State, Value, mapped

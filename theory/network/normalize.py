@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network.state import Gaussian, Spherical, State, Value, mapped
 from fimcheck.theory.network.step import CompositionError, Run, Step, register

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense

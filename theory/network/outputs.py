@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.naming import check_new
 from fimcheck.theory.symbols import Q1, Q2, R1, C, Expr, M, Qmax, T, alpha_total, kappa1, kappa2, last_gamma
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import Activation, activation
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network import given
 from fimcheck.theory.network.chain import WideNetwork

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.expectations import ClosedForms, Numbers

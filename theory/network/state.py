@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import sympy as sp
+
 from fimcheck.theory.gaussian.functions import ActivationError, Function
 
 Value = Any

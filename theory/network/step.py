@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, TypeVar
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import BUILTIN
 from fimcheck.theory.naming import check_new
 from fimcheck.theory.network.state import Expectations, Overlaps, Source, State, Value

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
+
 from fimcheck.theory import symbols
 from fimcheck.theory.gaussian.activations import Activation
 from fimcheck.theory.gaussian.functions import Function
@@ -22,7 +24,6 @@ from fimcheck.theory.network.prediction import Prediction, first_variance, sprea
 from fimcheck.theory.network.state import Overlaps, Spherical, State, Value, mapped
 from fimcheck.theory.simplest import simplest
 from fimcheck.theory.symbols import Expr, T, alpha_total, kappa1, kappa2
-from sympy.core.function import AppliedUndef
 
 SHORT = 8
 """Operations up to which a closed form stands in the line that uses it."""

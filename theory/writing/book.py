@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sympy as sp
+
 from fimcheck.theory.gaussian.activations import Activation, activation
 from fimcheck.theory.gaussian.certificate import certify
 from fimcheck.theory.gaussian.functions import ActivationError

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
+
 from fimcheck.theory.network.where import Average, Statement
 from fimcheck.theory.symbols import Expr
-from sympy.core.function import AppliedUndef
 
 DIGITS = 40
 

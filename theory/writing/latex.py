@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
+
 from fimcheck.theory import symbols
 from fimcheck.theory.network.prediction import Prediction
 from fimcheck.theory.network.where import Average, Statement
 from fimcheck.theory.symbols import Expr
-from sympy.printing.latex import LatexPrinter
 
 RELATIONS = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}
 QUANTITIES = {

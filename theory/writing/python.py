@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 
 import sympy as sp
+from sympy.printing.numpy import SciPyPrinter
+from sympy.printing.pycode import PythonCodePrinter
+
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.where import Average, Statement
 from fimcheck.theory.symbols import Expr, x
-from sympy.printing.numpy import SciPyPrinter
-from sympy.printing.pycode import PythonCodePrinter
 
 _PAIR = '''
 def _panels(center, scale, kinks):

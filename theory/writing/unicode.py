@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import groupby
 
 import sympy as sp
-from fimcheck.theory.network.where import Average, Line, Statement
-from fimcheck.theory.symbols import Expr
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
+
+from fimcheck.theory.network.where import Average, Line, Statement
+from fimcheck.theory.symbols import Expr
 
 RELATIONS = {"equals": "~", "at least": ">=", "at most": "<="}
 SYMBOLS = {

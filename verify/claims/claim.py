@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.outputs import Output

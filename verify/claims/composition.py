@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.numerics import overlaps
 from fimcheck.theory.network.composition import Composed

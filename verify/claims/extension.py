@@ -20,6 +20,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import sympy as sp
+
 from fimcheck import numerics, theory
 from fimcheck.numerics import activations as torch_activations
 from fimcheck.numerics import outputs as torch_outputs

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from fimcheck.verify.claims.extension import Extension, ExtensionError, load, place
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import out, say, show

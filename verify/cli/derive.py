@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import sympy as sp
 import typer
+
 from fimcheck import theory
 from fimcheck.theory.gaussian import quadrature
 from fimcheck.theory.network import depth as depth_module

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from fimcheck.verify.cli.console import say
 from fimcheck.verify.draws.store import plain
 from fimcheck.verify.files import write_whole

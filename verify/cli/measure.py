@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import typer
+
 from fimcheck import numerics
 from fimcheck.verify.claims.extension import SECONDS, ExtensionError, time_limit
 from fimcheck.verify.cli.console import say

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+
 from fimcheck.verify.cli.console import out, say
 from fimcheck.verify.cli.kept import write_data
 from fimcheck.verify.cli.options import Json, Plot, Quiet

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from fimcheck.verify.files import check_folder, check_writable
 
 SeedBlock = Annotated[int, typer.Option(help="which independent stream of seeds to draw from")]

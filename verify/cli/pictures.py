@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say
 from fimcheck.verify.files import check_writable

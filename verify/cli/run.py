@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
+
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.kept import Kept, write_data

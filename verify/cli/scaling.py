@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from rich import box
+from rich.table import Table
+
 from fimcheck.verify.claims.extension import load
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say, show
@@ -15,8 +18,6 @@ from fimcheck.verify.cli.options import Device, Json, SeedBlock
 from fimcheck.verify.examine.stages import claim_cases
 from fimcheck.verify.show.progress import Watch
 from fimcheck.verify.sweep.exponent import BUDGET, Exponent, Variable, exponent
-from rich import box
-from rich.table import Table
 
 app = typer.Typer()
 

@@ -9,6 +9,8 @@ from signal import SIGINT, signal
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.options import Device, Folder, Scheduler, SeedBlock, Workers
 from fimcheck.verify.draws.pool import make
@@ -18,7 +20,6 @@ from fimcheck.verify.show.progress import err, note
 from fimcheck.verify.sweep import grid as grids
 from fimcheck.verify.sweep import sweep as sweeps
 from fimcheck.verify.sweep import table as tidy
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 app = typer.Typer()
 

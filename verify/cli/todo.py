@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
+
 from fimcheck.verify.claims.claim import Claim, odd
 from fimcheck.verify.claims.composition import network_claims
 from fimcheck.verify.claims.paper import CLAIMS

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
+
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.kept import Kept
 from fimcheck.verify.cli.options import (

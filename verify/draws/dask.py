@@ -10,6 +10,7 @@ from logging import ERROR
 from typing import Any
 
 import torch
+
 from fimcheck.verify.draws.pool import Pool, Task
 from fimcheck.verify.draws.store import code_of
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from fimcheck import numerics
 from fimcheck.numerics.cost import exact_operations
 from fimcheck.verify.claims.extension import files_in_use, load_in_worker

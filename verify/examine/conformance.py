@@ -12,6 +12,8 @@ from typing import cast
 import numpy as np
 import sympy as sp
 import torch
+from torch import Tensor
+
 from fimcheck import theory
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.numerics.activations import FUNCTIONS, resolve_activation
@@ -22,7 +24,6 @@ from fimcheck.numerics.steps.step import Rows, Step
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.outputs import OUTPUTS
 from fimcheck.verify.claims.extension import SECONDS, time_limit
-from torch import Tensor
 
 GAMMA, BETA = 1.25, 0.5
 HIDDEN_SHAPES = ((3, 6, 16), (2, 9, 48), (4, 64))

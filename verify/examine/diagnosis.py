@@ -14,14 +14,15 @@ from itertools import combinations, product
 from math import isfinite, pi
 
 import numpy as np
+from scipy import stats
+from scipy.spatial import KDTree
+
 from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim, OrderClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.examine.misread import averages, misreadings
 from fimcheck.verify.judge.verdict import Verdict
 from fimcheck.verify.rule.statistics import Array
-from scipy import stats
-from scipy.spatial import KDTree
 
 NUMBERS = {"2": 2.0, "3": 3.0, "pi": pi}
 # What a power adds to the complexity of a factor; gamma^2 T/(T-1) has 2 + 1 + 1.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+
 from fimcheck import theory
 from fimcheck.theory.network.expectations import Numbers
 from fimcheck.verify.claims.claim import Claim, OrderClaim, order_parameters

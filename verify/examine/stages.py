@@ -9,6 +9,8 @@ from functools import cache
 from typing import Any
 
 import sympy as sp
+from hypothesis import HealthCheck, Phase, given, settings
+
 from fimcheck import theory
 from fimcheck.theory.gaussian.kernel import kernel
 from fimcheck.verify.claims.claim import Claim, OutputClaim
@@ -25,7 +27,6 @@ from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
 from fimcheck.verify.rule.statistics import REFUSED
-from hypothesis import HealthCheck, Phase, given, settings
 
 # Generated settings for each case of normalization, beside the default one and the corners; and if thorough.
 GENERATED, THOROUGH = 3, 10

@@ -6,9 +6,10 @@ Use with `settings(derandomize=True, deadline=None, database=None)`, and split t
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
 from fimcheck.verify.claims.claim import Claim, couples_samples
 from fimcheck.verify.claims.setting import Setting
-from hypothesis import strategies as st
 
 SMOOTH_OR_KINKED = ("linear", "relu", "leaky_relu", "abs", "erf", "gelu", "sin", "tanh", "softplus", "silu")
 ODD = ("linear", "erf", "sin", "tanh")

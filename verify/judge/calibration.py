@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
+
 from fimcheck.verify.claims.claim import Claim, Predictor
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.judge.verdict import Effort, decide, first_counts, ratios
 from fimcheck.verify.rule.statistics import REFUSED, Array, Relation, Rule, extrapolate, settle
-from scipy import stats
 
 WIDTHS = (64, 128, 256, 512, 1024)
 COUNTS = (200, 150, 100, 70, 50)

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import sympy as sp
+
 from fimcheck import theory
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.symbols import T, kappa1, kappa2

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
+
 from fimcheck.verify.claims.claim import Claim, Predictor
 from fimcheck.verify.claims.setting import Setting, SettingError
 from fimcheck.verify.draws.draws import Draws

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
 from fimcheck.verify.draws.pool import Pool
 from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
 from fimcheck.verify.models.sharpness import Loss
 from fimcheck.verify.rule.regression import Array, regress
-from scipy import stats
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 OPTIMIZERS = ("adam", "sgd")
 WIDTHS, SAMPLES, STEPS, NETWORKS = (64, 128, 256, 512, 1024), 16, 3, 80

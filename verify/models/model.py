@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from fimcheck.verify.claims.extension import ExtensionError, place, run_code
 from fimcheck.verify.draws.pool import Pool, completed
-from torch import Tensor, nn
 
 Build = Callable[[int], nn.Module]
 Batch = Callable[..., Tensor]

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from fimcheck import numerics
 from fimcheck.verify.draws.pool import Pool
 from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
 from fimcheck.verify.rule.regression import Array
 from fimcheck.verify.sweep.exponent import Cells, Exponent, judge
-from torch import Tensor, nn
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")

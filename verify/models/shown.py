@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
 from fimcheck.verify.models.coordinates import Check, Coordinate
 from fimcheck.verify.models.sharpness import QUANTITIES, Growth
 from fimcheck.verify.show.plots import BLUE, RED, picture, widths_axis
 from fimcheck.verify.sweep.exponent import Exponent
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 WORDS = {"sharp": "pathologically sharp", "bounded": "bounded", "open": "open"}
 COLOURS = {"sharp": "red", "bounded": "green", "open": "yellow"}

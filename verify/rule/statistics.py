@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from fimcheck.verify.rule.regression import Array, regress
 from scipy import stats
+
+from fimcheck.verify.rule.regression import Array, regress
 
 Relation = Literal["equals", "at least", "at most"]
 Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]

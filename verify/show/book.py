@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
 from fimcheck import theory
 from fimcheck.theory.network.prediction import Prediction
 from fimcheck.theory.symbols import latex
@@ -15,7 +17,6 @@ from fimcheck.theory.writing import book as formula_book
 from fimcheck.theory.writing import latex as in_latex
 from fimcheck.verify.claims.description import composed
 from fimcheck.verify.show.html import SIGNS, math_of, with_error
-from jinja2 import Environment, StrictUndefined
 
 # Networks of steps that a reader may look for first.
 NETWORKS = {

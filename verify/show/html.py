@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from fimcheck.verify.files import write_whole
-from fimcheck.verify.show.chart import chart
-from fimcheck.verify.show.record import checked, write
 from jinja2 import Environment, StrictUndefined
 from latex2mathml.converter import convert
 from markupsafe import Markup
+
+from fimcheck.verify.files import write_whole
+from fimcheck.verify.show.chart import chart
+from fimcheck.verify.show.record import checked, write
 
 # Never colour alone: every outcome has a sign and its word beside it.
 SIGNS = {"AGREE": "✓", "INCONCLUSIVE": "?", "DISAGREE": "✗", "MISFIT": "≁", "INVALID": "!"}

@@ -8,13 +8,14 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import LogNorm
+
 from fimcheck import theory
 from fimcheck.verify.claims.claim import evaluator
 from fimcheck.verify.claims.composition import RELATIONS, OverlapClaim, network_claims
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.show.plots import BLUE, COLOURS, GREEN, ORANGE, RED, MakeDraws, picture, points, widths_axis
-from matplotlib.colors import LogNorm
 
 # Of the phase diagram: numbers of weight layers, and points along each side.
 DEPTHS = (3, 20)

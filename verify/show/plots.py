@@ -9,11 +9,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
+
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.files import whole
 from fimcheck.verify.rule.statistics import Array
-from matplotlib.figure import Figure
 
 MakeDraws = Callable[[Setting, set[str]], Draws]
 

@@ -10,11 +10,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import typer
-from fimcheck.verify.claims.setting import Setting
-from fimcheck.verify.draws import draws
-from fimcheck.verify.draws.pool import Pool, make
-from fimcheck.verify.draws.store import Store
-from fimcheck.verify.judge.suite import Case
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,6 +22,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws import draws
+from fimcheck.verify.draws.pool import Pool, make
+from fimcheck.verify.draws.store import Store
+from fimcheck.verify.judge.suite import Case
 
 err = Console(stderr=True, emoji=False)
 

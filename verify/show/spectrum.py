@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.colors import LogNorm
+
 from fimcheck import numerics, theory
 from fimcheck.theory.edge import EdgeError
 from fimcheck.verify.claims.claim import Predictor, evaluator
@@ -15,7 +17,6 @@ from fimcheck.verify.claims.paper import spectrum_claims
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.show.plots import HIDDEN, LAST, RED, MakeDraws, picture, points, widths_axis
-from matplotlib.colors import LogNorm
 
 RHO = 2.0
 WIDTHS = (64, 128, 256, 512, 1024)

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from string import ascii_letters
 
+from rich.console import Console, ConsoleOptions, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
 from fimcheck.verify.claims.paper import SENTENCES, Sentence
 from fimcheck.verify.judge.controls import Kill
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
 from fimcheck.verify.rule.statistics import DRIFT
-from rich.console import Console, ConsoleOptions, Group
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 COLOURS = {"AGREE": "green", "INCONCLUSIVE": "yellow", "DISAGREE": "red", "MISFIT": "red", "INVALID": "magenta"}
 

@@ -16,6 +16,8 @@ from itertools import pairwise, product
 from typing import Literal, get_args
 
 import numpy as np
+from scipy import stats
+
 from fimcheck.numerics.measurement import ORDERS, QUANTITIES
 from fimcheck.numerics.orders import COUPLED_ORDERS
 from fimcheck.numerics.overlaps import OVERLAPS
@@ -23,7 +25,6 @@ from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.rule.regression import Array, Regression, regress
 from fimcheck.verify.rule.statistics import ADD_TERM_BELOW, POOR_FIT_BELOW, ROUNDING
-from scipy import stats
 
 Variable = Literal["M", "T", "C"]
 CONFIDENCE = 0.95

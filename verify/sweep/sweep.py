@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from fimcheck import theory
 from fimcheck.numerics.measurement import ORDERS
 from fimcheck.verify.claims.claim import evaluator

@@ -9,12 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fimcheck.verify.claims.setting import Setting
-from fimcheck.verify.draws.store import Record, Store
-from fimcheck.verify.files import whole
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.draws.store import Record, Store
+from fimcheck.verify.files import whole
 
 Row = dict[str, Any]
 

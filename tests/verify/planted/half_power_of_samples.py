@@ -1,6 +1,7 @@
 """The gap over sqrt(T (T - 1))."""
 
 import sympy as sp
+
 from fimcheck import theory, verify
 from fimcheck.theory.symbols import M, T, alpha_total, kappa1, kappa2
 
