@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fimcheck.verify.claims.claim import Claim, OrderClaim, OutputClaim
+    from fimcheck.verify.claims.claim import Claim
     from fimcheck.verify.claims.composition import OverlapClaim, add_network_claim, network_claims
+    from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim
     from fimcheck.verify.claims.paper import CLAIMS, add_claim
     from fimcheck.verify.claims.setting import Setting, SettingError
     from fimcheck.verify.draws.draws import Draws
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from fimcheck.verify.models.assertions import assert_bounded, coordinate_check
 
 _MODULES = {
-    "claims.claim": ("Claim", "OrderClaim", "OutputClaim"),
+    "claims.claim": ("Claim",),
+    "claims.kinds": ("OrderClaim", "OutputClaim"),
     "claims.paper": ("CLAIMS", "add_claim"),
     "draws.draws": ("Draws",),
     "examine.conformance": ("conformance",),

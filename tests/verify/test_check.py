@@ -10,7 +10,7 @@ from fimcheck import numerics, theory
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.theory.network.outputs import OUTPUTS
 from fimcheck.verify import CLAIMS, Draws, Effort, NotVerified, Setting, SettingError, check
-from fimcheck.verify.claims.claim import OutputClaim
+from fimcheck.verify.claims.kinds import OutputClaim
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.calibration import repeated

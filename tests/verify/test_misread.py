@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fimcheck.verify import CLAIMS, Setting
-from fimcheck.verify.claims.claim import order_parameters
 from fimcheck.verify.claims.extension import load
+from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.examine import stages as examine

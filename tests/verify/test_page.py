@@ -15,7 +15,9 @@ import pytest
 from fimcheck.verify import CLAIMS, Draws, Effort, Setting, check
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import challenge
-from fimcheck.verify.rule.statistics import Rule, extrapolate, judge, settle
+from fimcheck.verify.rule.limit import extrapolate
+from fimcheck.verify.rule.rule import Rule
+from fimcheck.verify.rule.statistics import judge, settle
 from fimcheck.verify.show import html, record
 from fimcheck.verify.show.record import NotARecord
 

@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 from fimcheck.verify import Setting, cli
 from fimcheck.verify.cli import scaling
 from fimcheck.verify.rule.regression import regress
-from fimcheck.verify.sweep.exponent import STEPS, WANTED, Cells, Variable, _fit_p, exponent, interval, judge, name_of
+from fimcheck.verify.sweep.exponent import STEPS, WANTED, Variable, exponent, judge, name_of
+from fimcheck.verify.sweep.laws import Cells, _fit_p, interval
 
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WIDTHS = tuple(32 << k for k in range(6))

@@ -17,7 +17,9 @@ from fimcheck.verify.judge.calibration import (
     outcomes,
     toy,
 )
-from fimcheck.verify.rule.statistics import SLACK, Rule, extrapolate, judge, minimum_widths, plan, settle
+from fimcheck.verify.rule.limit import extrapolate
+from fimcheck.verify.rule.rule import Rule
+from fimcheck.verify.rule.statistics import SLACK, judge, minimum_widths, plan, settle
 
 
 def test_the_right_theory_never_fails_and_stays_open_at_most_twice_in_400() -> None:

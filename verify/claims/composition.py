@@ -10,7 +10,8 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.numerics import overlaps
 from fimcheck.theory.network.composition import Composed
-from fimcheck.verify.claims.claim import Claim, order_parameters, rivals
+from fimcheck.verify.claims.claim import Claim, rivals
+from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.claims.paper import NAMES, add_claim
 from fimcheck.verify.claims.setting import Setting, SettingError
 from fimcheck.verify.rule.statistics import Array

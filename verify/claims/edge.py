@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from fimcheck.theory.edge import EdgeError
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
-from fimcheck.verify.claims.claim import LARGEST, OneOutputClaim, Predictor, evaluator
+from fimcheck.verify.claims.claim import LARGEST, Predictor, evaluator
+from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.rule.statistics import Array
 

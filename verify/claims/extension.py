@@ -31,7 +31,8 @@ from fimcheck.theory.network.chain import hidden_names
 from fimcheck.theory.network.step import STEPS
 from fimcheck.verify.claims import paper
 from fimcheck.verify.claims import setting as settings
-from fimcheck.verify.claims.claim import at_unit_width, order_parameters
+from fimcheck.verify.claims.claim import at_unit_width
+from fimcheck.verify.claims.kinds import order_parameters
 
 FOLDERS = ("theory", "numerics", "verify")
 SECONDS = 60

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fimcheck import theory
-from fimcheck.verify.claims.claim import Claim, OrderClaim, OutputClaim, RateClaim, SecondMomentClaim, couples_samples
+from fimcheck.verify.claims.claim import Claim, couples_samples
 from fimcheck.verify.claims.edge import EdgeClaim
+from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
     "m": "mean of the eigenvalues",

@@ -15,7 +15,8 @@ from fimcheck.verify.cli.kept import Kept
 from fimcheck.verify.cli.options import Budget, Device, Json, MaybeFolder, Quiet, ReportTo, SeedBlock
 from fimcheck.verify.cli.todo import QUICK, planned
 from fimcheck.verify.draws.store import Store
-from fimcheck.verify.examine.stages import Stage, claim_cases, examine, order_cases
+from fimcheck.verify.examine.cases import claim_cases, order_cases
+from fimcheck.verify.examine.stages import Stage, examine
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Effort

@@ -15,7 +15,7 @@ from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.kept import write_data
 from fimcheck.verify.cli.options import Device, Json, SeedBlock
-from fimcheck.verify.examine.stages import claim_cases
+from fimcheck.verify.examine.cases import claim_cases
 from fimcheck.verify.show.progress import Watch
 from fimcheck.verify.sweep.exponent import BUDGET, Exponent, Variable, exponent
 

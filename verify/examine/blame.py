@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import join
 
-from fimcheck.verify.claims.claim import Claim, OrderClaim
+from fimcheck.verify.claims.claim import Claim
 from fimcheck.verify.claims.composition import OverlapClaim
+from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.diagnosis import observe, propose

@@ -18,7 +18,8 @@ from scipy import stats
 from scipy.spatial import KDTree
 
 from fimcheck import theory
-from fimcheck.verify.claims.claim import Claim, OrderClaim
+from fimcheck.verify.claims.claim import Claim
+from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.examine.misread import averages, misreadings
 from fimcheck.verify.judge.verdict import Verdict

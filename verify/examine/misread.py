@@ -11,7 +11,8 @@ import numpy as np
 
 from fimcheck import theory
 from fimcheck.theory.network.expectations import Numbers
-from fimcheck.verify.claims.claim import Claim, OrderClaim, order_parameters
+from fimcheck.verify.claims.claim import Claim
+from fimcheck.verify.claims.kinds import OrderClaim, order_parameters
 from fimcheck.verify.claims.setting import Setting
 
 

@@ -8,7 +8,8 @@ from shlex import join
 from typing import Any
 
 from fimcheck import theory
-from fimcheck.verify.claims.claim import Claim, OrderClaim
+from fimcheck.verify.claims.claim import Claim
+from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.claims.setting import Setting, SettingError
 
 FAILURES = ("DISAGREE", "MISFIT")

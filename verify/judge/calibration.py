@@ -11,7 +11,9 @@ from scipy import stats
 from fimcheck.verify.claims.claim import Claim, Predictor
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.judge.verdict import Effort, decide, first_counts, ratios
-from fimcheck.verify.rule.statistics import REFUSED, Array, Relation, Rule, extrapolate, settle
+from fimcheck.verify.rule.limit import extrapolate
+from fimcheck.verify.rule.rule import Relation, Rule
+from fimcheck.verify.rule.statistics import REFUSED, Array, settle
 
 WIDTHS = (64, 128, 256, 512, 1024)
 COUNTS = (200, 150, 100, 70, 50)

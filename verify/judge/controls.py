@@ -22,7 +22,7 @@ from fimcheck.verify.claims.claim import Claim, Predictor, evaluator
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.judge.verdict import PILOT, Verdict, decide
-from fimcheck.verify.rule.statistics import ROUNDING
+from fimcheck.verify.rule.limit import ROUNDING
 
 # Looks that a wrong theory may get beyond those of the right one: one that is hardly beyond eps takes more draws.
 MORE_LOOKS = 3

@@ -11,7 +11,8 @@ import numpy as np
 from fimcheck.verify.claims.claim import Claim, Predictor
 from fimcheck.verify.claims.setting import Setting, SettingError
 from fimcheck.verify.draws.draws import Draws
-from fimcheck.verify.rule.statistics import Array, Finding, Outcome, Relation, Rule, plan, problem, settle
+from fimcheck.verify.rule.rule import Relation, Rule
+from fimcheck.verify.rule.statistics import Array, Finding, Outcome, plan, problem, settle
 
 PILOT = 20
 

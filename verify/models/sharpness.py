@@ -15,7 +15,8 @@ from fimcheck import numerics
 from fimcheck.verify.draws.pool import Pool
 from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
 from fimcheck.verify.rule.regression import Array
-from fimcheck.verify.sweep.exponent import Cells, Exponent, judge
+from fimcheck.verify.sweep.exponent import Exponent, judge
+from fimcheck.verify.sweep.laws import Cells
 
 Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")

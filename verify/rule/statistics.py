@@ -17,20 +17,14 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from fimcheck.verify.rule.regression import Array, regress
+from fimcheck.verify.rule.limit import POOR_FIT_BELOW, ROUNDING, Limit, drift, extrapolate, fitted, slower
+from fimcheck.verify.rule.regression import Array
+from fimcheck.verify.rule.rule import Rule
 
-Relation = Literal["equals", "at least", "at most"]
 Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
 REFUSED: tuple[Outcome, ...] = ("DISAGREE", "MISFIT", "INVALID")
 """Outcomes that a right theory must not have."""
 
-# A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
-# the verdict MISFIT needs the small error rate of the rule.
-ADD_TERM_BELOW = 0.05
-# No agreement on a curve that fits this badly, although it is not yet a MISFIT.
-POOR_FIT_BELOW = 0.001
-# Relative spread of values that differ by rounding only.
-ROUNDING = 1e-12
 # Fewer draws at a width estimate its error too badly for the tests of the fit.
 MINIMUM_DRAWS = 4
 # A bound usually has slack: its first look is planned for an interval this much wider than that of an equality, and
@@ -39,74 +33,8 @@ SLACK = 4.0
 # A bound with the wrong exponent of M holds at every sampled width and fails later: no agreement while the ratio may go
 # to its edge like M to this power.
 DRIFT = 0.1
-# Powers of a correction that may be slower than a claim's first one, tried in steps down to the slowest.
-SLOWEST, POWER_STEP = 0.2, 0.05
-# How many times likelier the fit of another power must be to count against the claim's own.
-FAR_BETTER = 3.0
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What counts as agreement, and how often the answer may be wrong.
-
-    eps: relative error of the theory that we are willing to call agreement; the band for theta is
-        1/(1 + eps) .. 1 + eps, so that a theory too large and one too small by eps both sit on its edge.
-    error_rate: chance, per verdict over all looks, of AGREE for a theory wrong by eps or more, and of
-        DISAGREE or MISFIT for a theory inside the band. It holds for means that are close to normal and for
-        corrections of which all but the first are small or large enough to be seen in the fit; `calibration`
-        measures what is left of it for a correction in between.
-    looks: how many times, at most, the draws are looked at, doubled each time; it divides the error rate.
-    relation: "equals" tests that theta lies in the band; "at least" that it lies above its lower edge,
-        "at most" below its upper edge.
-    powers: exponents r_i of the finite-width corrections, increasing; the last one is used only if the others
-        do not fit.
-    """
-
-    eps: float
-    error_rate: float
-    looks: int
-    relation: Relation
-    powers: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not 0 < self.eps < 1:
-            raise ValueError(f"eps = {self.eps} must lie between 0 and 1: it is a relative error, 0.05 is usual")
-        if not 0 < self.error_rate < 0.5:
-            raise ValueError(f"error_rate = {self.error_rate} must lie between 0 and 0.5; 0.001 is usual")
-        if self.looks < 1:
-            raise ValueError(f"looks = {self.looks} must be at least 1")
-        if len(self.powers) < 2 or list(self.powers) != sorted(set(self.powers)) or self.powers[0] <= 0:
-            raise ValueError(f"powers = {self.powers} must be two or more increasing positive exponents")
-
-    @property
-    def tail(self) -> float:
-        """One-sided error probability spent at each look."""
-        return self.error_rate / self.looks
-
-    @property
-    def band(self) -> tuple[float, float]:
-        """Values of theta that are called agreement when relation is "equals"."""
-        return 1 / (1 + self.eps), 1 + self.eps
-
-
-@dataclass(frozen=True)
-class Limit:
-    """An extrapolated limit: estimate, standard error, effective degrees of freedom, p-value of the fit.
-
-    coefficients: a_1, a_2, ... of the corrections that were fitted, so that the curve can be drawn.
-    """
-
-    value: float
-    error: float
-    freedom: float
-    fit_p: float
-    coefficients: tuple[float, ...]
-
-    def half_width(self, tail: float) -> float:
-        """Half-width of the interval that misses the limit with probability `tail` on either side."""
-        return float(stats.t.isf(tail, self.freedom)) * self.error
 
 
 @dataclass(frozen=True)
@@ -131,79 +59,6 @@ class Finding:
     detectable: float
     drift: float | None = None
     confirmation: Finding | None = None
-
-
-def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
-    """Weighted least squares of the means over widths; theta is the constant term.
-
-    draws[i] holds the independent values of y at widths[i]. The standard error propagates the estimated
-    variance of each mean, its degrees of freedom are Satterthwaite's, and the fit is judged by Hotelling's
-    F approximation, which accounts for the variances being estimated.
-    """
-    spare = len(widths) - len(powers) - 1
-    if spare < 1:
-        raise ValueError(
-            f"{len(widths)} widths cannot test a fit with {len(powers) + 1} parameters; use {len(powers) + 2} or more"
-        )
-    # Widths in units of the smallest keep the least-squares problem well conditioned; theta is unaffected.
-    scaled = np.asarray(widths, dtype=float) / min(widths)
-    design = np.stack([scaled**-r for r in (0.0, *powers)], axis=1)
-    means, errors, counts = _means(draws)
-    fit = regress(design, means, errors, counts)
-    n = min(counts)
-    scale = (n - spare) / ((n - 1) * spare)
-    fit_p = float(stats.f.sf(scale * fit.chi2, spare, n - spare))
-    theta, *fitted = fit.coefficients
-    coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
-    return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
-
-
-def _means(draws: Sequence[Array]) -> tuple[Array, Array, list[int]]:
-    """Means, their standard errors, and how many draws each is of."""
-    counts = [d.size for d in draws]
-    return np.array([d.mean() for d in draws]), np.array([d.std(ddof=1) for d in draws]) / np.sqrt(counts), counts
-
-
-def drift(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> tuple[float, float]:
-    """How fast measured / predicted goes to the forbidden side of a bound: ends of the interval of the exponent p.
-
-    log E y = c + p log M + a M^-r_1 by weighted least squares, over all widths and without the smallest: the hull of
-    the two intervals. Its sign is that of p for an upper bound, and turned for a lower one.
-    """
-    ends = []
-    for first in (0, 1):
-        scaled = np.asarray(widths[first:], dtype=float) / widths[first]
-        design = np.stack([np.log(scaled), np.ones_like(scaled), scaled ** -rule.powers[0]], axis=1)
-        means, errors, counts = _means(draws[first:])
-        fit = regress(design, np.log(means), errors / means, counts)
-        half = float(stats.t.isf(rule.tail, fit.freedom)) * fit.error
-        ends += [fit.value - half, fit.value + half]
-    sign = 1 if rule.relation == "at most" else -1
-    low, *_, high = sorted(sign * end for end in ends)
-    return low, high
-
-
-def _fit(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
-    """The smaller model where it fits, else one more term."""
-    limit = extrapolate(widths, draws, powers[:-1])
-    return extrapolate(widths, draws, powers) if limit.fit_p < ADD_TERM_BELOW else limit
-
-
-def _slower(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> float | None:
-    """A power slower than the claim's first whose correction alone fits, far better than the claim's first alone, with
-    a limit that may lie outside of the band; None where there is none.
-
-    Two fast corrections can imitate a slow one over the sampled widths and end elsewhere.
-    """
-    stated = extrapolate(widths, draws, rule.powers[:1]).fit_p
-    below, above = rule.band
-    for power in np.arange(SLOWEST, rule.powers[0] - POWER_STEP, POWER_STEP):
-        slow = extrapolate(widths, draws, (float(power),))
-        half = slow.half_width(rule.tail)
-        fits = slow.fit_p >= POOR_FIT_BELOW and slow.fit_p > FAR_BETTER * stated
-        if fits and not (slow.value - half > below and slow.value + half < above):
-            return float(power)
-    return None
 
 
 def _exact(draws: Sequence[Array]) -> float | None:
@@ -241,7 +96,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     trouble = problem(widths, draws, rule)
     if trouble:
         return Finding("INVALID", trouble, None, None, np.nan, np.nan, np.inf)
-    limit = _fit(widths, draws, rule.powers)
+    limit = fitted(widths, draws, rule.powers)
     # The guard keeps the terms that the full fit needed, so that it tests truncation and nothing else.
     guard = extrapolate(widths[1:], draws[1:], rule.powers[: len(limit.coefficients)])
     halves = [fit.half_width(rule.tail) for fit in (limit, guard)]
@@ -257,7 +112,7 @@ def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     if outcome == "AGREE" and min(limit.fit_p, guard.fit_p) < POOR_FIT_BELOW:
         outcome, reason = "INCONCLUSIVE", f"the curve over widths fits poorly (p = {limit.fit_p:.1e})"
     if rule.relation == "equals":
-        power = _slower(widths, draws, rule) if outcome == "AGREE" else None
+        power = slower(widths, draws, rule) if outcome == "AGREE" else None
         if power is not None:
             outcome = "INCONCLUSIVE"
             reason = (
