@@ -8,10 +8,11 @@ from typing import Any, cast
 
 from fimcheck.numerics.activations import FUNCTIONS
 from fimcheck.numerics.network import Network, check_outputs
+from fimcheck.numerics.steps.attention import Attention
 from fimcheck.numerics.steps.combine import Chain
 from fimcheck.numerics.steps.elementwise import DEFINED, Elementwise
 from fimcheck.numerics.steps.step import STEPS, NetworkError, Shape, Step, parameters_of
-from fimcheck.numerics.steps.weights import Attention, Dense
+from fimcheck.numerics.steps.weights import Dense
 
 Node = tuple[str, Mapping[str, Any], Sequence[Any]]
 SHORT = {"sw2": "sigma_w2", "sb2": "sigma_b2", "weights": "weights_"}

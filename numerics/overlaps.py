@@ -15,9 +15,9 @@ from fimcheck.numerics.dual import raw_gram
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, backward
 from fimcheck.numerics.sampling import Draw
+from fimcheck.numerics.steps.attention import Attention
 from fimcheck.numerics.steps.combine import Chain
 from fimcheck.numerics.steps.step import Meeting, Shape, Step
-from fimcheck.numerics.steps.weights import Attention
 
 OVERLAPS = ("K", "mean", "tq", "Th")
 

@@ -14,7 +14,8 @@ from fimcheck.verify.claims.kinds import OutputClaim
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.calibration import repeated
-from fimcheck.verify.judge.controls import WRONG_THEORIES, challenge, wrong_theories
+from fimcheck.verify.judge.controls import challenge, wrong_theories
+from fimcheck.verify.judge.wrong import WRONG_THEORIES
 
 EFFORT = Effort(error_rate=1e-3, looks=2, budget=3e8)
 MEAN = Setting("relu", classes=2, samples=6, last="mean")

@@ -14,13 +14,14 @@ import sympy as sp
 
 from fimcheck.theory.gaussian.activations import Activation
 from fimcheck.theory.gaussian.functions import Function
+from fimcheck.theory.network.averages import Averages, activation_names, average_labels
 from fimcheck.theory.network.chain import WideNetwork, hidden_step
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.expectations import ClosedForms
 from fimcheck.theory.network.prediction import Prediction
 from fimcheck.theory.network.state import Expectations, Overlaps, State, Value
 from fimcheck.theory.network.step import TOTAL
-from fimcheck.theory.network.where import Averages, Line, Statement, activation_names, average_labels, putting, stated
+from fimcheck.theory.network.where import Line, Statement, putting, stated
 from fimcheck.theory.simplest import simplest
 from fimcheck.theory.symbols import Expr, alpha_total, kappa1, kappa2
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from fimcheck.theory.network.where import Average, Statement
+from fimcheck.theory.network.averages import Average
+from fimcheck.theory.network.where import Statement
 from fimcheck.theory.symbols import Expr
 
 DIGITS = 40

@@ -7,8 +7,9 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from fimcheck.theory import symbols
+from fimcheck.theory.network.averages import Average
 from fimcheck.theory.network.prediction import Prediction
-from fimcheck.theory.network.where import Average, Statement
+from fimcheck.theory.network.where import Statement
 from fimcheck.theory.symbols import Expr
 
 RELATIONS = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}

@@ -10,7 +10,8 @@ from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import PythonCodePrinter
 
 from fimcheck.theory.gaussian.functions import Function
-from fimcheck.theory.network.where import Average, Statement
+from fimcheck.theory.network.averages import Average
+from fimcheck.theory.network.where import Statement
 from fimcheck.theory.symbols import Expr, x
 
 _PAIR = '''

@@ -9,7 +9,8 @@ import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from fimcheck.theory.network.where import Average, Line, Statement
+from fimcheck.theory.network.averages import Average
+from fimcheck.theory.network.where import Line, Statement
 from fimcheck.theory.symbols import Expr
 
 RELATIONS = {"equals": "~", "at least": ">=", "at most": "<="}
