@@ -83,7 +83,7 @@ class Composition(Network):
             return self._defined(name, given, path)
         if name not in STEPS:
             known = ", ".join((*STEPS, *DEFINED, *FUNCTIONS))
-            raise NetworkError(f"step {path}: {name!r} is no step; known are {known}")
+            raise NetworkError(f"step {path}: {name!r} is not a step; known are {known}")
         kind = STEPS[name]
         own = parameters_of(kind)
         places = [n for n in own if own[n].type == "Chain"]

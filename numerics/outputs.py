@@ -192,7 +192,7 @@ def add_output_normalization(name: str, function: Function) -> None:
     try:
         parameters = list(inspect.signature(function).parameters)
     except TypeError:
-        raise ValueError(f"normalization {name!r}: its definition {function!r} is no function; give one") from None
+        raise ValueError(f"normalization {name!r}: its definition {function!r} is not a function; give one") from None
     if len(parameters) != 2:
         raise ValueError(f"normalization {name!r}: its definition takes {parameters}; it must take (outputs, gamma)")
     OUTPUTS[name] = Added(name, function)

@@ -79,7 +79,7 @@ def step_paths(network: Network) -> tuple[str, ...]:
     """Paths of all steps in the order of computation."""
 
     def below(step: Step, shape: Shape, path: str) -> Iterator[str]:
-        if not isinstance(step, Attention):  # its matrices are no steps
+        if not isinstance(step, Attention):  # its matrices are not steps
             for inner, at, here in step.inner(shape, path):
                 yield from below(inner, at, here)
         if not isinstance(step, Chain):

@@ -47,7 +47,7 @@ class Dropout(Step):
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
-            raise NetworkError(f"dropout: keep = {self.keep} is no probability; take one above 0 and at most 1")
+            raise NetworkError(f"dropout: keep = {self.keep} is not a probability; take one above 0 and at most 1")
 
     def draws(self, shape: Shape, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """One number for every unit at every place."""
@@ -213,7 +213,9 @@ def add_step(name: str, function: Callable[..., Tensor]) -> None:
     try:
         _, *rest = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise ValueError(f"step {name!r}: its definition {function!r} is no function of a signal; give one") from None
+        raise ValueError(
+            f"step {name!r}: its definition {function!r} is not a function of a signal; give one"
+        ) from None
     plain = {"gamma": 1.0, "beta": 0.0}
     defaults = {p.name: plain.get(p.name, 0.0) if p.default is p.empty else p.default for p in rest}
     missing = [p.name for p in rest if p.default is p.empty and p.name not in plain]

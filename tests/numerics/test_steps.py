@@ -234,7 +234,7 @@ def test_records_round_trip() -> None:
         ((node("dense"), node("attention"), node("dense")), 1, "attention over one position"),
         ((node("dense"), node("relu")), 1, "ends in a dense step"),
         ((node("dense"), node("relu"), node("dense")), 4, "still have positions"),
-        ((node("dense"), node("nothing"), node("dense")), 1, "'nothing' is no step"),
+        ((node("dense"), node("nothing"), node("dense")), 1, "'nothing' is not a step"),
         ((node("dense", size=3), node("dense")), 1, "no parameter 'size'"),
         ((node("dense", width=0.3), node("dense")), 1, "not a whole number"),
         ((node("dense", weights="cauchy"), node("dense")), 1, "cauchy"),

@@ -95,7 +95,7 @@ pathlib.Path(mark).touch()
 
 
 def test_a_result_lost_with_its_worker_before_the_task_fails_is_waited_for_no_longer(tmp_path: Path) -> None:
-    """The executor of dask waits for it for ever."""
+    """The executor of dask waits for it forever."""
     code = "(exec('import os, pathlib', g := {'mark': mark}), exec(code, g), g['Result']())[-1]"
     lost = partial(eval, code, {"mark": str(tmp_path / "mark"), "code": LOST})
     with dask_cluster() as pool:
@@ -146,7 +146,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """Also in the middle of a task. Without that they stay for ever, holding their memory."""
+    """Also in the middle of a task. Without that they stay forever, holding their memory."""
     (tmp_path / "killed.py").write_text(KILLED)
     ran = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, timeout=120)
     worker = int(ran.stdout)

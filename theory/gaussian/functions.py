@@ -160,7 +160,7 @@ def _roots(switch: Expr) -> set[Expr]:
 
 
 def _branch(expr: Expr, at: Expr) -> Expr:
-    """The smooth expression that equals `expr` around the point `at`, which is no break."""
+    """The smooth expression that equals `expr` around the point `at`, which is not a break."""
     if not isinstance(expr, _NONSMOOTH):
         return expr.func(*(_branch(a, at) for a in expr.args)) if expr.args else expr
     if isinstance(expr, sp.Piecewise):

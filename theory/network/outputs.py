@@ -192,7 +192,7 @@ def output(name: str) -> Output:
 def add_output_normalization(name: str, jacobian: Jacobian) -> None:
     """Add a normalization of the outputs under a new name by its derivative, written by hand; see `Jacobian`."""
     if not callable(jacobian):
-        raise ValueError(f"normalization {name!r}: {jacobian!r} is no function of (outputs, last_gamma); give one")
+        raise ValueError(f"normalization {name!r}: {jacobian!r} is not a function of (outputs, last_gamma); give one")
     check_new("normalization", name, names())
     rule = f"{name} multiplies by its added Jacobian"
     OUTPUTS[name] = Output(name, f"{name} of the outputs", rule, jacobian=jacobian, scaled=True, added=True)

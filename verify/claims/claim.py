@@ -134,7 +134,7 @@ class Claim:
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
-        samples in proportion to the width make large widths dear."""
+        samples in proportion to the width make large widths expensive."""
         smooth = self.powers(setting) == SMOOTH
         if setting.rho and setting.couples_samples:
             # It couples the samples: T in proportion to M costs M^4.
@@ -183,7 +183,7 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
         open_ = [name for name in prediction.symbols if name not in known]
         if unknown := sorted(set(open_) - set(measured)):
             raise SettingError(
-                f"{unknown[0]} in the formula of {prediction.quantity}: it is no number of a setting "
+                f"{unknown[0]} in the formula of {prediction.quantity}: it is not a number of a setting "
                 f"({', '.join(known)}), nor measured; write the formula in these, or name a measured one in `given`"
             )
         given = {name: measured[name] for name in open_}

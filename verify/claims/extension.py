@@ -90,8 +90,8 @@ def load(path: Path, seconds: float = SECONDS) -> Extension:
     """Run an extension file and check that theory and numerics both know what it adds.
 
     Raises ExtensionError, and adds nothing, for a file that is missing, malformed, fails, takes longer than
-    ``seconds``, or adds a name to one side only. An activation of the theory alone is no error: its torch function is
-    made from its expression.
+    ``seconds``, or adds a name to one side only. An activation of the theory alone is not an error: its torch
+    function is made from its expression.
     """
     path = path.resolve()
     if path.suffix != ".py" or not path.is_file():

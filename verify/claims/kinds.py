@@ -21,7 +21,7 @@ class RateClaim(Claim):
     """The largest stable learning rate of gradient descent, given the largest eigenvalue of the same network.
 
     As the sharpness 2/rate at which descent turns unstable: a small network may be nearly flat by chance, and its rate
-    has no finite mean worth the name. That eigenvalue itself is what other claims are about.
+    has no usable mean. That eigenvalue itself is what other claims are about.
     """
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002

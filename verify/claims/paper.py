@@ -121,7 +121,7 @@ def growth_claim(
     return Claim(
         id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {_words(hidden, last)}{text}", hidden=hidden,
         last=last,
-        # With fewer samples the corrections in 1/T of coupled samples are no series that a fit could follow.
+        # With fewer samples the corrections in 1/T of coupled samples do not form a series that a fit could follow.
         fewest_samples=32 if couples_samples(hidden) else theory.output(last).fewest_samples,
         **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
     )  # fmt: skip
@@ -187,7 +187,7 @@ CLAIMS: dict[str, Claim] = {
 def add_claim(claim: Claim) -> None:
     """Add a claim to `CLAIMS` under its id, which must be new."""
     if not isinstance(claim, Claim):
-        raise ValueError(f"{claim!r} is no claim; give an instance of Claim, or of a class made of it")
+        raise ValueError(f"{claim!r} is not a claim; give an instance of Claim, or of a class made of it")
     if claim.id in CLAIMS:
         raise ValueError(f"claim {claim.id!r} exists already; choose another id")
     CLAIMS[claim.id] = claim

@@ -326,7 +326,7 @@ class Setting:
                 else:
                     values[name] = kinds[str(types[name])](value)
             except ValueError:
-                raise SettingError(f"{word!r} in setting {text!r}: {value!r} is no number; give one") from None
+                raise SettingError(f"{word!r} in setting {text!r}: {value!r} is not a number; give one") from None
         return cls(first[0], **values) if chain else cls(steps=" ".join(first), **values)
 
 

@@ -41,7 +41,7 @@ SYMBOLIC = re.compile(r"\bL\*")
 LONGEST = 300
 """Most steps of a network whose formula is written out: the time goes with their square."""
 
-# Symbols that a formula may depend on: what is given and does not enter a formula at hand is no mistake.
+# Symbols that a formula may depend on: what is given and does not enter a formula at hand is not a mistake.
 SYMBOLS = (
     *("M", "T", "C", "N", "rho", "sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"),
     *("Q1", "Q2", "Qmax", "R1", "c_2"),

@@ -85,7 +85,7 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, and they would wait for its next task for ever."""
+    """A parent that is killed cannot stop its workers, and they would wait for its next task forever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -45,7 +45,7 @@ class Record:
 class Store:
     """Records in a folder, which is made if it does not exist; any number of processes may use it at once.
 
-    A record appears whole or not at all, and is never changed. A file that is no sound record raises StoreError
+    A record appears whole or not at all, and is never changed. A file that is not a sound record raises StoreError
     when it is met; it is neither used nor deleted.
     """
 

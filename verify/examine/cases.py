@@ -81,7 +81,7 @@ def fewest_samples(setting: Setting) -> int:
 
 
 def corners(claims: Sequence[Claim], base: Setting) -> Iterator[Case]:
-    """Claims about kappa_1 and kappa_2 where they are about a corner; one output, since these networks are dear."""
+    """Claims about kappa_1 and kappa_2 where they are about a corner; one output, as these networks are expensive."""
     for changes in CORNERS:
         for claim in (c for c in claims if c.quantity in AT_CORNERS):
             try:

@@ -77,9 +77,7 @@ def claim_slips(claim: Claim, setting: Setting) -> tuple[WrongTheory, ...]:
 def wrong_theories(setting: Setting) -> tuple[WrongTheory, ...]:
     """What can go wrong in any theory, and in that of the steps of this network, as they tell it themselves."""
     slips = setting.wide().slips.items()
-    own = (
-        WrongTheory(slip, what, altered_network(lambda net, slip=slip: _altered(net, slip))) for slip, what in slips
-    )
+    own = (WrongTheory(slip, what, altered_network(lambda net, slip=slip: _altered(net, slip))) for slip, what in slips)
     return (*WRONG_THEORIES, *own)
 
 

@@ -56,7 +56,7 @@ def default_setting(claim: Claim, base: Setting) -> Setting:
         samples = output.removed + 1 if output.removed else 4
         return replace(base, classes=1, samples=max(samples, claim.fewest_samples))
     if claim.quantity == "lambda_max" and output.over == "classes":
-        # One direction of three classes is left, so the largest eigenvalue has no rival; samples hold the next away.
+        # One direction of three classes is left, so the largest eigenvalue has no rival: the next is below.
         return replace(base, classes=3, samples=12)
     if claim.quantity == "alignment":
         # Eigenvectors mix by fluctuation over gap. With few samples the gap of tanh is a quarter of the eigenvalue,
@@ -106,5 +106,5 @@ def run(
 
 
 def _draws_key(case: Case) -> tuple[Setting, bool]:
-    """What shares its draws. Gradient descent is dear, so its networks are nobody else's."""
+    """What shares its draws. Gradient descent is expensive, so its networks are shared with no other claim."""
     return case.setting, case.claim.measured == "stable_rate"

@@ -23,7 +23,7 @@ SIGNS = {"AGREE": "✓", "INCONCLUSIVE": "?", "DISAGREE": "✗", "MISFIT": "≁"
 KILLS = {"AGREE": "B", "INCONCLUSIVE": "?", "DISAGREE": "d", "MISFIT": "m", "INVALID": "i", None: "="}
 RELATIONS = {"equals": "", "at least": "≥ ", "at most": "≤ "}
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
-# What a formula may be made of; links, styles and foreign elements are no mathematics.
+# What a formula may be made of; links, styles and foreign elements are not mathematics.
 ELEMENTS = {
     MATHML + name
     for name in (

@@ -61,7 +61,7 @@ def write(file: Path, record: dict[str, Any]) -> None:
 
 
 class NotARecord(ValueError):
-    """The data is no record of a run that this version can show."""
+    """The data is not a record of a run that this version can show."""
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def manifest() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The git commit of this code, with "-dirty" if files differ from it; None where it is no checkout."""
+    """The git commit of this code, with "-dirty" if files differ from it; None where it is not a checkout."""
     here = Path(__file__)
     try:
         # A virtual environment may lie inside the checkout of something else, which does not track this file.

@@ -20,7 +20,7 @@ from fimcheck.verify.show.plots import HIDDEN, LAST, RED, MakeDraws, picture, po
 
 RHO = 2.0
 WIDTHS = (64, 128, 256, 512, 1024)
-# Samples in proportion to the width are dear, most of all where a hidden normalization couples them.
+# Samples in proportion to the width are expensive, most of all where a hidden normalization couples them.
 GROWN = {"none": (32, 64, 128, 256, 512), "layer": (32, 64, 128, 256, 512), "batch": (32, 64, 128, 256)}
 # Widths and numbers of samples of the map.
 MAP = (16, 32, 64, 128, 256, 512), (4, 8, 16, 32, 64, 128, 256)

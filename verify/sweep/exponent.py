@@ -32,7 +32,7 @@ WANTED = 0.03
 TOO_WIDE = 0.5
 DENOMINATORS = 4
 FIRST_DRAWS = 60
-# No cheap cell takes more than this many times the draws of the dearest.
+# No cheap cell takes more than this many times the draws of the most expensive.
 SHARE = 8
 # Cost in sampled weights (see `Draws.cost`) of the draws for one variable. The first look is at widths up to the
 # widest with which it keeps to it.

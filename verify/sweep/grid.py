@@ -158,7 +158,7 @@ class _Keys:
 
 
 def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
-    """isinstance, except that true and false are no numbers."""
+    """isinstance, except that true and false are not numbers."""
     return isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
 
 
