@@ -24,8 +24,8 @@ OVERHEAD = 10_000
 OPERATIONS_PER_WEIGHT = 600
 # Cubed rows of a matrix whose eigenvalues are found in that time: the largest, or with their vectors.
 EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "alignment": 85}
-# To find one largest stable learning rate costs about as much as sampling every weight this often, and this many fixed costs
-# of a draw.
+# To find one largest stable learning rate costs about as much as sampling every weight this often, and this many
+# fixed costs of a draw.
 DESCENT, DESCENT_OVERHEAD = 110, 40
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
