@@ -96,7 +96,7 @@ def written(found: Statement) -> str:
     yet = [a for a in found.averages if not a.is_closed]
     head = ["import math"]
     if yet:
-        head += ["", "import numpy", "import scipy.constants", "import scipy.special"]
+        head = ["import functools", *head, "", "import numpy", "import scipy.constants", "import scipy.special"]
     helpers = [
         text.strip()
         for text, on_sphere in ((_PAIR, False), (_SPHERE, True))
@@ -116,10 +116,13 @@ def written(found: Statement) -> str:
 
 def _average(average: Average, printer: _Printer) -> Iterator[str]:
     name, arguments = str(average.call.func), [printer.text(a) for a in average.call.args]
-    yield f"def {name}({', '.join(arguments)}):"
+    signature = f"def {name}({', '.join(arguments)}):"
     if average.is_closed:
+        yield signature
         yield f"    return {printer.text(average.value)}"
         return
+    yield "@functools.cache"  # its integral, which takes a second, stands in several lines
+    yield signature
     f = _lambda(average.f)
     kinks = [float(b) for b in average.f.breaks]
     if average.on_sphere:
