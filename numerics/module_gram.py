@@ -129,8 +129,8 @@ class Trace:
         cotangents = self.plain.to_outputs(rows)
         by = [*self.results, *(self.left.values() if samples == 1 else ())]
         if len(cotangents) == 1:
-            found = torch.autograd.grad(self.outputs, by, cotangents[0], retain_graph=True, allow_unused=True)
-            return [None if signal is None else signal.unsqueeze(0) for signal in found]
+            one = torch.autograd.grad(self.outputs, by, cotangents[0], retain_graph=True, allow_unused=True)
+            return [None if signal is None else signal.unsqueeze(0) for signal in one]
         found: list[Tensor | None] = [None] * len(by)
 
         def pull(cotangent: Tensor) -> dict[int, Tensor]:

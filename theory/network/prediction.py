@@ -140,7 +140,7 @@ class Prediction:
         """The statement with its where-list; at: numbers in the place of symbols, by name."""
         from fimcheck.theory.network.where import statement
 
-        return statement(self, at)
+        return statement(self, at)  # pyright: ignore[reportArgumentType]  # its class by its linked path
 
     def text(self, width: int = 100) -> str:
         """The statement and its where-list, in lines of at most ``width`` characters."""
@@ -159,7 +159,7 @@ class Prediction:
 
     def steps(self) -> tuple[str, ...]:
         """The derivation, one step per line."""
-        return steps(self)
+        return steps(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
 
     def python(self) -> str:
         """Source of a Python function of the same name as the quantity that runs without this package."""
