@@ -82,7 +82,7 @@ def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool 
 
 
 def conforms(extension: Extension, device: str) -> Stage:
-    """Whether what the file defines is a definition at all: `verify.kit` on every name."""
+    """Whether what the file defines is a definition at all: `verify.examine.conformance` on every name."""
     names = dict.fromkeys((*extension.activations, *extension.hidden, *extension.outputs))
     count, faults = 0, []
     for name in names:
