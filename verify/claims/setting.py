@@ -49,8 +49,8 @@ class Setting:
     hidden, last: names of the normalizations in the hidden layers and in the last layer.
     gamma, beta: shared scale and shift of the hidden normalization; last_gamma: scale of the last one.
     steps: a network of other steps in place of the chain, as text; see `verify.claims.description`. Then activation,
-        depth and hidden have no meaning, ratios is the one ratio of the inputs, and sigma_w2, ... gamma, beta are those of
-        steps that do not give their own. positions: number N of positions of a sample.
+        depth and hidden have no meaning, ratios is the one ratio of the inputs, and sigma_w2, ... gamma, beta are those
+        of steps that do not give their own. positions: number N of positions of a sample.
     inputs: "gaussian", drawn anew for every network, or given ones; see `verify.claims.inputs`.
     """
 
