@@ -126,7 +126,7 @@ def test_coupling_is_found_by_trying() -> None:
         ("my_layer", layer, "'my_layer' exists already"),
         ("two words", layer, "one word"),
         ("tanh", layer, "'tanh' exists already"),
-        ("new", 3, "no function"),
+        ("new", 3, "not a function"),
         ("new", lambda z, strength: z, "strength needs a default"),
         ("new", lambda z, gamma, beta: z.mean(-1), "keep networks and samples"),
         ("new", lambda z, gamma, beta: 1.0, "float"),

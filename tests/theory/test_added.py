@@ -137,7 +137,7 @@ def test_bad_names_and_rules_are_refused() -> None:
         theory.add_activation("relu", symbols.x)
     with pytest.raises(ValueError, match=r"class made of theory\.Step"):
         theory.add_step("new", MyLayer())  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no function"):
+    with pytest.raises(ValueError, match="not a function"):
         theory.add_output_normalization("new", 3)  # type: ignore[arg-type]
     with pytest.raises(theory.ActivationError, match="faster than exponentials"):
         theory.add_activation("new", sp.exp(symbols.x**2))
