@@ -14,8 +14,8 @@ from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.models import coordinates as trained
 from fimcheck.verify.models import sharpness as measured
 from fimcheck.verify.models import shown
-from fimcheck.verify.models.model import Model, load
-from fimcheck.verify.models.sharpness import NETWORKS, RHO, SAMPLES, Growth, Loss, cases
+from fimcheck.verify.models.model import Loss, Model, load
+from fimcheck.verify.models.sharpness import NETWORKS, RHO, SAMPLES, Growth, cases
 from fimcheck.verify.show.plots import check_suffix
 from fimcheck.verify.show.progress import Watch
 

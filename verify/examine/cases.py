@@ -18,7 +18,6 @@ from fimcheck.verify.claims.setting import Setting, SettingError
 from fimcheck.verify.examine.strategies import SMOOTH_OR_KINKED, settings_for
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
-from fimcheck.verify.judge.verdict import Verdict
 
 # Generated settings for each case of normalization, beside the default one and the corners; and if thorough.
 GENERATED, THOROUGH = 3, 10
@@ -60,18 +59,6 @@ def setting_with(step: str) -> Setting:
     except ValueError:
         found = Setting(steps=f"dense {step} dense {step} dense", **numbers)
     return replace(found, samples=fewest_samples(found))
-
-
-def departure(verdict: Verdict, count: int) -> Iterator[str]:
-    """Which order parameter departs, and by how much."""
-    claim, limit = verdict.claim, verdict.finding.limit
-    layer = getattr(claim, "layer", None)
-    where = claim.quantity if layer is None else f"{claim.quantity} at layer {layer}"
-    if isinstance(claim, OverlapClaim) and claim.path:
-        words = verdict.setting.wide().all_steps[claim.path.removesuffix(".value").removesuffix(".output")].words
-        where = f"{claim.id.removeprefix('network.')}, step {claim.path}: {words},"
-    ratio = f"measured/predicted {limit.value:.4f} +- {limit.error:.4f}" if limit else verdict.finding.reason
-    yield f"{where} is the first of {count}, in the order of computation, to depart: {ratio}"
 
 
 def fewest_samples(setting: Setting) -> int:

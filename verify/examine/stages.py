@@ -11,12 +11,13 @@ import sympy as sp
 
 from fimcheck import theory
 from fimcheck.theory.gaussian.kernel import kernel
+from fimcheck.verify.claims.composition import OverlapClaim
 from fimcheck.verify.claims.extension import SECONDS, Extension, ExtensionError, place, time_limit
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.blame import Run, blame
-from fimcheck.verify.examine.cases import BASES, claim_cases, departure, order_cases, setting_with
+from fimcheck.verify.examine.cases import BASES, claim_cases, order_cases, setting_with
 from fimcheck.verify.examine.conformance import checks
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
@@ -162,13 +163,25 @@ def orders(extension: Extension, run: Run) -> Stage:
     for verdict, _ in run(cases):
         verdicts.append(verdict)
         if verdict.status in REFUSED:
-            lines += departure(verdict, len(cases))
+            lines += _departure(verdict, len(cases))
             lines += blame(verdict, (), run, extension.path)
             return Stage("order parameters", "failed", tuple(lines), verdicts=tuple(verdicts))
     if not verdicts:
         return Stage("order parameters", "empty", tuple(lines))
     lines.append(f"{len(verdicts)} order parameters measured, layer by layer")
     return Stage("order parameters", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
+
+
+def _departure(verdict: Verdict, count: int) -> Iterator[str]:
+    """Which order parameter departs, and by how much."""
+    claim, limit = verdict.claim, verdict.finding.limit
+    layer = getattr(claim, "layer", None)
+    where = claim.quantity if layer is None else f"{claim.quantity} at layer {layer}"
+    if isinstance(claim, OverlapClaim) and claim.path:
+        words = verdict.setting.wide().all_steps[claim.path.removesuffix(".value").removesuffix(".output")].words
+        where = f"{claim.id.removeprefix('network.')}, step {claim.path}: {words},"
+    ratio = f"measured/predicted {limit.value:.4f} +- {limit.error:.4f}" if limit else verdict.finding.reason
+    yield f"{where} is the first of {count}, in the order of computation, to depart: {ratio}"
 
 
 def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]], thorough: bool = False) -> Stage:

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from fimcheck.verify.models import coordinates, shown
 from fimcheck.verify.models.coordinates import Check, check
-from fimcheck.verify.models.model import Batch, Build, Model, Trainer
-from fimcheck.verify.models.sharpness import NETWORKS, QUANTITIES, RHO, Growth, Loss, cases, growth, verdict
+from fimcheck.verify.models.model import Batch, Build, Loss, Model, Trainer
+from fimcheck.verify.models.sharpness import NETWORKS, QUANTITIES, RHO, Growth, cases, growth, verdict
 
 
 def assert_bounded(

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from fimcheck.verify.draws.pool import Pool
-from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
-from fimcheck.verify.models.sharpness import Loss
+from fimcheck.verify.models.model import Loss, Model, ModelError, Said, enough, top_up
 from fimcheck.verify.models.training import OPTIMIZERS, OUTPUT, SOFTMAX, Sizes, train
 from fimcheck.verify.rule.regression import Array, regress
 
@@ -127,10 +125,7 @@ def check(
     trained: dict[int, list[Sizes]] = {width: [] for width in widths}
     count = min(FIRST_NETWORKS, networks)
     while True:
-        first = len(trained[widths[0]])
-        todo = {(w, seed): (w, seed, *rest) for w in reversed(widths) for seed in range(first, count)}
-        for (width, _), sizes in drawn(model, train, todo, pool, said).items():
-            trained[width].append(sizes)
+        top_up(model, train, trained, dict.fromkeys(widths, count), lambda w, seed: (w, seed, *rest), pool, said)
         found = tuple(_coordinates(model, trained))
         if count >= networks or all(c.high - c.low <= 2 * WANTED for c in found):
             return Check(found, widths, count)
@@ -188,7 +183,7 @@ def _exponent(widths: Array, means: Array, errors: Array, counts: Array) -> tupl
     ends = []
     for widest in (3, 4):
         w, y, e, n = (v[-widest:] for v in (widths, np.log(means), errors / means, counts))
-        fit = regress(np.stack([np.log(w / w[0]), np.ones_like(w)], axis=1), y, e, [int(c) for c in n])
-        half = float(stats.t.isf(ERROR_RATE / 2, fit.freedom)) * fit.error
-        ends += [fit.value - half, fit.value + half]
+        ends += regress(np.stack([np.log(w / w[0]), np.ones_like(w)], axis=1), y, e, [int(c) for c in n]).interval(
+            ERROR_RATE / 2
+        )
     return min(ends), max(ends)

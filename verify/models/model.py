@@ -9,7 +9,7 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fimcheck.verify.draws.pool import Pool, completed
 Build = Callable[[int], nn.Module]
 Batch = Callable[..., Tensor]
 Result = TypeVar("Result")
+Loss = Literal["squared", "softmax"]
 Said = Callable[[str], None]
 FEWEST_WIDTHS = 5
 """An exponent, its correction and a test of the fit without the smallest width."""
@@ -142,14 +143,17 @@ def load(path: Path, digest: str = "", data: Path | None = None) -> Model:
     return Model(build, batch, optimizer, exponents, named, path.resolve(), data)
 
 
-def drawn(
+def top_up(
     model: Model,
     work: Callable[..., Result],
-    todo: Mapping[tuple[int, int], tuple[Any, ...]],
+    have: Mapping[int, list[Result]],
+    counts: Mapping[int, int],
+    arguments: Callable[[int, int], tuple[Any, ...]],
     pool: Pool | None,
     said: Said,
-) -> dict[tuple[int, int], Result]:
-    """work(model, *arguments) for every (width, seed) of ``todo``, in its order whatever process was first.
+) -> None:
+    """Draw networks of every width until ``have`` holds ``counts`` of them, in the order of their seeds 0, 1, ...
+    whatever process was first: work(model, *arguments(width, seed)), the widest first.
 
     Other processes build the model from its file; one without a file is asked in this process.
     """
@@ -157,13 +161,15 @@ def drawn(
         function, pool = partial(work, model), None
     else:
         function = partial(_of_file, work, model.path, digest_of(model.path), model.data)
+    todo = [(width, seed) for width in reversed([*counts]) for seed in range(len(have[width]), counts[width])]
     found: dict[tuple[int, int], Result] = {}
-    for (width, seed), outcome in completed(pool, ((key, partial(function, *args)) for key, args in todo.items())):
+    for key, outcome in completed(pool, ((key, partial(function, *arguments(*key))) for key in todo)):
         if isinstance(outcome, Exception):
             raise outcome
-        found[width, seed] = outcome
-        said(f"width {width}, network {seed + 1}")
-    return {key: found[key] for key in todo}
+        found[key] = outcome
+        said(f"width {key[0]}, network {key[1] + 1}")
+    for width, seed in todo:
+        have[width].append(found[width, seed])
 
 
 def _of_file(work: Callable[..., Any], path: Path, digest: str, data: Path | None, *arguments: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from fimcheck import numerics
 from fimcheck.verify.draws.pool import Pool
-from fimcheck.verify.models.model import Model, ModelError, Said, drawn, enough
+from fimcheck.verify.models.model import Loss, Model, ModelError, Said, enough, top_up
 from fimcheck.verify.rule.regression import Array
 from fimcheck.verify.sweep.exponent import Exponent, judge
 from fimcheck.verify.sweep.laws import Cells
 
-Loss = Literal["squared", "softmax"]
 QUANTITIES = ("lambda_max", "m", "s")
 WIDTHS, GROWN = (32, 64, 128, 256, 512, 1024), (16, 32, 64, 128, 256, 512, 768)
 SAMPLES, RHO, NETWORKS = 16, 2.0, 640
@@ -174,13 +173,15 @@ def growth(
     count = min(FIRST_NETWORKS, networks)
     while True:
         counts = dict(zip(case.widths, (count * share for share in shares), strict=True))
-        todo = {
-            (width, seed): (width, case.samples_at(width), seed, loss)
-            for width in reversed(case.widths)
-            for seed in range(len(have[width]), counts[width])
-        }
-        for (width, _), each in drawn(model, measure, todo, pool, lambda text: said(f"{case}: {text}")).items():
-            have[width].append(each)
+        top_up(
+            model,
+            measure,
+            have,
+            counts,
+            lambda width, seed: (width, case.samples_at(width), seed, loss),
+            pool,
+            lambda text: said(f"{case}: {text}"),
+        )
         _check_widths(model, have)
         found = _judge(case, have)
         leading = found.exponents["lambda_max"]

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fimcheck.verify.models.model import Model, ModelError
-from fimcheck.verify.models.sharpness import Loss
+from fimcheck.verify.models.model import Loss, Model, ModelError
 
 OPTIMIZERS = ("adam", "sgd")
 Sizes = dict[tuple[str, int], float]

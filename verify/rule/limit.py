@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from fimcheck.verify.rule.regression import Array, regress
+from fimcheck.verify.rule.regression import Array, half_width, regress
 from fimcheck.verify.rule.rule import Rule
 
 # A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
@@ -39,7 +39,7 @@ class Limit:
 
     def half_width(self, tail: float) -> float:
         """Half-width of the interval that misses the limit with probability `tail` on either side."""
-        return float(stats.t.isf(tail, self.freedom)) * self.error
+        return half_width(self.error, self.freedom, tail)
 
 
 def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> Limit:
@@ -62,8 +62,8 @@ def extrapolate(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[
     n = min(counts)
     scale = (n - spare) / ((n - 1) * spare)
     fit_p = float(stats.f.sf(scale * fit.chi2, spare, n - spare))
-    theta, *fitted = fit.coefficients
-    coefficients = tuple(a * min(widths) ** r for a, r in zip(fitted, powers, strict=True))
+    theta, *corrections = fit.coefficients
+    coefficients = tuple(a * min(widths) ** r for a, r in zip(corrections, powers, strict=True))
     return Limit(theta, fit.error, fit.freedom, fit_p, coefficients)
 
 
@@ -84,9 +84,7 @@ def drift(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> tuple[fl
         scaled = np.asarray(widths[first:], dtype=float) / widths[first]
         design = np.stack([np.log(scaled), np.ones_like(scaled), scaled ** -rule.powers[0]], axis=1)
         means, errors, counts = _means(draws[first:])
-        fit = regress(design, np.log(means), errors / means, counts)
-        half = float(stats.t.isf(rule.tail, fit.freedom)) * fit.error
-        ends += [fit.value - half, fit.value + half]
+        ends += regress(design, np.log(means), errors / means, counts).interval(rule.tail)
     sign = 1 if rule.relation == "at most" else -1
     low, *_, high = sorted(sign * end for end in ends)
     return low, high

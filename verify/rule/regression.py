@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,17 @@ class Regression(NamedTuple):
     def value(self) -> float:
         """The first coefficient."""
         return self.coefficients[0]
+
+    def interval(self, tail: float) -> tuple[float, float]:
+        """The interval of the first coefficient that misses it with probability `tail` on either side."""
+        half = half_width(self.error, self.freedom, tail)
+        return self.value - half, self.value + half
+
+
+def half_width(error: float, freedom: float, tail: float) -> float:
+    """Half of the interval, from a standard error of so many degrees of freedom, that misses with probability `tail` on
+    either side."""
+    return float(stats.t.isf(tail, freedom)) * error
 
 
 def regress(design: Array, means: Array, errors: Array, counts: Sequence[int]) -> Regression:

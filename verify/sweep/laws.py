@@ -82,10 +82,8 @@ def _ends(tries: Sequence[Cells], laws: Sequence[Law], least: float) -> list[tup
     for law in laws:
         if _fit(tries[0], law)[1] >= least:
             for fit, _ in (_fit(cells, law) for cells in tries):
-                if not np.isfinite(fit.chi2):
-                    continue
-                half = float(stats.t.isf((1 - CONFIDENCE) / 2, fit.freedom)) * fit.error
-                ends.append((fit.value - half, fit.value + half))
+                if np.isfinite(fit.chi2):
+                    ends.append(fit.interval((1 - CONFIDENCE) / 2))
     return ends
 
 
