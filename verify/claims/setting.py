@@ -27,6 +27,8 @@ SHORT = {
     "rho": "M/T",
     "positions": "N",
 }
+# Fields that are symbols of a formula.
+NUMBERS = ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma")
 # Fields that records had not before networks could be composed.
 LATER = ("steps", "positions", "inputs")
 
@@ -179,6 +181,11 @@ class Setting:
             return self.samples
         return _whole(width / float(self.rho or math.nan), f"T = M / rho at M = {width}, rho = {self.rho}")
 
+    @property
+    def _numbers(self) -> dict[str, Any]:
+        """What networks of both sides take by the same names: their numbers, and what is done to the outputs."""
+        return {name: getattr(self, name) for name in ("last", *NUMBERS)}
+
     def network(self, width: int) -> numerics.RandomNetwork | numerics.Composition:
         """The finite network at this width."""
         widths = tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
@@ -193,23 +200,13 @@ class Setting:
                 widths[0] if given is None else given.shape[1],
                 self.classes,
                 self.positions,
-                self.last,
-                self.sigma_w2,
-                self.sigma_b2,
-                self.gamma,
-                self.beta,
-                self.last_gamma,
+                **self._numbers,
             )
         return numerics.RandomNetwork(
             widths=(*widths, self.classes),
             activation=self.activation,
             hidden=self.hidden,
-            last=self.last,
-            sigma_w2=self.sigma_w2,
-            sigma_b2=self.sigma_b2,
-            gamma=self.gamma,
-            beta=self.beta,
-            last_gamma=self.last_gamma,
+            **self._numbers,
         )
 
     def wide(self) -> theory.WideNetwork | theory.Network:
@@ -222,12 +219,7 @@ class Setting:
             kernel = None if given is None else theory.GivenInputs(given @ given.T / given.shape[1])
             return theory.compose(
                 self.nodes,
-                last=self.last,
-                sigma_w2=self.sigma_w2,
-                sigma_b2=self.sigma_b2,
-                gamma=self.gamma,
-                beta=self.beta,
-                last_gamma=self.last_gamma,
+                **self._numbers,
                 input_width=self.ratios[0] if given is None else given.shape[1] / theory.symbols.M,
                 positions=self.positions,
                 inputs=kernel,
@@ -237,13 +229,8 @@ class Setting:
             depth=self.depth,
             activation=self.activation,
             hidden=self.hidden,
-            last=self.last,
-            sigma_w2=self.sigma_w2,
-            sigma_b2=self.sigma_b2,
             ratios=self.ratios,
-            gamma=self.gamma,
-            beta=self.beta,
-            last_gamma=self.last_gamma,
+            **self._numbers,
         )
 
     def symbolic(self) -> theory.WideNetwork | theory.Network:
@@ -265,7 +252,7 @@ class Setting:
         c_2 >= 0 is the unknown constant of the upper bound on lambda_max; the bound is tested at its strictest, 0.
         """
         values = {"M": float(width), "C": float(self.classes), "T": float(self.samples_at(width))}
-        values |= {name: getattr(self, name) for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma")}
+        values |= {name: getattr(self, name) for name in NUMBERS}
         values |= {f"alpha_{layer}": ratio for layer, ratio in enumerate(self.ratios)}
         return values if self.rho is None else {**values, "rho": self.rho, "c_2": 0.0}
 

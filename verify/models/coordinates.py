@@ -183,7 +183,6 @@ def _exponent(widths: Array, means: Array, errors: Array, counts: Array) -> tupl
     ends = []
     for widest in (3, 4):
         w, y, e, n = (v[-widest:] for v in (widths, np.log(means), errors / means, counts))
-        ends += regress(np.stack([np.log(w / w[0]), np.ones_like(w)], axis=1), y, e, [int(c) for c in n]).interval(
-            ERROR_RATE / 2
-        )
+        design = np.stack([np.log(w / w[0]), np.ones_like(w)], axis=1)
+        ends += regress(design, y, e, [int(c) for c in n]).interval(ERROR_RATE / 2)
     return min(ends), max(ends)
