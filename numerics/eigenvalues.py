@@ -10,11 +10,13 @@ from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.network import Network
 
 TOP = frozenset({"lambda_max", "lambda_top"})
+FRACTIONS = tuple(k / 9 for k in range(1, 9))
+"""Shares of the eigenvalues below the measured quantiles."""
 
 
 def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
-    """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each
-    (S,).
+    """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each (S,), and
+    quantiles (S, 8).
     """
     outputs = network.outputs
     samples = g.shape[1] // outputs
@@ -29,7 +31,24 @@ def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str])
         values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - network.output.removed)
     if wanted & TOP:
         values |= top_quantities(largest(g, outputs if "lambda_top" in wanted else 1))
+    if "quantiles" in wanted:
+        values["quantiles"] = quantiles(g, outputs * network.output.removed)
     return {name: values[name] for name in wanted}
+
+
+def quantiles(g: Tensor, removed: int) -> Tensor:
+    """Where `FRACTIONS` of the eigenvalues of G (S,n,n) lie below, without the ``removed`` smallest, which are zero.
+
+    The k-th of n counts as the quantile (k - 1/2)/n, with straight lines between; nan where G is not finite.
+    """
+    finite = g.isfinite().flatten(1).all(1)
+    found = torch.linalg.eigvalsh(g.where(finite[:, None, None], 0.0))[:, removed:]
+    n = found.shape[1]
+    place = (torch.tensor(FRACTIONS, dtype=g.dtype, device=g.device) * n - 0.5).clamp(0, n - 1)
+    low = place.floor().long().clamp(max=max(n - 2, 0))
+    high = (low + 1).clamp(max=n - 1)
+    between = found[:, low] + (place - low) * (found[:, high] - found[:, low])
+    return between.where(finite[:, None], float("nan"))
 
 
 def top_quantities(top: Tensor) -> dict[str, Tensor]:

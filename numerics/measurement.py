@@ -27,13 +27,14 @@ from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, forward
 from fimcheck.numerics.sampling import GENERATOR, Draw, check_seeds, draw
 
-MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
+MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp", "quantiles")
 OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}
 """Statistics of the outputs, and the normalization that has them."""
 ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
 QUANTITIES = (
     *MATRIX,
     *ORDERS,
+    orders.SHARED,
     *overlaps.OVERLAPS,
     *OUTPUT_STATISTICS,
     "outputs",
@@ -52,7 +53,8 @@ class Measurement:
     """Raw draws of some quantities of one network.
 
     draws[quantity] has one row per seed: (S,) for numbers, (S, layers) for order parameters, (S, T, C)
-    for outputs and raw_outputs. A draw whose network or matrix is not finite is nan, never dropped: see ``finite``.
+    for outputs and raw_outputs, (S, 8) for quantiles, (S, units, 1 + C) for shared. A draw whose network or matrix is
+    not finite is nan, never dropped: see ``finite``.
     notes tells of anything done differently than asked, such as smaller groups of seeds for want of memory.
     versions names what the numbers were made with: python, numpy, torch, the generator and the number of
     threads.
@@ -125,10 +127,12 @@ def measure(
     m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues;
     lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d), d = T-1, or
     T-2 under batch normalization of the outputs (which removes two directions). The last two do not exist
-    under layer normalization of the outputs.
+    under layer normalization of the outputs. quantiles: where k/9 of the C d eigenvalues that are left lie below,
+    k = 1..8.
 
     Order parameters: those of ``numerics.orders``; tq1, tq2, kappa1, kappa2 do not exist under hidden
-    normalizations that couple samples, such as batch, c_I and c_1 only there. Output statistics, sd biased
+    normalizations that couple samples, such as batch, c_I and c_1 only there. shared: what the samples share at every
+    hidden unit, see ``numerics.orders``. Output statistics, sd biased
     and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
     gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
     last_gamma. Overlaps after every step: those of ``numerics.overlaps``, K, mean, tq, Th; a composition has these
@@ -181,6 +185,8 @@ def _measure_group(network: Network, drawn: Draw, quantities: Sequence[str], mem
         values |= orders.backward_orders(network, run)
     if wanted & set(orders.COUPLED_ORDERS):
         values |= orders.coupled_orders(network, drawn, run)
+    if orders.SHARED in wanted:
+        values[orders.SHARED] = orders.shared_fields(network, drawn, run)
     if wanted & {"K", "mean"}:
         values |= overlaps.forward_overlaps(network, run)
     if "tq" in wanted:
@@ -241,8 +247,9 @@ def _missing(network: Network, quantity: str) -> str | None:
     if quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
         return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
     if not isinstance(network, RandomNetwork):
-        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
-    if quantity in orders.BACKWARD_ORDERS and network.couples_samples:
+        layered = quantity in ORDERS or quantity == orders.SHARED
+        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if layered else None
+    if quantity in (*orders.BACKWARD_ORDERS, orders.SHARED) and network.couples_samples:
         return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
     if quantity in orders.COUPLED_ORDERS and not network.couples_samples:
         return "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"

@@ -27,6 +27,7 @@ from fimcheck.numerics.steps.weights import Dense
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
 BACKWARD_ORDERS = ("tq1", "tq2", "kappa1", "kappa2")
+SHARED = "shared"
 COUPLED_ORDERS = ("c_I", "c_1")
 
 
@@ -65,6 +66,25 @@ def backward_orders(network: Network, run: Forward) -> dict[str, Tensor]:
         "kappa1": scale * (tq1 * orders["hq1"] * into).sum(1),
         "kappa2": scale * (tq2 * orders["hq2"] * into).sum(1),
     }
+
+
+def shared_fields(network: Network, drawn: Draw, run: Forward) -> Tensor:
+    """What the samples of a chain share at every unit of layers 1..L-1, one after the other: (S, sum of M_l, 1 + C).
+
+    The mean over the samples of the pre-activation u_i, and of sqrt(M_l) d f_k / d phi(u_i) for every class k. For
+    networks whose samples do not couple.
+    """
+    above: dict[str, Tensor] = {}
+
+    def look(met: Meeting) -> None:
+        above[met.path] = met.rows.values.mean((2, 3)) @ drawn.numbers[f"{met.path}.W"]
+
+    backward(run, look)
+    fields = []
+    for below, path in pairwise(network.dense):
+        u = run.trace.inside[below].mean((1, 2))
+        fields.append(torch.cat([u.unsqueeze(2), u.shape[1] ** 0.5 * above[path].mT], 2))
+    return torch.cat(fields, 1)
 
 
 def coupled_orders(network: Network, drawn: Draw, run: Forward) -> dict[str, Tensor]:

@@ -4,6 +4,19 @@ Derived here at a physicist's rigour: a network linearized unit by unit given wh
 equivalent), and the Dyson equation of the random matrix that is left. No constant is fitted.
 """
 
-from fimcheck.theory.edge.law import Edge, EdgeError, density, edge, logarithmic_slope
+from fimcheck.theory.edge.law import Edge, GivenEdge, edge, given_edge, logarithmic_slope, splitting_width
+from fimcheck.theory.edge.spectrum import density, distribution, quantiles
+from fimcheck.theory.edge.units import EdgeError
 
-__all__ = ["Edge", "EdgeError", "density", "edge", "logarithmic_slope"]
+__all__ = [
+    "Edge",
+    "EdgeError",
+    "GivenEdge",
+    "density",
+    "distribution",
+    "edge",
+    "given_edge",
+    "logarithmic_slope",
+    "quantiles",
+    "splitting_width",
+]

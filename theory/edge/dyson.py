@@ -73,6 +73,21 @@ def averages(layer: Layer, g: Number, state: State, i: int, classes: int) -> Ave
     return Averages(*(layer.mean(v) for v in (pp, dd, aa, bb, noise)), determinant=lowest)
 
 
+def critical(layer: Layer, g: float, state: State, i: int, classes: int) -> np.ndarray:
+    """|eta|^2 from which a unit of hidden layer i, counted from 0, is an eigenvalue beyond z(g): there D = 0.
+
+    D is linear in |eta|^2. One number per xi; inf where no unit ever is.
+    """
+    a, b, c, e = state.a[i], state.b[i], state.c[i + 1], state.e[i]
+    lp, ld = layer.forward + c, layer.backward + b
+    forward = 1 - (g * layer.n_pp + a * layer.f1**2) * lp
+    own = g * layer.k_d + a * layer.f2**2
+    shared = g * classes * layer.gamma * layer.slope_variance + e * layer.f1**2
+    falls = ld * (forward * own + (g * layer.k_x + a * layer.f1 * layer.f2) ** 2 * lp)
+    with np.errstate(divide="ignore"):
+        return np.where(falls > 0, forward * (1 - shared * ld) / falls, np.inf)
+
+
 def advanced(found: Units, g: Number, state: State) -> tuple[State, Number, bool]:
     """The equation once: new self-energies, Sigma(g), and whether all determinants are positive."""
     layers, w2 = found.layers, found.sigma_w2

@@ -1,53 +1,87 @@
-"""The edge of the limiting spectrum, the largest eigenvalue at finite size, the density, and the growth like ln M."""
+"""The edge of the limiting spectrum, the largest eigenvalue at finite size, and the growth like ln M."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from fimcheck.theory.edge.dyson import State, averages, resolvent, solved, start
-from fimcheck.theory.edge.units import EdgeError, Units, units
+from fimcheck.theory.edge import outliers
+from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.units import XI_NODES, EdgeError, Units, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
+from fimcheck.theory.network.fluctuations import fluctuation_variance
+from fimcheck.theory.network.orders import numeric_order_parameters
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
 """Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
 
+EXACT = 1e-6
+"""How far mean and variance of the law may be from those of the trace and of the fluctuations, which are known."""
 
-SPLITTING = 0.1
-"""Determinant of the most extreme unit below which the lowest point of z belongs to that unit and not to the bulk: a
-choice. Where sampling confirms the edge it is 0.13 (ReLU, L = 4, M = 2000) or more, for |x| it is below."""
+REFINED = (XI_NODES, 2 * XI_NODES - 1, 4 * XI_NODES - 3, 8 * XI_NODES - 7)
+"""Nodes of xi: the fewest with which they are not."""
 
-SPLIT_OFF = (
-    "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and lambda_max grows like "
-    "kappa_log ln M. Ask for theory.edge.logarithmic_slope, or for a smaller width."
-)
+SURELY = 3.0
+"""Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
+
+SMALLEST_CUT = 4.0
+"""Width of the extreme unit below which no bulk is looked for."""
 
 
 @dataclass(frozen=True)
 class Edge:
     """The right edge of the limiting spectrum at ``place``; g: the resolvent there; scale: (z''(g)/2)^(1/3).
 
-    width: where the shared fields were cut, M. moment, variance: mean and variance of the law over the C T eigenvalues.
+    Where so many units have split off that the end of the bulk plays no part, scale = 0 and place is as far as the
+    equation of the bulk was followed. error: of the place, from a second discretization. width: M. cut: the width at
+    whose extreme unit the shared fields were cut, M or, where units split off before, less. split: how many units are
+    expected beyond the place at this width. excess: by how much the largest of them exceeds it, on average. moment,
+    variance: mean and variance of the law over the C T eigenvalues.
     """
 
     place: float
     g: float
     scale: float
+    error: float
     width: float
+    cut: float
+    split: float
+    excess: float
     moment: float
     variance: float
 
+    @property
+    def alone(self) -> float:
+        """Chance that no unit has split off."""
+        return float(np.exp(-self.split))
+
     def mean(self, samples: float) -> float:
-        """E lambda_max of T samples, one output (Tracy and Widom)."""
-        return self.place + TRACY_WIDOM_MEAN * self.scale * samples ** (-2 / 3)
+        """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of the unit that has split off."""
+        bulk = TRACY_WIDOM_MEAN * self.scale * samples ** (-2 / 3)
+        return self.place + self.alone * bulk + self.excess
 
     def sd(self, samples: float) -> float:
-        """Its standard deviation given the shared fields."""
+        """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
         return TRACY_WIDOM_SD * self.scale * samples ** (-2 / 3)
 
 
-@lru_cache(maxsize=256)
+@dataclass(frozen=True)
+class GivenEdge:
+    """The same for one given network: place and scale of the edge of its bulk, and the unit that has split off."""
+
+    place: float
+    scale: float
+    outlier: float | None
+
+    def mean(self, samples: float) -> float:
+        """E lambda_max of T samples."""
+        if self.outlier is not None:
+            return self.outlier
+        return self.place + TRACY_WIDOM_MEAN * self.scale * samples ** (-2 / 3)
+
+
+@lru_cache(maxsize=512)
 def edge(
     net: WideNetwork,
     rho: float,
@@ -57,106 +91,69 @@ def edge(
 ) -> Edge:
     """The edge of a numeric chain under mean subtraction, T = M/rho.
 
-    width: M, at whose extreme unit the shared fields are cut. Without a cut and with three layers or more there is no
-    finite edge unless no unit can split off: Gaussian output weights are unbounded. Raises EdgeError where there is no
-    regular edge. change: of the averages, to make a mistake on purpose.
+    width: M, at whose extreme unit the shared fields are cut, or at a less extreme one where that has split off. In the
+    strict limit, for three layers or more, there is no finite edge unless no unit can split off: Gaussian output
+    weights are unbounded. change: of the averages, to make a mistake on purpose. Raises EdgeError where no edge is
+    derived, and where the solution fails its own checks: the equation has to converge, and mean and variance of the law
+    have to be those known from the trace and from the fluctuations.
     """
-    found = units(net, rho, classes, width)
-    found = found if change is None else change(found)
-    curve = _Curve(found)
-    g, place, curvature = curve.minimum()
-    moment, variance = curve.moments()
-    return Edge(place, g, (curvature / 2) ** (1 / 3), width, moment, variance)
+    nodes = _nodes(net, rho, classes)
+    cut = width
+    while True:
+        found = units(net, rho, classes, cut, nodes)
+        curve = Curve(found if change is None else change(found))
+        try:
+            g, place, curvature = curve.minimum()
+            break
+        except SplitOff:
+            if np.isinf(width) or cut < SMALLEST_CUT:
+                raise EdgeError(
+                    "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and "
+                    "lambda_max grows like kappa_log ln M. Give a finite width."
+                ) from None
+        g, curvature = curve.end(), 0.0
+        place = curve(g)
+        if width * outliers.beyond(curve, g) >= SURELY:
+            break
+        cut = cut / 2
+    finer = units(net, rho, classes, cut, 2 * nodes - 1)
+    error = abs(Curve(finer if change is None else change(finer))(g) - place)
+    split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, g)
+    excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
+    scale = (curvature / 2) ** (1 / 3)
+    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments())
 
 
-class _Curve:
-    """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution."""
-
-    def __init__(self, found: Units) -> None:
-        self.found = found
-        self._known: list[tuple[float, State]] = []
-
-    def __call__(self, g: float) -> float:
-        at = self._solved(g)
-        return np.inf if at is None else self.found.shift + 1 / g + at[1]
-
-    def _solved(self, g: float) -> tuple[State, float] | None:
-        """The solution at g, from the one at the nearest smaller g that is known."""
-        begin = max(((h, s) for h, s in self._known if h <= g), key=lambda pair: pair[0], default=None)
-        at = solved(self.found, g, begin[1] if begin else None)
-        if at is not None:
-            self._known.append((g, at[0]))
-        return at
-
-    def minimum(self) -> tuple[float, float, float]:
-        """(g, z, z'') at the smallest z(g)."""
-        g, z = 1e-2 / (self.found.shift + 1), np.inf
-        while (new := self(g)) < z:
-            z, g = new, 1.3 * g
-        g /= 1.3  # the lowest point of the scan
-        for share in (4e-2, 1e-2, 2e-3):
-            step = share * g
-            around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
-            while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
-                g -= 2 * step
-                around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
-            curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
-            slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
-            if not (np.all(np.isfinite(around)) and curvature > 0):
-                raise EdgeError(SPLIT_OFF)
-            if share < 4e-2 and self.lowest(g) < SPLITTING:
-                raise EdgeError(SPLIT_OFF)
-            move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
-            lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
-        return g, lowest, curvature
-
-    def lowest(self, g: float) -> float:
-        """The smallest determinant of a unit at g: 1 where it does nothing, 0 where it is an eigenvalue by itself."""
-        at = self._solved(g)
-        if at is None:
-            return 0.0
-        layers = enumerate(self.found.layers)
-        return min(averages(layer, g, at[0], i, self.found.classes).determinant for i, layer in layers)
-
-    def moments(self) -> tuple[float, float]:
-        """Mean c + Sigma(0) and variance Sigma'(0) of the law: z(g) = 1/g + mean + variance g + ..."""
-        unit = 1e-3 / (self.found.shift + 1)
-        sigma = [self(k * unit) - 1 / (k * unit) - self.found.shift for k in (1, 2, 3, 4)]
-        # Extrapolated by the polynomial through the four points.
-        coefficients = np.polynomial.polynomial.polyfit(np.arange(1, 5), sigma, 3)
-        return float(self.found.shift + coefficients[0]), float(coefficients[1] / unit)
+@lru_cache(maxsize=64)
+def _nodes(net: WideNetwork, rho: float, classes: int) -> int:
+    """How many nodes of xi give the law's mean and, for one output, variance exactly."""
+    orders = numeric_order_parameters(net, "proportional")
+    known = [rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)]
+    known += [rho * fluctuation_variance(net)] if classes == 1 else []
+    far = np.inf
+    for nodes in REFINED:
+        found = Curve(units(net, rho, classes, nodes=nodes)).moments()[: len(known)]
+        far = float(np.max(np.abs(np.array(found) / known - 1)))
+        if far < EXACT:
+            return nodes
+    raise EdgeError(
+        f"the solution fails its own check: mean or variance of the law are off by {far:.1e}, more than {EXACT:.0e}. "
+        "The activation or the overlaps vary too fast for the quadrature; take a shallower network."
+    )
 
 
-def density(net: WideNetwork, rho: float, points: np.ndarray, classes: int = 1, width: float = np.inf,
-            away: float = 1e-3) -> np.ndarray:  # fmt: skip
-    """The limiting density of the eigenvalues at some points, from -Im g(x + i away)/pi."""
-    found = units(net, rho, classes, width)
-    # From far above the real axis, where g = 1/z, down to it, and then along it.
-    right, g, state = float(np.max(points)), 0j, start(found, complex)
-    for height in away * 2.0 ** np.arange(14, -1, -1):
-        z = complex(right, height)
-        g, state = resolvent(found, z, g or 1 / (z - found.shift), state)
-    out = np.empty(len(points))
-    z = complex(right, away)
-    for i in np.argsort(points)[::-1]:
-        g, state = _followed(found, z, complex(points[i], away), g, state)
-        z = complex(points[i], away)
-        out[i] = -g.imag / np.pi
-    return out
-
-
-def _followed(
-    found: Units, before: complex, z: complex, g: complex, state: State, halvings: int = 8
-) -> tuple[complex, State]:
-    """The resolvent at z from that at a point before, by smaller steps where one does not converge."""
-    try:
-        return resolvent(found, z, g, state)
-    except EdgeError:
-        if halvings == 0:
-            raise
-    middle = (before + z) / 2
-    g, state = _followed(found, before, middle, g, state, halvings - 1)
-    return _followed(found, middle, z, g, state, halvings - 1)
+def given_edge(
+    net: WideNetwork,
+    rho: float,
+    measured: Mapping[str, np.ndarray],
+    classes: int = 1,
+    near: float | None = None,
+    change: Callable[[Units], Units] | None = None,
+) -> GivenEdge:
+    """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
+    found = units_of(net, rho, measured, classes)
+    (_, place, curvature), outlier = outliers.bulk(found if change is None else change(found), near)
+    return GivenEdge(place, (curvature / 2) ** (1 / 3), outlier)
 
 
 def logarithmic_slope(net: WideNetwork) -> float:
@@ -165,7 +162,22 @@ def logarithmic_slope(net: WideNetwork) -> float:
     2 max_l (alpha_{l-1}/alpha_l) hq_2^{l-1} sigma_w2 tq_2^{l+1} sup_xi Var phi'.
     """
     found = units(net, 1.0)
-    return max(
-        2 * layer.backward * found.sigma_w2 * layer.forward * float(layer.slope_variance.max())
-        for layer in found.layers
-    )
+    return max(2 * layer.backward * layer.above * float(layer.slope_variance.max()) for layer in found.layers)
+
+
+def splitting_width(net: WideNetwork, rho: float, classes: int = 1) -> float:
+    """Width M, to a tenth, from which half of the networks or more have a unit that has split off; inf: not below 1e30.
+
+    The smallest that is looked at where units leave before the bulk ends at any width.
+    """
+
+    def typical(power: float) -> bool:
+        return edge(net, rho, classes, 10.0**power).split >= np.log(2)
+
+    low, high = float(np.log10(SMALLEST_CUT)), 30.0
+    if not typical(high):
+        return np.inf
+    while high - low > 0.04:
+        middle = (low + high) / 2
+        low, high = (low, middle) if typical(middle) else (middle, high)
+    return 10.0**high

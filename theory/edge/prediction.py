@@ -1,23 +1,25 @@
 """The largest eigenvalue for T = M/rho as a prediction, with the mistakes that a test has to refuse."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, edge
+from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, Edge, edge
 from fimcheck.theory.edge.units import EdgeError, Units, is_plain
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
-from fimcheck.theory.network.orders import numeric_order_parameters
 from fimcheck.theory.network.prediction import Prediction, value_at
 from fimcheck.theory.symbols import Q1, C, Expr, M, rho
 
 lambda_edge, width_of_edge = sp.Symbol("lambda_+", positive=True), sp.Symbol("s_+", positive=True)
+excess = sp.Symbol("Delta_+", nonnegative=True)
 SOURCE = "derived here (Gaussian equivalent, Dyson equation, Tracy-Widom mean)"
-FORMULA: Expr = lambda_edge + sp.Float(TRACY_WIDOM_MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
+FORMULA: Expr = lambda_edge + excess + sp.Float(TRACY_WIDOM_MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
+"""lambda_+: the edge; Delta_+: what units that have split off add; s_+: the scale of Tracy and Widom, times the chance
+that none has."""
 
 
 def _layers(**change: Callable[[Any], Any]) -> Callable[[Units], Units]:
@@ -76,12 +78,20 @@ class EdgePrediction(Prediction):
         points = [
             dict(zip(known, map(float, point), strict=True)) for point in zip(*map(np.ravel, arrays), strict=True)
         ]
-        solved = np.array([self._solved(point) for point in points]).T.reshape(2, *arrays[0].shape)
-        found = value_at(self.formula, values | {lambda_edge.name: solved[0], width_of_edge.name: solved[1]})
+        solved = np.array([self._solved(point) for point in points]).T.reshape(3, *arrays[0].shape)
+        names = (lambda_edge.name, width_of_edge.name, excess.name)
+        found = value_at(self.formula, values | dict(zip(names, solved, strict=True)))
         return float(found) if np.ndim(found) == 0 else found
 
-    def _solved(self, values: dict[str, float]) -> tuple[float, float]:
-        """lambda_+ and s_+."""
+    def _solved(self, values: dict[str, float]) -> tuple[float, float, float]:
+        """lambda_+, s_+ and Delta_+."""
+        found = self.edge(values)
+        if self.slip == "kappa gap":
+            return found.moment, 0.0, 0.0
+        return found.place, 0.0 if self.slip == "no Tracy-Widom" else found.alone * found.scale, found.excess
+
+    def edge(self, values: Mapping[str, float]) -> Edge:
+        """The edge at numbers by name, those of `symbols`."""
         wide = self.network
         assert isinstance(wide, WideNetwork)
 
@@ -92,16 +102,12 @@ class EdgePrediction(Prediction):
             wide.depth, wide.activation, "none", "mean", number(wide.sigma_w2), number(wide.sigma_b2),
             ratios=[number(ratio) for ratio in wide.ratios],
         )  # fmt: skip
-        if self.slip == "kappa gap":
-            orders = numeric_order_parameters(net, "proportional")
-            return values["rho"] * float(net.alpha) * float(orders.kappa1 - orders.kappa2), 0.0
         change = SLIPS[self.slip][1] if self.slip in SLIPS else None
-        found = edge(net, values["rho"], int(values["C"]), values["M"], change)
-        return found.place, 0.0 if self.slip == "no Tracy-Widom" else found.scale
+        return edge(net, values["rho"], int(values["C"]), values["M"], change)
 
     def scaling(self, name: str) -> Expr:
         """Exponent of a symbol in the limit, where the Tracy-Widom shift is gone (and ln M counts as a constant)."""
-        limit = self.formula.subs(width_of_edge, 0)
+        limit = self.formula.subs({width_of_edge: 0, excess: 0})
         return super(EdgePrediction, replace(self, formula=limit)).scaling(name)
 
     def steps(self) -> tuple[str, ...]:
@@ -143,5 +149,9 @@ STEPS = (
     "Largest eigenvalue of T samples: lambda_+ - 1.2065 s_+ T^(-2/3), s_+ = (z''(g)/2)^(1/3) (Tracy and Widom 1996)",
     "|eta| is cut where one unit in M lies beyond: in the strict limit one unit with a large output weight splits off,",
     "  and lambda_max grows like kappa_log ln M for three layers or more",
+    "A unit is an eigenvalue by itself, at z(g), where D = 0; M units have N(z) = M sum_l alpha_l P(D < 0) beyond z,",
+    "  and Delta_+ is the integral of 1 - exp(-N) over z > lambda_+",
+    "Not covered: outliers of finite rank, from fluctuations of |h|^2 and of h(t) . mean h (seen for even phi without",
+    "  biases and T > M), and the excess of several outputs at finite width",
     f"Source: {SOURCE}",
 )

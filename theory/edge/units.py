@@ -5,7 +5,8 @@ g_k(t) = eta_k + gamma_k(t), eta_k ~ N(0, sigma_w2 tq_2) shared by the samples. 
 its slope act as their best linear approximations in w plus independent noise.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import numpy as np
@@ -16,7 +17,7 @@ from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi, slope_of
-from fimcheck.theory.network.orders import numeric_order_parameters
+from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
 
 XI_NODES, ETA_NODES = 49, 24
 """An odd number, so that one node lies at xi = 0, where a kink is seen best."""
@@ -28,11 +29,13 @@ class EdgeError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """Averages of hidden layer l on a grid of (xi, e), e = |eta| over the classes; weights (xi, e) sum to 1.
+    """Averages of hidden layer l at some units, e = |eta| over the classes; weights sum to 1.
 
-    f1, f2: E phi', E phi''. n_pp, k_x, k_d: variances and covariance of what the linear approximation leaves of phi and
-    phi'. slope_variance: Var phi'. gamma: sigma_w2 (tq_1 - tq_2) of the layer above. forward, backward: tq_2 of the
-    layer above and (alpha_{l-1}/alpha_l) hq_2 of the layer below. alpha: its width.
+    Either a grid of (xi, e), or the units of one given network. f1, f2: E phi', E phi''. n_pp, k_x, k_d: variances and
+    covariance of what the linear approximation leaves of phi and phi'. slope_variance: Var phi'. gamma:
+    sigma_w2 (tq_1 - tq_2) of the layer above. forward, backward: tq_2 of the layer above and
+    (alpha_{l-1}/alpha_l) hq_2 of the layer below. alpha: its width. above: sigma_w2 tq_2 of the layer above, the
+    variance of eta.
     """
 
     f1: np.ndarray
@@ -47,6 +50,7 @@ class Layer:
     forward: float
     backward: float
     alpha: float
+    above: float
 
     def mean(self, values: np.ndarray) -> complex | float:
         """Average over the units."""
@@ -71,11 +75,58 @@ def is_plain(net: Composed) -> TypeGuard[WideNetwork]:
     return isinstance(net, WideNetwork) and all(type(s) in (Dense, Phi) for s in net.steps.steps)
 
 
-def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf) -> Units:
+def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf, nodes: int = XI_NODES) -> Units:
     """The averages of a chain without hidden normalization, all of whose parameters are numbers.
 
-    width: |eta| is cut where one unit in so many lies beyond; inf for its whole distribution.
+    width: |eta| is cut where one unit in so many lies beyond; inf for its whole distribution. nodes: of xi.
     """
+    _check(net, rho)
+    xi, weight_xi = _normal(nodes)
+    e, weight_e = _length(classes, width)
+
+    def grid(q2: float, above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        weights = weight_xi[:, None] * weight_e[None, :]
+        return np.sqrt(max(q2, 0.0)) * xi[:, None], np.sqrt(above) * e[None, :], weights
+
+    orders = numeric_order_parameters(net, "proportional")
+    layers = tuple(
+        _layer(net, orders, number, *grid(float(orders.q2[number]), _above(net, orders, number)))
+        for number in range(1, net.depth)
+    )
+    return _together(net, orders, rho, classes, layers)
+
+
+def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray], classes: int = 1) -> Units:
+    """The units of one given finite network: what its samples share, in the place of its distribution.
+
+    measured: order parameters hq1, hq2 of layers 0..L-1 and q1, q2, tq1, tq2 of layers 1..L, (L,), and shared
+    (units of all hidden layers, 1 + C): the means over the samples of u_i and of sqrt(M_l) d f_k / d phi_i.
+    """
+    _check(net, rho)
+    by_layer = {name: dict(enumerate(map(float, measured[name]), int(name[0] != "h"))) for name in ORDERS}
+    orders = replace(numeric_order_parameters(net, "proportional"), **by_layer)
+    alpha = [float(a) for a in net.ratios]
+    shares = np.cumsum(alpha[1:]) / sum(alpha[1:])
+    shared = np.split(measured["shared"], np.rint(shares[:-1] * len(measured["shared"])).astype(int))
+    layers = tuple(
+        _layer(
+            net,
+            orders,
+            number,
+            fields[:, 0],
+            np.linalg.norm(fields[:, 1:], axis=1),
+            np.full(len(fields), 1 / len(fields)),
+        )
+        for number, fields in enumerate(shared, 1)
+    )
+    return _together(net, orders, rho, classes, layers)
+
+
+ORDERS = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
+"""Order parameters that `units_of` needs."""
+
+
+def _check(net: WideNetwork, rho: float) -> None:
     if not is_plain(net):
         raise EdgeError(
             "the edge for T proportional to M is derived for a chain of dense weights and activations, without "
@@ -83,60 +134,67 @@ def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf)
         )
     if not rho > 0 or not np.isfinite(rho):
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
-    orders = numeric_order_parameters(net, "proportional")
+
+
+def _above(net: WideNetwork, orders: OrderParameters, number: int) -> float:
+    return float(net.sigma_w2) * float(orders.tq2[number + 1])
+
+
+def _together(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
+    alpha = [float(a) for a in net.ratios]
+    gaps = (
+        width * float(orders.tq1[n + 1] - orders.tq2[n + 1]) * float(orders.hq1[n] - orders.hq2[n])
+        for n, width in enumerate(alpha)
+    )
+    return Units(layers, float(net.sigma_w2), alpha[0], float(orders.tq2[1]), classes, rho, rho * sum(gaps))
+
+
+def _layer(
+    net: WideNetwork, orders: OrderParameters, number: int, centers: np.ndarray, e: np.ndarray, weights: np.ndarray
+) -> Layer:
+    """Hidden layer ``number`` at units of mean field ``centers`` and backward field of length ``e``."""
     act = net.activation
     phi, slope = act.phi, slope_of(act)
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
+    functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
+    # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
+    functions = (*functions, lambda u: slope(u) * u)
+    v = float(orders.q1[number] - orders.q2[number])
+    around = moments_around(functions, kinks, centers.ravel(), v)
+    first, square, d, d_square, mixed, weighted = (m.reshape(centers.shape) for m in around)
+    bend = (weighted - centers * d) / v
+    spread, d_spread = square - first**2, d_square - d**2
     alpha = [float(a) for a in net.ratios]
-    w2 = float(net.sigma_w2)
-    layers, shift = [], 0.0
-    for l in range(1, net.depth + 1):  # noqa: E741
-        gaps = float(orders.tq1[l] - orders.tq2[l]) * float(orders.hq1[l - 1] - orders.hq2[l - 1])
-        shift += rho * alpha[l - 1] * gaps
-    for l in range(1, net.depth):  # noqa: E741
-        q1, q2 = float(orders.q1[l]), float(orders.q2[l])
-        v = q1 - q2
-        xi, weight_xi = _normal()
-        centers = np.sqrt(max(q2, 0.0)) * xi
-        functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
-        # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
-        functions = (*functions, lambda u: slope(u) * u)
-        first, square, d, d_square, mixed, weighted = moments_around(functions, kinks, centers, v)
-        bend = (weighted - centers * d) / v
-        spread, d_spread = square - first**2, d_square - d**2
-        above = w2 * float(orders.tq2[l + 1])
-        e, weight_e = _length(np.sqrt(above), classes, width)
-        layers.append(
-            Layer(
-                f1=d[:, None],
-                f2=bend[:, None],
-                n_pp=(spread - v * d**2)[:, None],
-                k_x=(mixed - first * d - v * d * bend)[:, None],
-                k_d=(d_spread - v * bend**2)[:, None],
-                slope_variance=d_spread[:, None],
-                e=e[None, :],
-                weights=weight_xi[:, None] * weight_e[None, :],
-                gamma=w2 * float(orders.tq1[l + 1] - orders.tq2[l + 1]),
-                forward=float(orders.tq2[l + 1]),
-                backward=alpha[l - 1] / alpha[l] * float(orders.hq2[l - 1]),
-                alpha=alpha[l],
-            )
-        )
-    return Units(tuple(layers), w2, alpha[0], float(orders.tq2[1]), classes, rho, shift)
+    return Layer(
+        f1=d,
+        f2=bend,
+        n_pp=spread - v * d**2,
+        k_x=mixed - first * d - v * d * bend,
+        k_d=d_spread - v * bend**2,
+        slope_variance=d_spread,
+        e=e,
+        weights=weights,
+        gamma=float(net.sigma_w2) * float(orders.tq1[number + 1] - orders.tq2[number + 1]),
+        forward=float(orders.tq2[number + 1]),
+        # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
+        backward=alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
+        alpha=alpha[number],
+        above=_above(net, orders, number),
+    )
 
 
-def _normal() -> tuple[np.ndarray, np.ndarray]:
+def _normal(nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of N(0, 1)."""
-    points, weights = np.polynomial.legendre.leggauss(XI_NODES)
+    points, weights = np.polynomial.legendre.leggauss(nodes)
     x = 9.0 * points
     w = weights * stats.norm.pdf(x)
     return x, w / w.sum()
 
 
-def _length(scale: float, classes: int, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the length of a Gaussian vector over the classes, cut where one in ``width`` lies beyond."""
+def _length(classes: int, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the length of a standard normal vector, cut where one in ``width`` lies beyond."""
     reach = 9.0 if np.isinf(width) else float(stats.chi.isf(1 / width, classes))
     points, weights = np.polynomial.legendre.leggauss(ETA_NODES)
     x = reach * (points + 1) / 2
     w = weights * stats.chi.pdf(x, classes)
-    return scale * x, w / w.sum()
+    return x, w / w.sum()

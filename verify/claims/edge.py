@@ -1,19 +1,28 @@
-"""The claim about the edge of the spectrum for T proportional to M, and the mistakes that it has to refuse."""
+"""Claims about the spectrum for T proportional to M, outputs centred, and the mistakes that they have to refuse."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-from fimcheck.theory.edge import EdgeError
+import numpy as np
+import sympy as sp
+
+from fimcheck import theory
+from fimcheck.theory.edge import EdgeError, given_edge, quantiles
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
-from fimcheck.verify.claims.claim import LARGEST, Predictor, evaluator
+from fimcheck.theory.edge.units import ORDERS
+from fimcheck.theory.network.composition import Composed
+from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Predictor, evaluator
 from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.rule.statistics import Array
 
 OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest"}
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
+
+QUANTILES = tuple(k / 9 for k in range(1, 9))
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,88 @@ class EdgeClaim(OneOutputClaim):
         assert isinstance(right, EdgePrediction)
         for name, what in ({n: words for n, (words, _) in SLIPS.items()} | OTHER_SLIPS).items():
             yield name, what, _or_nothing(evaluator(replace(right, slip=name), setting))
+
+
+@dataclass(frozen=True)
+class GivenEdgeClaim(OneOutputClaim):
+    """The same given what the samples of the very network share: its order parameters and the fields of its units."""
+
+    given: tuple[str, ...] = ("shared", *ORDERS)
+    """And Q1 under batch normalization of the outputs, which divides by their variance."""
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """What is left are corrections to the law of Tracy and Widom, and the square of what linearizing drops."""
+        return SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """Each draw takes a solution of its own."""
+        return (64, 128, 256, 512)
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The formula; its edge is that of every draw's own units, see `predictor`."""
+        return theory.predict(wide or setting.wide(), self.quantity, self.samples, "Q1" in self.given)
+
+    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
+        """The edge of every draw."""
+        return _given(setting, wide or setting.wide())
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
+        """Mistakes in the equation."""
+        for name, (what, change) in SLIPS.items():
+            yield name, what, _or_nothing(_given(setting, setting.wide(), change))
+
+
+def _given(setting: Setting, net: Any, change: Callable[[Any], Any] | None = None) -> Predictor:
+    rho = setting.rho
+    assert rho is not None
+
+    def predicted(width: int, measured: dict[str, Array]) -> Array:
+        samples = setting.samples_at(width)
+        gains, out = measured.get("Q1", np.ones(len(measured["shared"]))), []
+        for i, gain in enumerate(gains):
+            own = {name: measured[name][i] for name in ("shared", *ORDERS)}
+            finite = np.isfinite(gain) and all(np.all(np.isfinite(v)) for v in own.values())
+            out.append(given_edge(net, rho, own, change=change).mean(samples) * gain if finite else np.nan)
+        return np.array(out)
+
+    return predicted
+
+
+@dataclass(frozen=True)
+class QuantileClaim(OneOutputClaim):
+    """Where k/9 of the eigenvalues lie below, k = ``ninths``, at T = M/rho with the outputs centred, one output."""
+
+    ninths: int = 1
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """All eigenvalues are found."""
+        return (64, 128, 256, 512)
+
+    def values(self, draws: dict[str, Array]) -> Array:
+        """The measured quantile."""
+        return draws[self.measured][:, self.ninths - 1]
+
+    def formula(self, setting: Setting) -> str:  # noqa: ARG002
+        """The quantile; `prediction` has its number."""
+        return rf"\lambda_{{({self.ninths}/9)}}"
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The quantile of the limiting law."""
+        return self._stated(setting, wide or setting.wide())
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
+        """Mistakes in the equation."""
+        for name, (what, change) in SLIPS.items():
+
+            def predicted(width: int, measured: dict[str, Array], change: Any = change) -> Array | float:
+                return evaluator(self._stated(setting, setting.wide(), change), setting)(width, measured)
+
+            yield name, what, _or_nothing(predicted)
+
+    def _stated(self, setting: Setting, net: Any, change: Callable[[Any], Any] | None = None) -> theory.Prediction:
+        assert setting.rho is not None
+        value = quantiles(net, setting.rho, QUANTILES, change=change)[self.ninths - 1]
+        return theory.Prediction(self.quantity, net, self.samples, sp.Float(value, 17), "equals", (), self.source)
 
 
 def _or_nothing(predicted: Predictor) -> Predictor:

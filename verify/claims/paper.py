@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim, couples_samples
-from fimcheck.verify.claims.edge import EdgeClaim
+from fimcheck.verify.claims.edge import EdgeClaim, GivenEdgeClaim, QuantileClaim
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
@@ -164,6 +164,33 @@ GROWTH = [
         statement=f"T = M/rho, {_words('none', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
         "with its Tracy-Widom mean",
     ),
+    GivenEdgeClaim(
+        id="growth.last_batch.lambda_max", quantity="lambda_max", measured="lambda_max", last="batch",
+        given=("Q1", *GivenEdgeClaim.given), samples="proportional", fewest_samples=12, source=OURS,
+        statement=f"T = M/rho, {_words('none', 'batch')}: the largest eigenvalue is the edge over the variance of the "
+        "outputs, given the outputs and the network's own units",
+    ),
+    GivenEdgeClaim(
+        id="growth.last_mean.lambda_max_given", quantity="lambda_max", measured="lambda_max", last="mean",
+        samples="proportional", fewest_samples=12, source=OURS,
+        statement=f"T = M/rho, {_words('none', 'mean')}: the largest eigenvalue is the edge of the network's own "
+        "units, or its unit that has split off",
+    ),
+    GivenEdgeClaim(
+        id="growth.last_mean.lambda_max_split", quantity="lambda_max", measured="lambda_max", last="mean",
+        samples="proportional", fewest_samples=12, source=OURS, activations=("abs",),
+        statement=f"T = M/rho, {_words('none', 'mean')}, |x|: the largest eigenvalue is a unit that has split off and "
+        "grows like ln M, given the network's own units",
+    ),
+    *(
+        QuantileClaim(
+            id=f"growth.last_mean.quantile[{k}]", quantity="quantiles", measured="quantiles", last="mean",
+            samples="proportional", fewest_samples=12, source=OURS, ninths=k,
+            statement=f"T = M/rho, {_words('none', 'mean')}: {k}/9 of the eigenvalues lie below the quantile of the "
+            "limiting law",
+        )
+        for k in range(1, 9)
+    ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
         statement=f"T = M/rho, {_words('none', 'mean')}: {NAMES['s']}, overlaps of different samples fluctuating",
@@ -219,6 +246,7 @@ SENTENCES = (
             "growth.last_batch_lower",
             "growth.last_batch_upper",
             "growth.last_mean.lambda_max",
+            "growth.last_batch.lambda_max",
         ),
         ("growth.plain", "growth.last_mean.lambda_max"),
     ),

@@ -22,8 +22,8 @@ from fimcheck.verify.rule.statistics import Array
 OVERHEAD = 10_000
 # Operations of the matrix products in the time that one weight takes to sample.
 OPERATIONS_PER_WEIGHT = 600
-# Cubed rows of a matrix whose eigenvalues are found in that time: the largest, or with their vectors.
-EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "alignment": 85}
+# Cubed rows of a matrix whose eigenvalues are found in that time: the largest, all, or with their vectors.
+EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "quantiles": 300, "alignment": 85}
 # To find one largest stable learning rate costs about as much as sampling every weight this often, and this many
 # fixed costs of a draw.
 DESCENT, DESCENT_OVERHEAD = 110, 40

@@ -1,0 +1,96 @@
+"""z(g), the inverse of the trace of the resolvent, right of the spectrum: its lowest point is the edge."""
+
+import numpy as np
+
+from fimcheck.theory.edge.dyson import State, critical, solved
+from fimcheck.theory.edge.units import Units
+
+SPLITTING = 0.1
+"""The most extreme unit is said to split off where its determinant is below this share of that of a unit without
+backward field: then the lowest point of z belongs to that unit and not to the bulk. A choice."""
+
+
+class SplitOff(ValueError):
+    """The spectrum of these units has no regular edge: a single unit splits off before the bulk ends."""
+
+
+class Curve:
+    """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution."""
+
+    def __init__(self, found: Units) -> None:
+        self.found = found
+        self._known: list[tuple[float, State, float]] = []
+
+    def __call__(self, g: float) -> float:
+        at = self.solved(g)
+        return np.inf if at is None else self.found.shift + 1 / g + at[1]
+
+    def solved(self, g: float) -> tuple[State, float] | None:
+        """The solution at g and Sigma(g), from the solution at the nearest smaller g that is known."""
+        near = max((known for known in self._known if known[0] <= g), key=lambda known: known[0], default=None)
+        if near is not None and near[0] == g:
+            return near[1:]
+        at = solved(self.found, g, near[1] if near else None)
+        if at is not None:
+            self._known.append((g, *at))
+        return at
+
+    @property
+    def scale(self) -> float:
+        """A g far below that of the edge, in units of which z is nearly 1/g."""
+        return 1 / (self.found.shift + 1)
+
+    def minimum(self, near: float | None = None) -> tuple[float, float, float]:
+        """(g, z, z'') at the smallest z(g); near: a guess of that g. Raises SplitOff where the bulk has none."""
+        g = self._scanned() if near is None or not np.isfinite(self(near)) else near
+        lowest = curvature = np.nan
+        for share in (4e-2, 1e-2, 2e-3):
+            step = share * g
+            around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
+            while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
+                g -= 2 * step
+                around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
+            curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
+            slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
+            if not (np.all(np.isfinite(around)) and curvature > 0):
+                raise SplitOff
+            if share < 4e-2 and self.margin(g) < SPLITTING:
+                raise SplitOff
+            move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
+            lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
+        return g, lowest, curvature
+
+    def _scanned(self) -> float:
+        """The lowest point of a coarse scan."""
+        g, z = 1e-2 * self.scale, np.inf
+        while (new := self(g)) < z:
+            z, g = new, 1.3 * g
+        return g / 1.3
+
+    def end(self) -> float:
+        """The largest known g at which no unit has split off."""
+        if not self._known:
+            self._scanned()
+        low, high = 1e-2 * self.scale, 1.3 * max(known[0] for known in self._known)
+        while high / low > 1.01:
+            middle = float(np.sqrt(low * high))
+            low, high = (middle, high) if self.margin(middle) >= SPLITTING else (low, middle)
+        return low
+
+    def margin(self, g: float) -> float:
+        """How far the most extreme unit is from splitting off: 1 - |eta|^2/critical, 0 where it is an eigenvalue."""
+        at = self.solved(g)
+        if at is None:
+            return 0.0
+        layers = enumerate(self.found.layers)
+        return min(
+            1 - float((layer.e**2 / critical(layer, g, at[0], i, self.found.classes)).max()) for i, layer in layers
+        )
+
+    def moments(self) -> tuple[float, float]:
+        """Mean c + Sigma(0) and variance Sigma'(0) of the law: z(g) = 1/g + mean + variance g + ..."""
+        points = np.arange(1, 7)
+        sigma = [self(float(k) * 1e-3 * self.scale) - 1e3 / (k * self.scale) for k in points]
+        # Extrapolated by the polynomial through the points.
+        coefficients = np.polynomial.polynomial.polyfit(points, sigma, len(points) - 1)
+        return float(coefficients[0]), float(coefficients[1] / (1e-3 * self.scale))

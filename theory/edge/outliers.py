@@ -1,0 +1,102 @@
+"""Units that leave the bulk: one with a large |eta| is an eigenvalue of its own, at z(g) where its determinant is 0."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import optimize, stats
+
+from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.dyson import critical
+from fimcheck.theory.edge.units import EdgeError, Units
+
+POINTS = 60
+"""Places of z between infinity and the edge at which the units beyond are counted."""
+
+MOST_APART = 0.2
+"""Largest share of the units of a given network that may be set aside before there is no bulk to speak of."""
+
+
+def beyond(curve: Curve, g: float) -> float:
+    """Units that are expected to be eigenvalues beyond z(g), per unit of the width M; of a grid of (xi, |eta|)."""
+    at = curve.solved(g)
+    if at is None:
+        return np.inf
+    found, count = curve.found, 0.0
+    for i, layer in enumerate(found.layers):
+        length = np.sqrt(critical(layer, g, at[0], i, found.classes) / layer.above)
+        tail = stats.chi.sf(np.broadcast_to(length, layer.f1.shape), found.classes)
+        count += layer.alpha * float((layer.weights.sum(1, keepdims=True) * tail).sum())
+    return count
+
+
+def excess(curve: Curve, g: float, width: float) -> float:
+    """By how much the largest unit that has split off exceeds the edge z(g), on average over networks of width M.
+
+    The number beyond z is Poisson: the integral over z of the chance that there is one.
+    """
+    points = g * np.linspace(1, 0.02, POINTS)
+    z = np.array([curve(float(p)) for p in points])
+    chance = -np.expm1(-width * np.array([beyond(curve, float(p)) for p in points]))
+    return float(np.trapezoid(chance, z))
+
+
+def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, float], float | None]:
+    """(g, z, z'') at the edge of the units of a given network, and the place of its leading unit if that has split off.
+
+    The most extreme units are set aside one after another until the rest has a regular edge. near: a guess of g there.
+    """
+    aside: list[tuple[int, int]] = []
+    while True:
+        curve = _without(given, aside)
+        try:
+            lowest = curve.minimum(near)
+            break
+        except SplitOff:
+            near = None
+            aside.append(_nearest(given, curve, curve.end(), aside))
+    leading = _nearest(given, curve, lowest[0], [])
+    # Its own part in the bulk would hide that it has left it; the others are still in the bulk at its place.
+    curve = _without(given, [leading])
+    try:
+        g = curve.minimum(lowest[0])[0]
+    except SplitOff:
+        g = curve.end()
+    if _nearness(given, curve, g, leading) < 1 and not aside:
+        return lowest, None
+    if _nearness(given, curve, g, leading) > 1:
+        g = float(optimize.brentq(lambda g: _nearness(given, curve, g, leading) - 1, 1e-2 * curve.scale, g, rtol=1e-8))
+    return lowest, curve(g)
+
+
+def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
+    """The curve of a given network without some units, (layer, unit)."""
+    layers = list(given.layers)
+    for i, unit in aside:
+        weights, e = layers[i].weights.copy(), layers[i].e.copy()
+        weights[unit] = e[unit] = 0.0
+        layers[i] = replace(layers[i], weights=weights, e=e)
+    return Curve(replace(given, layers=tuple(layers)))
+
+
+def _ratios(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
+    """|eta|^2 of every unit over the critical one at g."""
+    at = curve.solved(g)
+    assert at is not None
+    layers = enumerate(given.layers)
+    return [layer.e**2 / critical(layer, g, at[0], i, given.classes) for i, layer in layers]
+
+
+def _nearness(given: Units, curve: Curve, g: float, unit: tuple[int, int]) -> float:
+    """The same of one unit: above 1 it is an eigenvalue beyond z(g)."""
+    return float(_ratios(given, curve, g)[unit[0]][unit[1]])
+
+
+def _nearest(given: Units, curve: Curve, g: float, aside: list[tuple[int, int]]) -> tuple[int, int]:
+    """The unit, of those not set aside, that is nearest to splitting off or has gone farthest."""
+    ratios = _ratios(given, curve, g)
+    for i, unit in aside:
+        ratios[i][unit] = 0.0
+    layer = int(np.argmax([ratio.max() for ratio in ratios]))
+    if ratios[layer].max() == 0 or len(aside) > MOST_APART * min(ratio.size for ratio in ratios):
+        raise EdgeError("the units of this network have no bulk with a regular edge; take a larger width.")
+    return layer, int(np.argmax(ratios[layer]))

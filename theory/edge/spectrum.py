@@ -1,0 +1,133 @@
+"""The limiting density of the eigenvalues, their distribution function and its quantiles."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from scipy import interpolate
+
+from fimcheck.theory.edge.curve import Curve
+from fimcheck.theory.edge.dyson import State, resolvent, start
+from fimcheck.theory.edge.units import EdgeError, Units, units
+from fimcheck.theory.network.chain import WideNetwork
+
+AWAY = 1e-6
+"""Distance of a density from the real axis, relative to the largest eigenvalue asked for."""
+
+NODES = 30
+"""Of the integral along a line upwards, which converges exponentially: 20 nodes give ten digits."""
+
+COARSE = 24
+"""Points of the distribution function from which the quantiles start."""
+
+STEPS = 3
+"""Of Newton's method, which each take the error down about tenfold or more."""
+
+EXACT = 1e-6
+"""How far the distribution function may be from 0 and 1 beyond the ends of the spectrum."""
+
+
+class _Resolvent:
+    """g(z) above the real axis, followed from far above, where it is 1/(z - mean), down a line of fixed real part."""
+
+    def __init__(self, found: Units, mean: float, x: float) -> None:
+        self.found = found
+        self.mean = mean
+        self.far = 1e4 * (1 + abs(x) + self.mean)
+        self.z = complex(x, self.far)
+        self.g, self.state = resolvent(found, self.z, 1 / (self.z - self.mean), start(found, complex))
+
+    def __call__(self, z: complex) -> complex:
+        """g at a point not far from the one before."""
+        if z.imag > self.far:
+            return 1 / (z - self.mean)
+        while self.z.imag > 2 * z.imag:
+            self._step(complex(self.z.real, self.z.imag / 2))
+        self._step(z)
+        return self.g
+
+    def _step(self, z: complex) -> None:
+        self.g, self.state = _followed(self.found, self.z, z, self.g, self.state)
+        self.z = z
+
+
+def _followed(
+    found: Units, before: complex, z: complex, g: complex, state: State, halvings: int = 12
+) -> tuple[complex, State]:
+    """The resolvent at z from that at a point before, by smaller steps where one does not converge."""
+    try:
+        return resolvent(found, z, g, state)
+    except EdgeError:
+        if halvings == 0:
+            raise
+    middle = (before + z) / 2
+    g, state = _followed(found, before, middle, g, state, halvings - 1)
+    return _followed(found, middle, z, g, state, halvings - 1)
+
+
+def density(
+    net: WideNetwork, rho: float, points: np.ndarray, classes: int = 1, away: float | None = None
+) -> np.ndarray:
+    """The limiting density of a numeric chain under mean subtraction, T = M/rho, at some points: -Im g(x + i away)/pi.
+
+    away: AWAY times the largest point where none is given. Raises EdgeError where the equation does not converge.
+    """
+    away = AWAY * float(np.max(np.abs(points))) if away is None else away
+    found = units(net, rho, classes)
+    g = _Resolvent(found, Curve(found).moments()[0], float(np.max(points)))
+    out = np.empty(len(points))
+    for i in np.argsort(points)[::-1]:
+        out[i] = -g(complex(points[i], away)).imag / np.pi
+    return out
+
+
+def distribution(net: WideNetwork, rho: float, x: float, classes: int = 1) -> float:
+    """The share of the eigenvalues below x: 1/2 + (1/pi) times the integral of Re g(x + iy) over y > 0.
+
+    The integral of the density from x on, with its path turned upwards, where g is smooth.
+    """
+    found = units(net, rho, classes)
+    return _below(found, Curve(found).moments()[0], x)
+
+
+def _below(found: Units, mean: float, x: float) -> float:
+    points, weights = np.polynomial.legendre.leggauss(NODES)
+    angles, weights = np.pi / 4 * (points + 1), np.pi / 4 * weights
+    size = 0.2 * (1 + abs(x))
+    heights = size * np.tan(angles) ** 2
+    slopes = 2 * size * np.tan(angles) / np.cos(angles) ** 2
+    g = _Resolvent(found, mean, x)
+    parts = [part * g(complex(x, y)).real for y, part in sorted(zip(heights, weights * slopes, strict=True))[::-1]]
+    return 0.5 + sum(parts) / np.pi
+
+
+@lru_cache(maxsize=64)
+def quantiles(
+    net: WideNetwork,
+    rho: float,
+    fractions: tuple[float, ...],
+    classes: int = 1,
+    change: Callable[[Units], Units] | None = None,
+) -> tuple[float, ...]:
+    """Where these shares of the eigenvalues lie below; fractions: increasing, between 0 and 1.
+
+    change: of the averages, to make a mistake on purpose. Raises EdgeError where the law has not the mass 1.
+    """
+    found = units(net, rho, classes)
+    found = found if change is None else change(found)
+    mean, variance = Curve(found).moments()
+    high = mean + 3 * variance**0.5
+    while (mass := _below(found, mean, high)) < 1 - EXACT and high < 1e6 * mean:
+        high *= 1.5
+    if abs(mass - 1) > EXACT or abs(_below(found, mean, 0.0)) > EXACT:
+        raise EdgeError(f"the law of the eigenvalues fails its own check: its mass is {mass:.8f}.")
+    # Denser at small eigenvalues, where most of them are.
+    points = high * np.linspace(0, 1, COARSE) ** 1.5
+    shape = interpolate.PchipInterpolator(points, [_below(found, mean, float(x)) for x in points])
+    out = []
+    for fraction in fractions:
+        x = float(shape.solve(fraction, extrapolate=False)[0])
+        for _ in range(STEPS):
+            x -= (_below(found, mean, x) - fraction) / float(shape.derivative()(x))
+        out.append(x)
+    return tuple(out)
