@@ -260,3 +260,47 @@ def test_quantities_a_network_does_not_have_are_refused(hidden: str, last: str, 
 def test_no_quantities_are_refused() -> None:
     with pytest.raises(ValueError, match="quantities is empty"):
         measure(RandomNetwork((5, 5, 3)), 4, [1], [])
+
+
+def test_quantiles_are_those_of_numpy_without_what_is_removed() -> None:
+    network = RandomNetwork((6, 8, 7, 1), "tanh", last="mean", sigma_b2=0.2)
+    found = measure(network, 13, SEEDS, ["quantiles"]).draws["quantiles"]
+    eigenvalues = torch.linalg.eigvalsh(slow_gram(network, draw(network, 13, SEEDS)))[:, 1:].numpy()
+    for own, values in zip(found, eigenvalues, strict=True):
+        np.testing.assert_allclose(own, np.quantile(values, np.arange(1, 9) / 9, method="hazen"), rtol=1e-9)
+
+
+def test_shared_fields_are_the_means_of_signals_and_derivatives() -> None:
+    """By torch's own derivative of an output with respect to what an activation gives."""
+    network = RandomNetwork((5, 6, 4, 2), "tanh", sigma_b2=0.2)
+    drawn = draw(network, 7, [3])
+    found = measure(network, 7, [3], ["shared"]).draws["shared"][0]
+    weights = [drawn.numbers[f"{path}.W"][0] for path in network.dense]
+    biases = [drawn.numbers[f"{path}.b"][0] for path in network.dense]
+    h, rows = drawn.inputs[0], []
+    signals: list[Tensor] = []
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        u = h @ weight.T + bias
+        rows.append(u.mean(0))
+        h = u.tanh().requires_grad_()
+        signals.append(h)
+    outputs = h @ weights[-1].T + biases[-1]
+    start = 0
+    for u, signal in zip(rows, signals, strict=True):
+        units = len(u)
+        part = found[start : start + units]
+        np.testing.assert_allclose(part[:, 0], u.detach().numpy(), rtol=1e-12)
+        if signal is signals[-1]:
+            for k in range(2):
+                (g,) = torch.autograd.grad(outputs[:, k].sum(), signal, retain_graph=True)
+                np.testing.assert_allclose(part[:, 1 + k], units**0.5 * g.mean(0).numpy(), rtol=1e-12)
+        start += units
+    below = signals[0].detach().requires_grad_()
+    outputs = (below @ weights[1].T + biases[1]).tanh() @ weights[2].T + biases[2]
+    (g,) = torch.autograd.grad(outputs[:, 1].sum(), below)
+    np.testing.assert_allclose(found[:6, 2], 6**0.5 * g.mean(0).numpy(), rtol=1e-12)
+
+
+def test_shared_fields_of_coupled_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="every sample"):
+        measure(RandomNetwork((6, 8, 7, 1), "tanh", "batch"), 5, SEEDS, ["shared"])

@@ -78,6 +78,8 @@ def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
         measured = {name: np.array([1.5]) for name in ("Q1", "Q2", "Qmax", "R1", "lambda_max")}
         shape = 1, case.setting.samples_at(width), case.setting.classes
         measured["raw_outputs"] = np.random.default_rng(0).normal(size=shape)
+        if "shared" in case.claim.given:
+            measured |= Draws(case.setting, case.claim.quantities).take("main", {width: 1})[width]
         right = case.claim.predictor(case.setting)(width, measured)
         for wrong in wrong_theories(case.setting):
             slips.add(wrong.id) if wrong not in WRONG_THEORIES else None

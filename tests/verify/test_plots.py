@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fimcheck import theory
 from fimcheck.verify import Setting, cli
 from fimcheck.verify.draws.draws import Draws
-from fimcheck.verify.show import learning, plots, spectrum
+from fimcheck.verify.show import edge, learning, plots, spectrum
 
 
 @pytest.fixture
@@ -19,6 +19,9 @@ def axes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(spectrum, "WIDTHS", (8, 16, 32))
     monkeypatch.setattr(spectrum, "GROWN", dict.fromkeys(plots.HIDDEN, (16, 32)))
     monkeypatch.setattr(spectrum, "MAP", ((8, 16), (4, 8, 16)))
+    monkeypatch.setattr(edge, "WIDTHS", (16, 32))
+    monkeypatch.setattr(edge, "WIDTH", 48)
+    monkeypatch.setattr(edge, "PLACES", 40)
     monkeypatch.setattr(learning, "RATE_WIDTHS", (8, 16))
     monkeypatch.setattr(learning, "DEPTHS", (3,))
     monkeypatch.setattr(learning, "GRID", 5)
@@ -40,7 +43,7 @@ def lines(panel) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     ("kind", "suffix"),
-    [*((k, ".svg") for k in ("sharpness", "histogram", "map", "learning-rate", "depth")), ("phase", ".png")],
+    [*((k, ".svg") for k in ("sharpness", "histogram", "edge", "map", "learning-rate", "depth")), ("phase", ".png")],
 )
 def test_every_kind_is_one_command(
     kind: str, suffix: str, axes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,3 +123,13 @@ def test_the_same_picture_gives_the_same_file(tmp_path: Path, axes) -> None:
         spectrum.histogram(file, "linear", networks=2, width=16)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(axes()) == 3
+
+
+def test_the_density_through_the_histogram_has_its_height(axes, tmp_path: Path) -> None:
+    edge.edge(tmp_path / "edge.svg", "tanh", networks=4)
+    panel = axes()[0]
+    (law,) = (line for line in panel.lines if line.get_label() == "predicted density")
+    bars = sum(patch.get_height() * patch.get_width() for patch in panel.patches)
+    assert bars == pytest.approx(1, abs=1e-9)
+    x, y = law.get_data()
+    assert float(np.trapezoid(y, x)) == pytest.approx(1, abs=0.1)

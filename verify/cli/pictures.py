@@ -12,6 +12,7 @@ import typer
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say
 from fimcheck.verify.files import check_writable
+from fimcheck.verify.show import edge as end
 from fimcheck.verify.show import learning, spectrum
 from fimcheck.verify.show.plots import MakeDraws, check_suffix
 from fimcheck.verify.show.progress import Watch
@@ -42,6 +43,13 @@ def histogram(file: File, activation: Activation = "relu", networks: Networks = 
     """All eigenvalues of some networks, with the outliers marked."""
     with _drawing(file):
         spectrum.histogram(file, activation, networks)
+
+
+@app.command()
+def edge(file: File, activation: Activation = "relu", networks: Networks = 8) -> None:
+    """T = M/2 with mean subtraction: the predicted density through the histogram, its edge, and 2 / lambda_max."""
+    with _drawing(file) as draws:
+        end.edge(file, activation, networks, draws)
 
 
 @app.command()
