@@ -1,5 +1,7 @@
 """z(g), the inverse of the trace of the resolvent, right of the spectrum: its lowest point is the edge."""
 
+from functools import cached_property
+
 import numpy as np
 
 from fimcheck.theory.edge.dyson import State, critical, solved
@@ -35,10 +37,12 @@ class Curve:
             self._known.append((g, *at))
         return at
 
-    @property
+    @cached_property
     def scale(self) -> float:
-        """A g far below that of the edge, in units of which z is nearly 1/g."""
-        return 1 / (self.found.shift + 1)
+        """1 over the mean of the law: g far below it leaves z = 1/g nearly."""
+        at = solved(self.found, 1e-9 / (self.found.shift + 1))
+        assert at is not None
+        return 1 / (self.found.shift + at[1])
 
     def minimum(self, near: float | None = None) -> tuple[float, float, float]:
         """(g, z, z'') at the smallest z(g); near: a guess of that g. Raises SplitOff where the bulk has none."""

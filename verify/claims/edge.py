@@ -58,7 +58,7 @@ class GivenEdgeClaim(OneOutputClaim):
 
     def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
         """Each draw takes a solution of its own."""
-        return (64, 128, 256, 512)
+        return (64, 96, 128, 256, 512)
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The formula; its edge is that of every draw's own units, see `predictor`."""
@@ -98,7 +98,7 @@ class QuantileClaim(OneOutputClaim):
 
     def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
         """All eigenvalues are found."""
-        return (64, 128, 256, 512)
+        return (64, 96, 128, 256, 512)
 
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured quantile."""
