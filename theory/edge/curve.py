@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fimcheck.theory.edge.dyson import State, critical, solved
+from fimcheck.theory.edge.dyson import PRECISION, State, critical, solved
 from fimcheck.theory.edge.units import Units
 
 SPLITTING = 0.1
@@ -17,10 +17,14 @@ class SplitOff(ValueError):
 
 
 class Curve:
-    """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution."""
+    """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution.
 
-    def __init__(self, found: Units) -> None:
+    rough: to about 1e-6 instead of 1e-10, where many are needed for networks that differ by far more.
+    """
+
+    def __init__(self, found: Units, rough: bool = False) -> None:
         self.found = found
+        self.precision, self.steps = (1e-9, (4e-2, 1e-2)) if rough else (PRECISION, (4e-2, 1e-2, 2e-3))
         self._known: list[tuple[float, State, float]] = []
 
     def __call__(self, g: float) -> float:
@@ -32,7 +36,7 @@ class Curve:
         near = max((known for known in self._known if known[0] <= g), key=lambda known: known[0], default=None)
         if near is not None and near[0] == g:
             return near[1:]
-        at = solved(self.found, g, near[1] if near else None)
+        at = solved(self.found, g, near[1] if near else None, self.precision)
         if at is not None:
             self._known.append((g, *at))
         return at
@@ -48,7 +52,7 @@ class Curve:
         """(g, z, z'') at the smallest z(g); near: a guess of that g. Raises SplitOff where the bulk has none."""
         g = self._scanned() if near is None or not np.isfinite(self(near)) else near
         lowest = curvature = np.nan
-        for share in (4e-2, 1e-2, 2e-3):
+        for share in self.steps:
             step = share * g
             around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
             while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one

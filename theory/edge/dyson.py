@@ -109,7 +109,9 @@ def advanced(found: Units, g: Number, state: State) -> tuple[State, Number, bool
     return State(a, b, c, e), sigma, regular
 
 
-def solved(found: Units, g: float, begin: State | None = None) -> tuple[State, float] | None:
+def solved(
+    found: Units, g: float, begin: State | None = None, precision: float = PRECISION
+) -> tuple[State, float] | None:
     """The minimal positive solution at real g and Sigma(g); None where there is none.
 
     begin: a solution at a smaller g, from which the iteration rises as it does from zero.
@@ -119,7 +121,7 @@ def solved(found: Units, g: float, begin: State | None = None) -> tuple[State, f
         new, sigma, regular = advanced(found, g, state)
         if not regular or not np.isfinite(sigma):
             return None
-        if new.far(state) < PRECISION:
+        if new.far(state) < precision:
             return new, float(sigma)
         state = new
     return None

@@ -68,9 +68,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class GivenEdge:
-    """The same for one given network: place and scale of the edge of its bulk, and the unit that has split off."""
+    """The same for one given network: place, g and scale of the edge of its bulk, and the unit that has split off."""
 
     place: float
+    g: float
     scale: float
     outlier: float | None
 
@@ -152,8 +153,8 @@ def given_edge(
 ) -> GivenEdge:
     """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
     found = units_of(net, rho, measured, classes)
-    (_, place, curvature), outlier = outliers.bulk(found if change is None else change(found), near)
-    return GivenEdge(place, (curvature / 2) ** (1 / 3), outlier)
+    (g, place, curvature), outlier = outliers.bulk(found if change is None else change(found), near)
+    return GivenEdge(place, g, (curvature / 2) ** (1 / 3), outlier)
 
 
 def logarithmic_slope(net: WideNetwork) -> float:

@@ -12,6 +12,9 @@ from fimcheck.theory.edge.units import EdgeError, Units
 POINTS = 60
 """Places of z between infinity and the edge at which the units beyond are counted."""
 
+NEAR = 0.6
+"""|eta|^2 over the critical one, at the edge of all units together, below which none can be beyond that of the rest."""
+
 MOST_APART = 0.2
 """Largest share of the units of a given network that may be set aside before there is no bulk to speak of."""
 
@@ -55,6 +58,8 @@ def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, f
             near = None
             aside.append(_nearest(given, curve, curve.end(), aside))
     leading = _nearest(given, curve, lowest[0], [])
+    if not aside and _nearness(given, curve, lowest[0], leading) < NEAR:
+        return lowest, None
     # Its own part in the bulk would hide that it has left it; the others are still in the bulk at its place.
     curve = _without(given, [leading])
     try:
@@ -75,7 +80,7 @@ def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
         weights, e = layers[i].weights.copy(), layers[i].e.copy()
         weights[unit] = e[unit] = 0.0
         layers[i] = replace(layers[i], weights=weights, e=e)
-    return Curve(replace(given, layers=tuple(layers)))
+    return Curve(replace(given, layers=tuple(layers)), rough=True)
 
 
 def _ratios(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
