@@ -66,7 +66,7 @@ class GivenEdgeClaim(OneOutputClaim):
 
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The edge of every draw."""
-        return _given(setting, wide or setting.wide())
+        return _given(setting, self.prediction(setting, wide).network)
 
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
         """Mistakes in the equation."""
