@@ -27,6 +27,8 @@ EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "quantiles": 300, "alignme
 # To find one largest stable learning rate costs about as much as sampling every weight this often, and this many
 # fixed costs of a draw.
 DESCENT, DESCENT_OVERHEAD = 110, 40
+# To solve for the edge of one network's own units, of which the draws are made, costs as much as this many weights.
+SOLUTION = 3_000_000
 # Cost and number of draws measured in one call: enough to batch small widths, few enough that workers share the
 # rest evenly and progress moves.
 CHUNK_COST = 6e7
@@ -199,6 +201,7 @@ class Draws:
         rows = samples * setting.classes  # the matrix is passed over a few times, at about one weight per entry
         total = OVERHEAD + weights + rows**2 + exact_operations(network, samples) / OPERATIONS_PER_WEIGHT
         total += max((rows**3 / n for quantity, n in EIGENSOLVERS.items() if quantity in self.quantities), default=0)
+        total += SOLUTION if "shared" in self.quantities else 0
         descends = "stable_rate" in self.quantities
         return total + DESCENT * weights + DESCENT_OVERHEAD * OVERHEAD if descends else total
 
