@@ -10,7 +10,7 @@ from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.network import Network
 
 TOP = frozenset({"lambda_max", "lambda_top"})
-FRACTIONS = tuple(k / 9 for k in range(1, 9))
+FRACTIONS = tuple(k / 10 for k in range(2, 10))
 """Shares of the eigenvalues below the measured quantiles."""
 
 

@@ -127,8 +127,8 @@ def measure(
     m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues;
     lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d), d = T-1, or
     T-2 under batch normalization of the outputs (which removes two directions). The last two do not exist
-    under layer normalization of the outputs. quantiles: where k/9 of the C d eigenvalues that are left lie below,
-    k = 1..8.
+    under layer normalization of the outputs. quantiles: where k/10 of the C d eigenvalues that are left lie below,
+    k = 2..9.
 
     Order parameters: those of ``numerics.orders``; tq1, tq2, kappa1, kappa2 do not exist under hidden
     normalizations that couple samples, such as batch, c_I and c_1 only there. shared: what the samples share at every

@@ -5,7 +5,7 @@ equivalent), and the Dyson equation of the random matrix that is left. No consta
 """
 
 from fimcheck.theory.edge.law import Edge, GivenEdge, edge, given_edge, logarithmic_slope, splitting_width
-from fimcheck.theory.edge.spectrum import density, distribution, quantiles
+from fimcheck.theory.edge.spectrum import density, distribution, mean, quantiles
 from fimcheck.theory.edge.units import EdgeError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "edge",
     "given_edge",
     "logarithmic_slope",
+    "mean",
     "quantiles",
     "splitting_width",
 ]

@@ -101,6 +101,12 @@ def _below(found: Units, mean: float, x: float) -> float:
     return 0.5 + sum(parts) / np.pi
 
 
+def mean(net: WideNetwork, rho: float, classes: int = 1, change: Callable[[Units], Units] | None = None) -> float:
+    """Mean of the eigenvalues of the limiting law; change: see `quantiles`."""
+    found = units(net, rho, classes)
+    return Curve(found if change is None else change(found)).moments()[0]
+
+
 @lru_cache(maxsize=64)
 def quantiles(
     net: WideNetwork,

@@ -185,11 +185,11 @@ GROWTH = [
     *(
         QuantileClaim(
             id=f"growth.last_mean.quantile[{k}]", quantity="quantiles", measured="quantiles", last="mean",
-            samples="proportional", fewest_samples=12, source=OURS, ninths=k,
-            statement=f"T = M/rho, {_words('none', 'mean')}: {k}/9 of the eigenvalues lie below the quantile of the "
-            "limiting law",
+            samples="proportional", fewest_samples=12, source=OURS, tenths=k,
+            statement=f"T = M/rho, {_words('none', 'mean')}: {k}/10 of the eigenvalues lie below the quantile of the "
+            "limiting law, given their mean",
         )
-        for k in range(1, 9)
+        for k in range(2, 10)
     ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
