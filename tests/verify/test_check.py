@@ -75,7 +75,7 @@ def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
     made, near, slips = set(), set(), set()
     for case in suite.cases(bases=suite.BASES[:1]):
         width = case.claim.widths(case.setting)[0]
-        measured = {name: np.array([1.5]) for name in ("Q1", "Q2", "Qmax", "R1", "lambda_max")}
+        measured = {name: np.array([1.5]) for name in ("Q1", "Q2", "Qmax", "R1", "lambda_max", "lambda_perp")}
         shape = 1, case.setting.samples_at(width), case.setting.classes
         measured["raw_outputs"] = np.random.default_rng(0).normal(size=shape)
         if "shared" in case.claim.given:

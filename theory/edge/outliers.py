@@ -57,6 +57,8 @@ def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, f
         except SplitOff:
             near = None
             aside.append(_nearest(given, curve, curve.end(), aside))
+        if len(aside) > MOST_APART * min(layer.e.size for layer in given.layers):
+            raise EdgeError("the units of this network have no bulk with a regular edge; take a larger width.")
     leading = _nearest(given, curve, lowest[0], [])
     if not aside and _nearness(given, curve, lowest[0], leading) < NEAR:
         return lowest, None
@@ -102,6 +104,4 @@ def _nearest(given: Units, curve: Curve, g: float, aside: list[tuple[int, int]])
     for i, unit in aside:
         ratios[i][unit] = 0.0
     layer = int(np.argmax([ratio.max() for ratio in ratios]))
-    if ratios[layer].max() == 0 or len(aside) > MOST_APART * min(ratio.size for ratio in ratios):
-        raise EdgeError("the units of this network have no bulk with a regular edge; take a larger width.")
     return layer, int(np.argmax(ratios[layer]))

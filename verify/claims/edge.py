@@ -127,12 +127,13 @@ class QuantileClaim(OneOutputClaim):
         return self._stated(setting, wide or setting.wide())
 
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
-        """Mistakes in the equation that leave a law."""
+        """Mistakes in the equation; a law is found when it is asked for."""
         for name, (what, change) in SLIPS.items():
-            try:
-                yield name, what, evaluator(self._stated(setting, setting.wide(), change), setting)
-            except EdgeError:
-                continue
+
+            def predicted(width: int, measured: dict[str, Array], change: Any = change) -> Array | float:
+                return evaluator(self._stated(setting, setting.wide(), change), setting)(width, measured)
+
+            yield name, what, _or_nothing(predicted)
 
     def _stated(self, setting: Setting, net: Any, change: Callable[[Any], Any] | None = None) -> theory.Prediction:
         assert setting.rho is not None
