@@ -103,8 +103,8 @@ def free_convolution(net: theory.WideNetwork, rho: float, z: complex) -> complex
     orders = theory.numeric_order_parameters(net, "proportional")
     w2, alpha = float(net.sigma_w2), [float(a) for a in net.ratios]
     found = units(net, rho)
-    slopes = [float(layer.mean(layer.f1)) for layer in found.layers]
-    noises = [float(layer.mean(layer.n_pp)) for layer in found.layers]
+    slopes = [float(np.real(layer.mean(layer.f1))) for layer in found.layers]
+    noises = [float(np.real(layer.mean(layer.n_pp))) for layer in found.layers]
 
     def trace(coefficients: list[complex], weights: list[complex]) -> complex:
         """(1/T) tr of sum_j weights[j] X_j times the inverse of sum_j coefficients[j] X_j, X_-1 = 1 first."""
@@ -130,7 +130,7 @@ def free_convolution(net: theory.WideNetwork, rho: float, z: complex) -> complex
         return own + trace([c + v / s for c, v in zip(below, covariance, strict=True)], rest)
 
     tops = [float(orders.tq2[layer]) for layer in range(1, net.depth + 1)]
-    return -trace([found.shift - z, *tops], [1.0] + [0.0] * net.depth)
+    return -trace([found.shift - z, *tops], [1.0 + 0j] + [0j] * net.depth)
 
 
 @pytest.mark.parametrize(

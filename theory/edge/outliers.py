@@ -1,6 +1,7 @@
 """Units that leave the bulk: one with a large |eta| is an eigenvalue of its own, at z(g) where its determinant is 0."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -71,7 +72,8 @@ def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, f
     if _nearness(given, curve, g, leading) < 1 and not aside:
         return lowest, None
     if _nearness(given, curve, g, leading) > 1:
-        g = float(optimize.brentq(lambda g: _nearness(given, curve, g, leading) - 1, 1e-2 * curve.scale, g, rtol=1e-8))
+        found: Any = optimize.brentq(lambda g: _nearness(given, curve, g, leading) - 1, 1e-2 * curve.scale, g)
+        g = float(found)
     return lowest, curve(g)
 
 

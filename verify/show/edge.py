@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def _law(axes: Any, setting: Setting, predicted: EdgePrediction, found: np.ndarr
     _inset(axes.inset_axes((0.5, 0.16, 0.46, 0.3)), found[:, -1], end.place, end.mean(samples), end.sd(samples))
 
 
-def _inset(axes: Any, largest: Sequence[float], place: float, mean: float, sd: float) -> None:
+def _inset(axes: Any, largest: np.ndarray, place: float, mean: float, sd: float) -> None:
     """The largest eigenvalue of each network, and where it is predicted."""
     axes.axvspan(mean - sd, mean + sd, color=RED, alpha=0.2, linewidth=0)
     axes.axvline(mean, color=RED, linestyle=":")
