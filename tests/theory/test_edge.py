@@ -260,8 +260,7 @@ def test_the_prediction_is_a_number_where_bounds_were_all() -> None:
 
 def test_where_it_is_not_derived_it_is_refused() -> None:
     for net, given, named in (
-        (theory.WideNetwork(3, "relu", "layer", "mean"), False, "plain chain"),
-        (theory.WideNetwork(3, "relu", "batch", "mean"), False, "plain chain"),
+        (theory.WideNetwork(3, "relu", "batch", "mean"), False, "over their units"),
         (theory.WideNetwork(3, "relu", last="batch"), False, "given the outputs"),
     ):
         with pytest.raises(EdgeError, match=named):
@@ -270,6 +269,27 @@ def test_where_it_is_not_derived_it_is_refused() -> None:
         edge(chain("abs", 3, 1.0, 0.3), 2.0)
     with pytest.raises(EdgeError, match="positive number"):
         edge(chain("relu"), float("nan"))
+
+
+def test_layer_normalization_that_changes_nothing_leaves_the_edge() -> None:
+    """gamma u/sqrt(q_1), with q_1 = gamma = 1: the edge of the same network without it."""
+    alike = theory.WideNetwork(
+        3, "linear", "layer", "mean", sigma_w2=1.0, sigma_b2=0.0, ratios=(1, 1, 1), gamma=1.0, beta=0.0
+    )
+    assert edge(alike, 2.0, 1, 500.0).place == pytest.approx(edge(chain("linear", 3, 1.0, 0.0), 2.0, 1, 500.0).place)
+
+
+def test_a_shift_after_layer_normalization_moves_the_edge() -> None:
+    places = [
+        edge(
+            theory.WideNetwork(
+                3, "relu", "layer", "mean", sigma_w2=2, sigma_b2=0.1, ratios=(1, 1, 1), gamma=1.2, beta=beta
+            ),
+            2.0, 1, 500.0,
+        ).place
+        for beta in (0.0, 0.5)
+    ]  # fmt: skip
+    assert abs(places[1] / places[0] - 1) > 0.02
 
 
 def test_growth_like_the_logarithm_only_where_a_unit_can_split_off() -> None:

@@ -105,8 +105,8 @@ def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(
     fixed, grown = axes()[:3], axes()[3:6]
     assert all(len(panel.containers) == len(plots.LAST) for panel in (*fixed, *grown))
     assert [len(lines(panel)) for panel in fixed] == [4, 4, 3], "layer norm. of outputs under batch norm.: no line"
-    assert [len(lines(panel)) for panel in grown] == [8, 6, 6], (
-        "two bounds for mean, batch, and where E phi = 0; the edge for the first two"
+    assert [len(lines(panel)) for panel in grown] == [8, 8, 6], (
+        "two bounds for mean, batch, and where E phi = 0; the edge for the first two unless over the batch"
     )
 
 

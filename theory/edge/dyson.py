@@ -90,19 +90,19 @@ def critical(layer: Layer, g: float, state: State, i: int, classes: int) -> np.n
 
 def advanced(found: Units, g: Number, state: State) -> tuple[State, Number, bool]:
     """The equation once: new self-energies, Sigma(g), and whether all determinants are positive."""
-    layers, w2 = found.layers, found.sigma_w2
+    layers = found.layers
     at = [averages(layer, g, state, i, found.classes) for i, layer in enumerate(layers)]
     lam = found.first + state.c[0]
     a, b, c, e = (np.zeros_like(v) for v in (state.a, state.b, state.c, state.e))
-    a[0] = w2 * g / (1 - g * lam)
+    a[0] = layers[0].weight * g / (1 - g * lam)
     alphas = [found.alpha_0, *(layer.alpha for layer in layers)]
     for i, mean in enumerate(at):
-        c[i] = w2 * alphas[i + 1] / alphas[i] * mean.aa
+        c[i] = layers[i].weight * alphas[i + 1] / alphas[i] * mean.aa
         if i + 1 < len(layers):
-            a[i + 1] = w2 * mean.pp
-            b[i + 1] = w2 * alphas[i + 1] / alphas[i + 2] * mean.bb
+            a[i + 1] = layers[i + 1].weight * mean.pp
+            b[i + 1] = layers[i + 1].weight * alphas[i + 1] / alphas[i + 2] * mean.bb
         if i > 0:
-            e[i - 1] = w2 * mean.dd
+            e[i - 1] = layers[i].weight * mean.dd
     noise = sum(layer.alpha * mean.noise for layer, mean in zip(layers, at, strict=True))
     sigma = found.rho * (found.alpha_0 * lam / (1 - g * lam) + noise)
     regular = bool(np.real(1 - g * lam) > 0 and all(mean.determinant > 0 for mean in at))

@@ -130,7 +130,8 @@ def _nodes(net: WideNetwork, rho: float, classes: int) -> int:
     """How many nodes of xi give the law's mean and, for one output, variance exactly."""
     orders = numeric_order_parameters(net, "proportional")
     known = [rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)]
-    known += [rho * fluctuation_variance(net)] if classes == 1 else []
+    # Where hidden layers are normalized or there are several outputs the variance is not derived by another route.
+    known += [rho * fluctuation_variance(net)] if classes == 1 and net.hidden == "none" else []
     far = np.inf
     for nodes in REFINED:
         found = Curve(units(net, rho, classes, nodes=nodes)).moments()[: len(known)]

@@ -99,8 +99,9 @@ class EdgePrediction(Prediction):
             return float(value_at(expr, {name: np.asarray(v) for name, v in values.items()}))
 
         net = WideNetwork(
-            wide.depth, wide.activation, "none", "mean", number(wide.sigma_w2), number(wide.sigma_b2),
-            ratios=[number(ratio) for ratio in wide.ratios],
+            wide.depth, wide.activation, wide.hidden, "mean", number(wide.sigma_w2), number(wide.sigma_b2),
+            [number(ratio) for ratio in wide.ratios],
+            *((number(wide.gamma), number(wide.beta)) if wide.hidden != "none" else ()),
         )  # fmt: skip
         change = SLIPS[self.slip][1] if self.slip in SLIPS else None
         return edge(net, values["rho"], int(values["C"]), values["M"], change)
@@ -119,9 +120,9 @@ def predict(net: Composed, given_outputs: bool) -> Prediction:
     """The prediction, where it is derived."""
     if not is_plain(net):
         raise EdgeError(
-            "lambda_max for T = M/rho without an all-ones outlier is derived for a plain chain under mean subtraction "
-            "or batch normalization of the outputs; here the theory bounds it. Ask for lambda_max_lower or "
-            "lambda_max_upper."
+            "lambda_max for T = M/rho without an all-ones outlier is derived for a chain whose hidden layers are not "
+            "normalized or over their units, under mean subtraction or batch normalization of the outputs; here the "
+            "theory bounds it. Ask for lambda_max_lower or lambda_max_upper."
         )
     gain = sp.S.One
     if net.output.scaled:
@@ -140,6 +141,7 @@ STEPS = (
     "  c = rho sum_l alpha_{l-1} (tq_1^l - tq_2^l) (hq_1^{l-1} - hq_2^{l-1})",
     "Unit of layer l given what its samples share, u = sqrt(q_2) xi + w, eta ~ N(0, sigma_w2 tq_2^{l+1}):",
     "  f1 = E phi', f2 = E phi'', npp = Var phi - v f1^2, kx = Cov(phi, phi') - v f1 f2, kd = Var phi' - v f2^2",
+    "A normalization over the units multiplies u, its factor squared sigma_w2 and hq_2 of its layer below",
     "Dyson equation at g, lp = tq_2^{l+1} + C_l, ld = (alpha_{l-1}/alpha_l) hq_2^{l-1} + B_l, e = |eta|:",
     "  Qpp = g npp + A f1^2, Qpd = e (g kx + A f1 f2), Qdd = g (e^2 kd + gap Var phi') + A e^2 f2^2 + E f1^2",
     "  D = (1 - Qpp lp)(1 - Qdd ld) - Qpd^2 lp ld",

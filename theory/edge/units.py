@@ -17,10 +17,15 @@ from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.normalize import GroupNorm, LayerNorm, RMSNorm
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
 
 XI_NODES, ETA_NODES = 49, 24
 """An odd number, so that one node lies at xi = 0, where a kink is seen best."""
+
+
+PER_PLACE = (LayerNorm, RMSNorm, GroupNorm)
+"""In a wide network they multiply by a number; the rest of their derivative is O(1/M)."""
 
 
 class EdgeError(ValueError):
@@ -35,7 +40,7 @@ class Layer:
     covariance of what the linear approximation leaves of phi and phi'. slope_variance: Var phi'. gamma:
     sigma_w2 (tq_1 - tq_2) of the layer above. forward, backward: tq_2 of the layer above and
     (alpha_{l-1}/alpha_l) hq_2 of the layer below. alpha: its width. above: sigma_w2 tq_2 of the layer above, the
-    variance of eta.
+    variance of eta. weight: sigma_w2 times the square of what a hidden normalization multiplies by.
     """
 
     f1: np.ndarray
@@ -51,6 +56,7 @@ class Layer:
     backward: float
     alpha: float
     above: float
+    weight: float
 
     def mean(self, values: np.ndarray) -> complex | float:
         """Average over the units."""
@@ -59,10 +65,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Units:
-    """All hidden layers, and what is shared: sigma_w2, alpha_0, tq_2 of layer 1, C, rho and the diagonal shift c."""
+    """All hidden layers, and what is shared: alpha_0, tq_2 of layer 1, C, rho and the diagonal shift c."""
 
     layers: tuple[Layer, ...]
-    sigma_w2: float
     alpha_0: float
     first: float
     classes: int
@@ -71,12 +76,12 @@ class Units:
 
 
 def is_plain(net: Composed) -> TypeGuard[WideNetwork]:
-    """Whether it is a chain of dense weights and activations, which the edge is derived for."""
-    return isinstance(net, WideNetwork) and all(type(s) in (Dense, Phi) for s in net.steps.steps)
+    """Whether it is a chain of dense weights, normalizations over units and activations, which it is derived for."""
+    return isinstance(net, WideNetwork) and all(type(s) in (Dense, Phi, *PER_PLACE) for s in net.steps.steps)
 
 
 def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf, nodes: int = XI_NODES) -> Units:
-    """The averages of a chain without hidden normalization, all of whose parameters are numbers.
+    """The averages of a chain without hidden batch normalization, all of whose parameters are numbers.
 
     width: |eta| is cut where one unit in so many lies beyond; inf for its whole distribution. nodes: of xi.
     """
@@ -84,13 +89,13 @@ def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf,
     xi, weight_xi = _normal(nodes)
     e, weight_e = _length(classes, width)
 
-    def grid(q2: float, above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def grid(centers: tuple[float, float], above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         weights = weight_xi[:, None] * weight_e[None, :]
-        return np.sqrt(max(q2, 0.0)) * xi[:, None], np.sqrt(above) * e[None, :], weights
+        return centers[0] + centers[1] * xi[:, None], np.sqrt(above) * e[None, :], weights
 
     orders = numeric_order_parameters(net, "proportional")
     layers = tuple(
-        _layer(net, orders, number, *grid(float(orders.q2[number]), _above(net, orders, number)))
+        _layer(net, orders, number, *grid(_seen(net, orders, number)[1:], _above(net, orders, number)))
         for number in range(1, net.depth)
     )
     return _together(net, orders, rho, classes, layers)
@@ -103,6 +108,8 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray], c
     (units of all hidden layers, 1 + C): the means over the samples of u_i and of sqrt(M_l) d f_k / d phi_i.
     """
     _check(net, rho)
+    if net.hidden != "none":
+        raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
     by_layer = {name: dict(enumerate(map(float, measured[name]), int(name[0] != "h"))) for name in ORDERS}
     orders = replace(numeric_order_parameters(net, "proportional"), **by_layer)
     alpha = [float(a) for a in net.ratios]
@@ -129,11 +136,22 @@ ORDERS = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
 def _check(net: WideNetwork, rho: float) -> None:
     if not is_plain(net):
         raise EdgeError(
-            "the edge for T proportional to M is derived for a chain of dense weights and activations, without "
-            'normalization of the hidden layers. Leave hidden = "none".'
+            "the edge for T proportional to M is derived for a chain of dense weights and activations, whose hidden "
+            "layers may be normalized over their units; over the batch they may not. Take hidden = none or layer."
         )
     if not rho > 0 or not np.isfinite(rho):
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
+
+
+def _seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
+    """Of what the activation of hidden layer ``number`` sees: the square of the factor on the dense step's output, the
+    mean, and the standard deviation of what its samples share."""
+    phis = [i for i, step in enumerate(net.steps.steps) if type(step) is Phi]
+    before = str(phis[number - 1])  # steps are numbered from 1
+    K, mean = orders.K[before], float(orders.mean[before])
+    q1, q2 = float(orders.q1[number]), float(orders.q2[number])
+    square = float(K.same - K.other) / (q1 - q2)
+    return square, mean, float(np.sqrt(max(square * q2, 0.0)))
 
 
 def _above(net: WideNetwork, orders: OrderParameters, number: int) -> float:
@@ -146,7 +164,7 @@ def _together(net: WideNetwork, orders: OrderParameters, rho: float, classes: in
         width * float(orders.tq1[n + 1] - orders.tq2[n + 1]) * float(orders.hq1[n] - orders.hq2[n])
         for n, width in enumerate(alpha)
     )
-    return Units(layers, float(net.sigma_w2), alpha[0], float(orders.tq2[1]), classes, rho, rho * sum(gaps))
+    return Units(layers, alpha[0], float(orders.tq2[1]), classes, rho, rho * sum(gaps))
 
 
 def _layer(
@@ -159,7 +177,8 @@ def _layer(
     functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
     # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
     functions = (*functions, lambda u: slope(u) * u)
-    v = float(orders.q1[number] - orders.q2[number])
+    gain = _seen(net, orders, number)[0]
+    v = gain * float(orders.q1[number] - orders.q2[number])
     around = moments_around(functions, kinks, centers.ravel(), v)
     first, square, d, d_square, mixed, weighted = (m.reshape(centers.shape) for m in around)
     bend = (weighted - centers * d) / v
@@ -177,9 +196,10 @@ def _layer(
         gamma=float(net.sigma_w2) * float(orders.tq1[number + 1] - orders.tq2[number + 1]),
         forward=float(orders.tq2[number + 1]),
         # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
-        backward=alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
+        backward=gain * alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
         alpha=alpha[number],
         above=_above(net, orders, number),
+        weight=gain * float(net.sigma_w2),
     )
 
 

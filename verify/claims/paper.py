@@ -191,6 +191,12 @@ GROWTH = [
         )
         for k in range(2, 10)
     ),
+    EdgeClaim(
+        id="growth.hidden_layer_last_mean.lambda_max", quantity="lambda_max", measured="lambda_max", hidden="layer",
+        last="mean", samples="proportional", fewest_samples=12, source=OURS,
+        statement=f"T = M/rho, {_words('layer', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
+        "with its Tracy-Widom mean",
+    ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
         statement=f"T = M/rho, {_words('none', 'mean')}: {NAMES['s']}, overlaps of different samples fluctuating",
