@@ -67,13 +67,23 @@ class EdgePrediction(Prediction):
     @property
     def symbols(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the numbers that `evaluate` needs."""
-        own = {"M", "rho", "C", *(s.name for s in self.network.open_symbols)}
-        return tuple(sorted(own | ({"Q1"} if self.formula.has(Q1) else set())))
+        return tuple(sorted(self._own | self._measured))
+
+    @property
+    def _own(self) -> set[str]:
+        """What the edge depends on."""
+        return {"M", "rho", "C", *(s.name for s in self.network.open_symbols)}
+
+    @property
+    def _measured(self) -> set[str]:
+        """What of the formula is given by a measurement, Q1 for instance."""
+        solved = {lambda_edge, width_of_edge, excess}
+        return {s.name for s in self.formula.free_symbols - solved} - self._own  # type: ignore[attr-defined]
 
     def evaluate(self, **numbers: Any) -> Any:
         """The number of the formula, the edge solved at every width; numbers: one per name in `symbols`."""
         values = self._checked(numbers)
-        known = [name for name in self.symbols if name != "Q1"]
+        known = sorted(self._own)
         arrays = np.broadcast_arrays(*(values[name] for name in known))
         points = [
             dict(zip(known, map(float, point), strict=True)) for point in zip(*map(np.ravel, arrays), strict=True)

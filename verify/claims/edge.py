@@ -49,6 +49,22 @@ class EdgeClaim(OneOutputClaim):
 
 
 @dataclass(frozen=True)
+class EdgeOverMeanClaim(EdgeClaim):
+    """The same in units of the mean of the eigenvalues, which varies from network to network."""
+
+    given: tuple[str, ...] = ("lambda_perp",)
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The edge over the mean of the law, times the measured mean."""
+        net = wide or setting.wide()
+        right = theory.predict(net, self.quantity, self.samples)
+        assert setting.rho is not None
+        assert isinstance(net, theory.WideNetwork)
+        scale = sp.Symbol("lambda_perp", positive=True) / sp.Float(mean(net, setting.rho), 17)
+        return replace(right, formula=right.formula * scale)
+
+
+@dataclass(frozen=True)
 class GivenEdgeClaim(OneOutputClaim):
     """The same given what the samples of the very network share: its order parameters and the fields of its units."""
 

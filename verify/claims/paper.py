@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim, couples_samples
-from fimcheck.verify.claims.edge import EdgeClaim, GivenEdgeClaim, QuantileClaim
+from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GivenEdgeClaim, QuantileClaim
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
@@ -191,11 +191,11 @@ GROWTH = [
         )
         for k in range(2, 10)
     ),
-    EdgeClaim(
-        id="growth.hidden_layer_last_mean.lambda_max", quantity="lambda_max", measured="lambda_max", hidden="layer",
+    EdgeOverMeanClaim(
+        id="growth.hidden_layer.last_mean", quantity="lambda_max", measured="lambda_max", hidden="layer",
         last="mean", samples="proportional", fewest_samples=12, source=OURS,
         statement=f"T = M/rho, {_words('layer', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
-        "with its Tracy-Widom mean",
+        "with its Tracy-Widom mean, given the mean of the eigenvalues",
     ),
     SecondMomentClaim(
         id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
