@@ -8,7 +8,7 @@ import numpy as np
 
 from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import XI_NODES, EdgeError, Units, units, units_of
+from fimcheck.theory.edge.units import XI_NODES, EdgeError, Units, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.fluctuations import fluctuation_variance
 from fimcheck.theory.network.orders import numeric_order_parameters
@@ -131,7 +131,7 @@ def _nodes(net: WideNetwork, rho: float, classes: int) -> int:
     orders = numeric_order_parameters(net, "proportional")
     known = [rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)]
     # Where hidden layers are normalized or there are several outputs the variance is not derived by another route.
-    known += [rho * fluctuation_variance(net)] if classes == 1 and net.hidden == "none" else []
+    known += [rho * fluctuation_variance(net)] if classes == 1 and not is_normalized(net) else []
     far = np.inf
     for nodes in REFINED:
         found = Curve(units(net, rho, classes, nodes=nodes)).moments()[: len(known)]

@@ -8,7 +8,7 @@ import numpy as np
 import sympy as sp
 
 from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, Edge, edge
-from fimcheck.theory.edge.units import EdgeError, Units, is_plain
+from fimcheck.theory.edge.units import EdgeError, Units, is_normalized, is_plain
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.prediction import Prediction, value_at
@@ -111,7 +111,7 @@ class EdgePrediction(Prediction):
         net = WideNetwork(
             wide.depth, wide.activation, wide.hidden, "mean", number(wide.sigma_w2), number(wide.sigma_b2),
             [number(ratio) for ratio in wide.ratios],
-            *((number(wide.gamma), number(wide.beta)) if wide.hidden != "none" else ()),
+            *((number(wide.gamma), number(wide.beta)) if is_normalized(wide) else ()),
         )  # fmt: skip
         change = SLIPS[self.slip][1] if self.slip in SLIPS else None
         return edge(net, values["rho"], int(values["C"]), values["M"], change)

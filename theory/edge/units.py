@@ -80,6 +80,11 @@ def is_plain(net: Composed) -> TypeGuard[WideNetwork]:
     return isinstance(net, WideNetwork) and all(type(s) in (Dense, Phi, *PER_PLACE) for s in net.steps.steps)
 
 
+def is_normalized(net: WideNetwork) -> bool:
+    """Whether its hidden layers are normalized."""
+    return any(type(step) in PER_PLACE for step in net.steps.steps)
+
+
 def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf, nodes: int = XI_NODES) -> Units:
     """The averages of a chain without hidden batch normalization, all of whose parameters are numbers.
 
@@ -108,7 +113,7 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray], c
     (units of all hidden layers, 1 + C): the means over the samples of u_i and of sqrt(M_l) d f_k / d phi_i.
     """
     _check(net, rho)
-    if net.hidden != "none":
+    if is_normalized(net):
         raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
     by_layer = {name: dict(enumerate(map(float, measured[name]), int(name[0] != "h"))) for name in ORDERS}
     orders = replace(numeric_order_parameters(net, "proportional"), **by_layer)
