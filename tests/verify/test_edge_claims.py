@@ -1,9 +1,11 @@
 """The claims about the spectrum at T = M/rho on sampled networks, and mistakes in the equation that they refuse."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 
+from fimcheck.verify import cli
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.claims.setting import Setting, SettingError
 from fimcheck.verify.draws.draws import Draws
@@ -41,3 +43,23 @@ def test_the_claim_about_split_units_is_about_their_activation() -> None:
         check(CLAIMS["growth.last_mean.lambda_max_split"], Setting("relu", last="mean", rho=2.0))
     with pytest.raises(SettingError, match="one output"):
         check(CLAIMS["growth.last_mean.quantile[5]"], Setting("relu", last="mean", rho=2.0, classes=2))
+
+
+def test_derive_tells_the_edge_in_numbers_and_how_well_it_knows_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(outputs: int) -> tuple[int | str | None, str, str]:
+        at = f"M=2048,rho=2,C={outputs},sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1,alpha_2=1"
+        words = ["fimcheck", "derive", "lambda_max", "--last", "mean", "--samples", "proportional", "--at", at]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    code, out, err = said(1)
+    assert code in (0, None)
+    assert float(out) == pytest.approx(12.476, abs=2e-3)
+    assert "second discretization" in err
+    code, out, err = said(2)
+    assert code == 2
+    assert "lambda_max_upper" in err

@@ -116,6 +116,15 @@ class EdgePrediction(Prediction):
         change = SLIPS[self.slip][1] if self.slip in SLIPS else None
         return edge(net, values["rho"], int(values["C"]), values["M"], change)
 
+    def accuracy(self, **numbers: Any) -> str:
+        """The edge's own error."""
+        found = self.edge({name: float(numbers[name]) for name in self._own})
+        return f"float64; the edge to {found.error:.1g} by a second discretization"
+
+    def remedy(self, condition: Any) -> str:  # noqa: ARG002
+        """Several outputs enlarge it at finite width, by an amount that is not derived."""
+        return "Ask for lambda_max_lower or lambda_max_upper."
+
     def scaling(self, name: str) -> Expr:
         """Exponent of a symbol in the limit, where the Tracy-Widom shift is gone (and ln M counts as a constant)."""
         limit = self.formula.subs({width_of_edge: 0, excess: 0})

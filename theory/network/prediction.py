@@ -106,6 +106,14 @@ class Prediction:
             raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
+    def accuracy(self, **numbers: Any) -> str:  # noqa: ARG002
+        """How well `evaluate` knows the number, in words; "" where its formula can be evaluated to more digits."""
+        return ""
+
+    def remedy(self, condition: Any) -> str:
+        """What to do where a condition does not hold, in words."""
+        return "Use given_outputs=True with the measured outputs." if condition == sp.Eq(symbols.C, 1) else ""
+
     def _checked(self, numbers: dict[str, Any]) -> dict[str, np.ndarray]:
         missing, unused = sorted(set(self.symbols) - set(numbers)), sorted(set(numbers) - set(self.symbols))
         if missing:
@@ -119,11 +127,9 @@ class Prediction:
         for condition in self.conditions:
             if not np.all(value_at(condition, values)):
                 given = ", ".join(f"{s} = {values[s.name]}" for s in condition.free_symbols)
-                remedy = (
-                    " Use given_outputs=True with the measured outputs." if condition == sp.Eq(symbols.C, 1) else ""
-                )
                 raise ValueError(
-                    f"{self.quantity} is predicted for {sp.pycode(condition)} only; given {given}.{remedy}"
+                    f"{self.quantity} is predicted for {sp.pycode(condition)} only; given {given}. "
+                    f"{self.remedy(condition)}".rstrip()
                 )
         return values
 

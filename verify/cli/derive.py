@@ -115,9 +115,12 @@ def derive(
     if json is not None:
         write_data(json, _data(found, statement(), numbers))
     if at is not None and set(found.symbols) <= set(numbers):
-        number = found.evaluate(**{name: float(numbers[name]) for name in found.symbols})
+        values = {name: float(numbers[name]) for name in found.symbols}
+        number = found.evaluate(**values)
         print(number)
-        if len(net.all_steps) <= LONGEST:
+        if accuracy := found.accuracy(**values):
+            print(accuracy, file=sys.stderr)
+        elif len(net.all_steps) <= LONGEST:
             print(_digits(statement(), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
         _print(_substituted(found.expr, numbers), latex)
