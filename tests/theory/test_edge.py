@@ -258,6 +258,15 @@ def test_the_prediction_is_a_number_where_bounds_were_all() -> None:
     assert "Dyson" in "\n".join(found.steps())
 
 
+def test_an_edge_next_to_where_the_solution_ends_is_found() -> None:
+    """z has its lowest point at g = 0.522 and ends at 0.545."""
+    net = chain("relu", 3, 1.0, 0.3)
+    found = edge(net, 1.0, 1, 1024.0)
+    assert found.cut == 1024.0
+    z = Curve(units(net, 1.0, 1, 1024.0))
+    assert found.place == pytest.approx(min(z(g) for g in np.linspace(0.515, 0.53, 16)), rel=1e-4)
+
+
 def test_where_it_is_not_derived_it_is_refused() -> None:
     for net, given, named in (
         (theory.WideNetwork(3, "relu", "batch", "mean"), False, "over their units"),

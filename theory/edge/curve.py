@@ -1,8 +1,10 @@
 """z(g), the inverse of the trace of the resolvent, right of the spectrum: its lowest point is the edge."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from fimcheck.theory.edge.dyson import PRECISION, State, critical, solved
 from fimcheck.theory.edge.units import Units
@@ -51,8 +53,15 @@ class Curve:
     def minimum(self, near: float | None = None) -> tuple[float, float, float]:
         """(g, z, z'') at the smallest z(g); near: a guess of that g. Raises SplitOff where the bulk has none."""
         g = self._scanned() if near is None or not np.isfinite(self(near)) else near
+        try:
+            return self._refined(g, self.steps)
+        except SplitOff:  # or the lowest point lies so near to where the solution ends that the steps passed it
+            return self._refined(self._bracketed(), (self.steps[-1] / 2, self.steps[-1] / 4))
+
+    def _refined(self, g: float, steps: tuple[float, ...]) -> tuple[float, float, float]:
+        """(g, z, z'') by Newton's method from differences, whose steps are shares of g."""
         lowest = curvature = np.nan
-        for share in self.steps:
+        for share in steps:
             step = share * g
             around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
             while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
@@ -67,6 +76,22 @@ class Curve:
             move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
             lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
         return g, lowest, curvature
+
+    def _bracketed(self) -> float:
+        """The lowest point of the whole curve, to a thousandth."""
+        known = sorted((g, self(g)) for g, *_ in self._known)
+        place = min(range(len(known)), key=lambda i: known[i][1])
+        low, high = known[max(place - 1, 0)][0], 1.3 * known[place][0]
+        above = known[place][1]
+
+        def height(g: float) -> float:
+            z = self(float(g))
+            return z if np.isfinite(z) else above * (2 + g / low)  # back to where there is a solution
+
+        found: Any = optimize.minimize_scalar(
+            height, bounds=(low, high), method="bounded", options={"xatol": 1e-3 * low}
+        )
+        return float(found.x)
 
     def _scanned(self) -> float:
         """The lowest point of a coarse scan."""
