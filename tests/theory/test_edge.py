@@ -1,6 +1,7 @@
 """The edge for T = M/rho: exact moments, an independent route for linear networks, refusals."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,9 @@ def test_a_linear_network_by_free_convolution() -> None:
         return shift + 1 / g + rho * inverse(g)
 
     top = 1 / (t1 + t2 * w2 * 4)
-    found = optimize.minimize_scalar(z, bounds=(1e-4 * top, 0.9999 * top), method="bounded", options={"xatol": 1e-10})
+    found: Any = optimize.minimize_scalar(
+        z, bounds=(1e-4 * top, 0.9999 * top), method="bounded", options={"xatol": 1e-10}
+    )
     assert edge(net, rho).place == pytest.approx(found.fun, rel=2e-5)
 
 

@@ -54,7 +54,8 @@ def test_derive_tells_the_edge_in_numbers_and_how_well_it_knows_it(
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             cli.main()
-        return end.value.code, *capsys.readouterr()
+        shown = capsys.readouterr()
+        return end.value.code, shown.out, shown.err
 
     code, out, err = said(1)
     assert code in (0, None)
