@@ -43,7 +43,7 @@ def exponents(net: theory.WideNetwork) -> tuple[str, str]:
         ("relu", "batch", "none", ("M^1 T^0", "1")),
         ("tanh", "batch", "none", ("M^1 T^-1", "0 to 1/2")),
         ("relu", "none", "mean", ("M^1 T^-1", "0")),
-        ("relu", "layer", "mean", ("M^1 T^-1", "0 to 1/2")),
+        ("relu", "layer", "mean", ("M^1 T^-1", "0")),
         ("tanh", "none", "batch", ("M^1 T^-1", "0 to 1/2")),
         ("relu", "batch", "batch", ("M^1 T^-1", "0 to 1/2")),
     ],
@@ -124,7 +124,7 @@ def test_moments_of_inverse_chi_square_are_derived() -> None:
             "given_outputs has no meaning",
         ),
         (
-            lambda: theory.predict(theory.WideNetwork(3, hidden="layer", last="mean"), "lambda_max", "proportional"),
+            lambda: theory.predict(theory.WideNetwork(3, hidden="batch", last="mean"), "lambda_max", "proportional"),
             "lambda_max_lower",
         ),
         (
