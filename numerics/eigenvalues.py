@@ -41,8 +41,8 @@ def quantiles(g: Tensor, removed: int) -> Tensor:
 
     The k-th of n counts as the quantile (k - 1/2)/n, with straight lines between; nan where G is not finite.
     """
-    finite = g.isfinite().flatten(1).all(1)
-    found = torch.linalg.eigvalsh(g.where(finite[:, None, None], 0.0))[:, removed:]
+    g, finite = _guarded(g)
+    found = torch.linalg.eigvalsh(g)[:, removed:]
     n = found.shape[1]
     place = (torch.tensor(FRACTIONS, dtype=g.dtype, device=g.device) * n - 0.5).clamp(0, n - 1)
     low = place.floor().long().clamp(max=max(n - 2, 0))
@@ -73,10 +73,7 @@ def largest(g: Tensor, count: int) -> Tensor:
 
     By block Lanczos where ``numerics.cost`` expects it to be cheaper and it converges, by LAPACK otherwise.
     """
-    finite = g.isfinite().flatten(1).all(1)
-    # LAPACK fails on the whole batch for one matrix that is not finite.
-    if not bool(finite.all()):
-        g = g.where(finite[:, None, None], 0.0)
+    g, finite = _guarded(g)
     values, budget = None, lanczos_products(g.shape[1], count)
     if count < budget < g.shape[1]:
         start = random_block(g, g.shape[1], count)
@@ -85,3 +82,9 @@ def largest(g: Tensor, count: int) -> Tensor:
     if values is None:
         values = torch.linalg.eigvalsh(g).flip(1)[:, :count]
     return values.where(finite[:, None], float("nan"))
+
+
+def _guarded(g: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrices, zero where they are not finite (LAPACK would fail on the whole batch), and which are finite."""
+    finite = g.isfinite().flatten(1).all(1)
+    return (g if bool(finite.all()) else g.where(finite[:, None, None], 0.0)), finite

@@ -1,6 +1,6 @@
 """The edge of the limiting spectrum, the largest eigenvalue at finite size, and the growth like ln M."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import XI_NODES, EdgeError, Units, is_normalized, units, units_of
+from fimcheck.theory.edge.units import XI_NODES, Change, EdgeError, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.fluctuations import fluctuation_variance
 from fimcheck.theory.network.orders import numeric_order_parameters
@@ -27,6 +27,11 @@ SURELY = 3.0
 
 SMALLEST_CUT = 4.0
 """Width of the extreme unit below which no bulk is looked for."""
+
+
+def _shift(scale: float, samples: float) -> float:
+    """Of the mean of the largest of T eigenvalues against the edge."""
+    return TRACY_WIDOM_MEAN * scale * samples ** (-2 / 3)
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,7 @@ class Edge:
 
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of the unit that has split off."""
-        bulk = TRACY_WIDOM_MEAN * self.scale * samples ** (-2 / 3)
-        return self.place + self.alone * bulk + self.excess
+        return self.place + self.alone * _shift(self.scale, samples) + self.excess
 
     def sd(self, samples: float) -> float:
         """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
@@ -79,7 +83,7 @@ class GivenEdge:
         """E lambda_max of T samples."""
         if self.outlier is not None:
             return self.outlier
-        return self.place + TRACY_WIDOM_MEAN * self.scale * samples ** (-2 / 3)
+        return self.place + _shift(self.scale, samples)
 
 
 @lru_cache(maxsize=512)
@@ -88,7 +92,7 @@ def edge(
     rho: float,
     classes: int = 1,
     width: float = np.inf,
-    change: Callable[[Units], Units] | None = None,
+    change: Change = as_it_is,
 ) -> Edge:
     """The edge of a numeric chain under mean subtraction, T = M/rho.
 
@@ -102,7 +106,7 @@ def edge(
     cut = width
     while True:
         found = units(net, rho, classes, cut, nodes)
-        curve = Curve(found if change is None else change(found))
+        curve = Curve(change(found))
         try:
             g, place, curvature = curve.minimum()
             break
@@ -118,7 +122,7 @@ def edge(
             break
         cut = cut / 2
     finer = units(net, rho, classes, cut, 2 * nodes - 1)
-    error = abs(Curve(finer if change is None else change(finer))(g) - place)
+    error = abs(Curve(change(finer))(g) - place)
     split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, g)
     excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
@@ -150,11 +154,11 @@ def given_edge(
     measured: Mapping[str, np.ndarray],
     classes: int = 1,
     near: float | None = None,
-    change: Callable[[Units], Units] | None = None,
+    change: Change = as_it_is,
 ) -> GivenEdge:
     """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
     found = units_of(net, rho, measured, classes)
-    (g, place, curvature), outlier = outliers.bulk(found if change is None else change(found), near)
+    (g, place, curvature), outlier = outliers.bulk(change(found), near)
     return GivenEdge(place, g, (curvature / 2) ** (1 / 3), outlier)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import sympy as sp
 
 from fimcheck.theory.edge.law import TRACY_WIDOM_MEAN, Edge, edge
-from fimcheck.theory.edge.units import EdgeError, Units, is_normalized, is_plain
+from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is, is_normalized, is_plain
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.prediction import Prediction, value_at
@@ -22,7 +22,7 @@ FORMULA: Expr = lambda_edge + excess + sp.Float(TRACY_WIDOM_MEAN) * width_of_edg
 that none has."""
 
 
-def _layers(**change: Callable[[Any], Any]) -> Callable[[Units], Units]:
+def _layers(**change: Callable[[Any], Any]) -> Change:
     """Every hidden layer with some fields changed."""
 
     def changed(found: Units) -> Units:
@@ -38,7 +38,7 @@ def _zero(value: Any) -> Any:
     return 0 * value
 
 
-SLIPS: dict[str, tuple[str, Callable[[Units], Units]]] = {
+SLIPS: dict[str, tuple[str, Change]] = {
     "no shared eta": ("the backward signal that all samples share is dropped", _layers(e=_zero)),
     "forward alone": ("the backward part of the edge is dropped", _layers(backward=_zero)),
     "backward alone": (
@@ -113,7 +113,7 @@ class EdgePrediction(Prediction):
             [number(ratio) for ratio in wide.ratios],
             *((number(wide.gamma), number(wide.beta)) if is_normalized(wide) else ()),
         )  # fmt: skip
-        change = SLIPS[self.slip][1] if self.slip in SLIPS else None
+        change = SLIPS[self.slip][1] if self.slip in SLIPS else as_it_is
         return edge(net, values["rho"], int(values["C"]), values["M"], change)
 
     def accuracy(self, **numbers: Any) -> str:

@@ -1,6 +1,5 @@
 """The limiting density of the eigenvalues, their distribution function and its quantiles."""
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -8,7 +7,7 @@ from scipy import interpolate
 
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import State, resolvent, start
-from fimcheck.theory.edge.units import EdgeError, Units, units
+from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is, units
 from fimcheck.theory.network.chain import WideNetwork
 
 AWAY = 1e-6
@@ -101,10 +100,9 @@ def _below(found: Units, mean: float, x: float) -> float:
     return 0.5 + sum(parts) / np.pi
 
 
-def mean(net: WideNetwork, rho: float, classes: int = 1, change: Callable[[Units], Units] | None = None) -> float:
+def mean(net: WideNetwork, rho: float, classes: int = 1, change: Change = as_it_is) -> float:
     """Mean of the eigenvalues of the limiting law; change: see `quantiles`."""
-    found = units(net, rho, classes)
-    return Curve(found if change is None else change(found)).moments()[0]
+    return Curve(change(units(net, rho, classes))).moments()[0]
 
 
 @lru_cache(maxsize=64)
@@ -113,14 +111,13 @@ def quantiles(
     rho: float,
     fractions: tuple[float, ...],
     classes: int = 1,
-    change: Callable[[Units], Units] | None = None,
+    change: Change = as_it_is,
 ) -> tuple[float, ...]:
     """Where these shares of the eigenvalues lie below; fractions: increasing, between 0 and 1.
 
     change: of the averages, to make a mistake on purpose. Raises EdgeError where the law has not the mass 1.
     """
-    found = units(net, rho, classes)
-    found = found if change is None else change(found)
+    found = change(units(net, rho, classes))
     mean, variance = Curve(found).moments()
     if not variance > 0:
         raise EdgeError(f"there is no law of the eigenvalues: its variance would be {variance:.3g}.")

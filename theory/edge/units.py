@@ -5,7 +5,7 @@ g_k(t) = eta_k + gamma_k(t), eta_k ~ N(0, sigma_w2 tq_2) shared by the samples. 
 its slope act as their best linear approximations in w plus independent noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -73,6 +73,15 @@ class Units:
     classes: int
     rho: float
     shift: float
+
+
+Change = Callable[[Units], Units]
+"""Of the averages, to make a mistake on purpose."""
+
+
+def as_it_is(found: Units) -> Units:
+    """No change."""
+    return found
 
 
 def is_plain(net: Composed) -> TypeGuard[WideNetwork]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import sympy as sp
 
 from fimcheck import theory
+from fimcheck.numerics.eigenvalues import FRACTIONS
 from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
-from fimcheck.theory.edge.units import ORDERS
+from fimcheck.theory.edge.units import ORDERS, Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Predictor, evaluator
@@ -23,9 +24,8 @@ from fimcheck.verify.rule.statistics import Array
 OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest"}
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
 
-LOWEST = 2
-QUANTILES = tuple(k / 10 for k in range(LOWEST, 10))
-# Lower ones than a fifth lie where the law starts, which at finite width is blurred by M^-1/2.
+# Quantiles lower than a fifth lie where the law starts, which at finite width is blurred by M^-1/2.
+LOWEST = round(10 * FRACTIONS[0])
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class EdgeOverMeanClaim(EdgeClaim):
         right = theory.predict(net, self.quantity, self.samples)
         assert setting.rho is not None
         assert isinstance(net, theory.WideNetwork)
-        scale = sp.Symbol("lambda_perp", positive=True) / sp.Float(mean(net, setting.rho), 17)
-        return replace(right, formula=right.formula * scale)
+        return replace(right, formula=right.formula * _own_mean(net, setting.rho))
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class GivenEdgeClaim(OneOutputClaim):
             yield name, what, _or_nothing(_given(setting, setting.wide(), change))
 
 
-def _given(setting: Setting, net: Any, change: Callable[[Any], Any] | None = None) -> Predictor:
+def _given(setting: Setting, net: Any, change: Change = as_it_is) -> Predictor:
     """The edge of every draw, solved once for each."""
     rho, known = setting.rho, {}
     assert rho is not None
@@ -151,12 +150,16 @@ class QuantileClaim(OneOutputClaim):
 
             yield name, what, _or_nothing(predicted)
 
-    def _stated(self, setting: Setting, net: Any, change: Callable[[Any], Any] | None = None) -> theory.Prediction:
+    def _stated(self, setting: Setting, net: Any, change: Change = as_it_is) -> theory.Prediction:
         assert setting.rho is not None
-        found = quantiles(net, setting.rho, QUANTILES, change=change)
-        ratio = found[self.tenths - LOWEST] / mean(net, setting.rho, change=change)
-        formula = sp.Float(ratio, 17) * sp.Symbol("lambda_perp", positive=True)
+        value = quantiles(net, setting.rho, FRACTIONS, change=change)[self.tenths - LOWEST]
+        formula = sp.Float(value, 17) * _own_mean(net, setting.rho, change)
         return theory.Prediction(self.quantity, net, self.samples, formula, "equals", (), self.source)
+
+
+def _own_mean(net: theory.WideNetwork, rho: float, change: Change = as_it_is) -> sp.Expr:
+    """The measured mean of the eigenvalues over that of the law."""
+    return sp.Symbol("lambda_perp", positive=True) / sp.Float(mean(net, rho, change=change), 17)
 
 
 def _or_nothing(predicted: Predictor) -> Predictor:

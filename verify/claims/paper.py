@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim, couples_samples
@@ -115,16 +116,25 @@ def claims_about_orders(hidden: str, places: Iterable[tuple[str, int | None]]) -
 
 
 def growth_claim(
-    id: str, quantity: str, text: str, hidden: str = "none", last: str = "none", **rest: str | bool | tuple[str, ...]
+    id: str, quantity: str, text: str, hidden: str = "none", last: str = "none", kind: type[Claim] = Claim, **rest: Any
 ) -> Claim:
     """A claim about the largest eigenvalue (unless `measured` says otherwise) when T = M / rho."""
-    return Claim(
-        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {_words(hidden, last)}{text}", hidden=hidden,
-        last=last,
+    usual = {
+        "measured": "lambda_max", "samples": "proportional",
         # With fewer samples the corrections in 1/T of coupled samples do not form a series that a fit could follow.
-        fewest_samples=32 if couples_samples(hidden) else theory.output(last).fewest_samples,
-        **{"measured": "lambda_max", "samples": "proportional", **rest},  # type: ignore[arg-type]
+        "fewest_samples": 32 if couples_samples(hidden) else theory.output(last).fewest_samples,
+    }  # fmt: skip
+    return kind(
+        id=f"growth.{id}", quantity=quantity, statement=f"T = M/rho, {_words(hidden, last)}{text}", hidden=hidden,
+        last=last, **(usual | rest),
     )  # fmt: skip
+
+
+def law_claim(
+    kind: type[Claim], id: str, text: str, quantity: str = "lambda_max", last: str = "mean", **rest: Any
+) -> Claim:
+    """A claim about the limiting spectrum when T = M / rho, which is not in the paper."""
+    return growth_claim(id, quantity, text, last=last, kind=kind, **({"fewest_samples": 12, "source": OURS} | rest))
 
 
 PLAIN = spectrum_claims("none", "none", "m s lambda_max lambda_top lambda_perp alignment stable_rate")
@@ -158,50 +168,27 @@ GROWTH = [
             ("batch", "upper", _root, ("Q2",)),
         )
     ),
-    EdgeClaim(
-        id="growth.last_mean.lambda_max", quantity="lambda_max", measured="lambda_max", last="mean",
-        samples="proportional", fewest_samples=12, source=OURS,
-        statement=f"T = M/rho, {_words('none', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
-        "with its Tracy-Widom mean",
-    ),
-    GivenEdgeClaim(
-        id="growth.last_batch.lambda_max", quantity="lambda_max", measured="lambda_max", last="batch",
-        given=("Q1", *GivenEdgeClaim.given), samples="proportional", fewest_samples=12, source=OURS,
-        statement=f"T = M/rho, {_words('none', 'batch')}: the largest eigenvalue is the edge over the variance of the "
-        "outputs, given the outputs and the network's own units",
-    ),
-    GivenEdgeClaim(
-        id="growth.last_mean.lambda_max_given", quantity="lambda_max", measured="lambda_max", last="mean",
-        samples="proportional", fewest_samples=12, source=OURS,
-        statement=f"T = M/rho, {_words('none', 'mean')}: the largest eigenvalue is the edge of the network's own "
-        "units, or its unit that has split off",
-    ),
-    GivenEdgeClaim(
-        id="growth.last_mean.lambda_max_split", quantity="lambda_max", measured="lambda_max", last="mean",
-        samples="proportional", fewest_samples=12, source=OURS, activations=("abs",),
-        statement=f"T = M/rho, {_words('none', 'mean')}, |x|: the largest eigenvalue is a unit that has split off and "
-        "grows like ln M, given the network's own units",
-    ),
+    law_claim(EdgeClaim, "last_mean.lambda_max",
+              ": the largest eigenvalue is the edge of the limiting spectrum with its Tracy-Widom mean"),
+    law_claim(GivenEdgeClaim, "last_batch.lambda_max",
+              ": the largest eigenvalue is the edge over the variance of the outputs, given the outputs and the "
+              "network's own units", last="batch", given=("Q1", *GivenEdgeClaim.given)),
+    law_claim(GivenEdgeClaim, "last_mean.lambda_max_given",
+              ": the largest eigenvalue is the edge of the network's own units, or its unit that has split off"),
+    law_claim(GivenEdgeClaim, "last_mean.lambda_max_split",
+              ", |x|: the largest eigenvalue is a unit that has split off and grows like ln M, given the network's own "
+              "units", activations=("abs",)),
     *(
-        QuantileClaim(
-            id=f"growth.last_mean.quantile[{k}]", quantity="quantiles", measured="quantiles", last="mean",
-            samples="proportional", fewest_samples=12, source=OURS, tenths=k,
-            statement=f"T = M/rho, {_words('none', 'mean')}: {k}/10 of the eigenvalues lie below the quantile of the "
-            "limiting law, given their mean",
-        )
+        law_claim(QuantileClaim, f"last_mean.quantile[{k}]",
+                  f": {k}/10 of the eigenvalues lie below the quantile of the limiting law, given their mean",
+                  quantity="quantiles", measured="quantiles", tenths=k)
         for k in range(2, 10)
     ),
-    EdgeOverMeanClaim(
-        id="growth.hidden_layer.last_mean", quantity="lambda_max", measured="lambda_max", hidden="layer",
-        last="mean", samples="proportional", fewest_samples=12, source=OURS,
-        statement=f"T = M/rho, {_words('layer', 'mean')}: the largest eigenvalue is the edge of the limiting spectrum "
-        "with its Tracy-Widom mean, given the mean of the eigenvalues",
-    ),
-    SecondMomentClaim(
-        id="growth.last_mean.s", quantity="s", measured="s", last="mean", samples="proportional",
-        statement=f"T = M/rho, {_words('none', 'mean')}: {NAMES['s']}, overlaps of different samples fluctuating",
-        source=OURS,
-    ),
+    law_claim(EdgeOverMeanClaim, "hidden_layer.last_mean",
+              ": the largest eigenvalue is the edge of the limiting spectrum with its Tracy-Widom mean, given the mean "
+              "of the eigenvalues", hidden="layer"),
+    law_claim(SecondMomentClaim, "last_mean.s", f": {NAMES['s']}, overlaps of different samples fluctuating",
+              quantity="s", measured="s", fewest_samples=2),
     growth_claim("hidden_layer", "lambda_max", f": {_grows}", hidden="layer"),
     growth_claim("hidden_batch", "lambda_max", f", E phi != 0: {_grows}", hidden="batch"),
     growth_claim("hidden_batch.m", "m", f": {NAMES['m']}", hidden="batch", measured="m"),

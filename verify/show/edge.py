@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from fimcheck import numerics, theory
+from fimcheck import theory
 from fimcheck.theory.edge import density
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.verify.claims.claim import evaluator
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.show.plots import BLUE, LAST, RED, MakeDraws, picture, points, widths_axis
+from fimcheck.verify.show.spectrum import eigenvalues
 
 RHO = 2.0
 WIDTH = 768
@@ -30,22 +30,10 @@ def edge(path: Path, activation: str = "relu", networks: int = 8, make_draws: Ma
     assert isinstance(predicted, EdgePrediction)
     with picture(path, 10.5, 4.6) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        found = _eigenvalues(setting, networks)
+        found = eigenvalues(setting, WIDTH, networks)
         _law(left, setting, predicted, found)
         _rates(right, setting, networks, make_draws)
         left.set_title(f"{activation}, mean subtraction, $M = {WIDTH}$, $T = M/2$, {networks} networks")
-
-
-def _eigenvalues(setting: Setting, networks: int) -> np.ndarray:
-    """All but the one that mean subtraction makes zero, a line for each network, increasing."""
-    network = setting.network(WIDTH)
-    assert isinstance(network, numerics.RandomNetwork)
-    seeds = [setting.seed(WIDTH, "0/main", i) for i in range(networks)]
-    rows = []
-    for seed in seeds:  # one at a time: the matrices are large
-        drawn = numerics.draw(network, setting.samples_at(WIDTH), [seed])
-        rows.append(torch.linalg.eigvalsh(numerics.gram(network, drawn))[0].numpy()[1:])
-    return np.array(rows)
 
 
 def _law(axes: Any, setting: Setting, predicted: EdgePrediction, found: np.ndarray) -> None:
@@ -88,12 +76,12 @@ def _inset(axes: Any, largest: np.ndarray, place: float, mean: float, sd: float)
 
 def _rates(axes: Any, setting: Setting, networks: int, make_draws: MakeDraws) -> None:
     """2/lambda_max against the width, without and with mean subtraction."""
-    for last, name in (("none", "stable_rate"), ("mean", "stable_rate")):
+    for last in ("none", "mean"):
         at = Setting(setting.activation, last=last, rho=RHO)
         style = LAST[last]
         measured = make_draws(at, {"lambda_max"}).take("main", dict.fromkeys(WIDTHS, networks))
         points(axes, WIDTHS, [2 / measured[w]["lambda_max"] for w in WIDTHS], **style)
-        predicted = evaluator(theory.predict(at.wide(), name, "proportional"), at)
+        predicted = evaluator(theory.predict(at.wide(), "stable_rate", "proportional"), at)
         axes.plot(WIDTHS, [float(np.mean(predicted(w, {}))) for w in WIDTHS], color=style["color"])
     widths_axis(axes, WIDTHS)
     axes.set(yscale="log", ylabel=r"largest stable learning rate $2/\lambda_{\max}$")

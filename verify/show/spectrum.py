@@ -111,15 +111,18 @@ def histogram(path: Path, activation: str = "relu", networks: int = 5, width: in
         panels = figure.subplots(3, 1, sharex=True)
         for axes, last in zip(panels, ("none", "mean", "batch"), strict=True):
             setting = Setting(activation, last=last, classes=3, samples=width // 2)
-            seeds = [setting.seed(width, "0/main", i) for i in range(networks)]
-            network = setting.network(width)
-            assert isinstance(network, numerics.RandomNetwork)
-            drawn = numerics.draw(network, setting.samples_at(width), seeds)
-            found = torch.linalg.eigvalsh(numerics.gram(network, drawn)).numpy()
-            kept = found[:, setting.classes * setting.wide().output.removed :]
-            _bars(axes, kept, setting, width)
+            _bars(axes, eigenvalues(setting, width, networks), setting, width)
         panels[-1].set_xlabel(r"eigenvalue $\lambda$ of the Fisher information")
         panels[0].set_title(f"{activation}, $M = {width}$, $T = {width // 2}$, $C = 3$, {networks} networks")
+
+
+def eigenvalues(setting: Setting, width: int, networks: int) -> np.ndarray:
+    """Those that no normalization makes zero, increasing, a line for each network."""
+    network, rows = setting.network(width), []
+    for seed in (setting.seed(width, "0/main", i) for i in range(networks)):  # one at a time: matrices are large
+        drawn = numerics.draw(network, setting.samples_at(width), [seed])
+        rows.append(torch.linalg.eigvalsh(numerics.gram(network, drawn))[0].numpy())
+    return np.array(rows)[:, setting.classes * setting.wide().output.removed :]
 
 
 def _bars(axes: Any, found: np.ndarray, setting: Setting, width: int) -> None:
