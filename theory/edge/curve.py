@@ -21,11 +21,11 @@ class SplitOff(ValueError):
 class Curve:
     """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution.
 
-    rough: to about 1e-6 instead of 1e-10, where many are needed for networks that differ by far more.
+    rough: of the single units of a given network, to about 1e-6 instead of 1e-10: networks differ by far more.
     """
 
     def __init__(self, found: Units, rough: bool = False) -> None:
-        self.found = found
+        self.found, self.rough = found, rough
         self.precision, self.steps = (1e-9, (4e-2, 1e-2)) if rough else (PRECISION, (4e-2, 1e-2, 2e-3))
         self._known: list[tuple[float, State, float]] = []
 
@@ -55,7 +55,10 @@ class Curve:
         g = self._scanned() if near is None or not np.isfinite(self(near)) else near
         try:
             return self._refined(g, self.steps)
-        except SplitOff:  # or the lowest point lies so near to where the solution ends that the steps passed it
+        except SplitOff:
+            if self.rough:  # of single units: a lowest point right next to the end belongs to one of them
+                raise
+            # It may lie so near to where the solution of a whole distribution ends that the steps passed it.
             return self._refined(self._bracketed(), (self.steps[-1] / 2, self.steps[-1] / 4))
 
     def _refined(self, g: float, steps: tuple[float, ...]) -> tuple[float, float, float]:
