@@ -25,23 +25,8 @@ from fimcheck.numerics.matrixfree import dual_operator
 from fimcheck.numerics.memory import MEMORY, out_of_memory
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, forward
+from fimcheck.numerics.quantities import MATRIX, OUTPUT_STATISTICS, QUANTITIES, SHARED, check
 from fimcheck.numerics.sampling import GENERATOR, Draw, check_seeds, draw
-
-MATRIX = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp", "quantiles")
-OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}
-"""Statistics of the outputs, and the normalization that has them."""
-ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
-QUANTITIES = (
-    *MATRIX,
-    *ORDERS,
-    orders.SHARED,
-    *overlaps.OVERLAPS,
-    *OUTPUT_STATISTICS,
-    "outputs",
-    "raw_outputs",
-    "alignment",
-    "stable_rate",
-)
 
 # Seeds are computed together in groups whose working set stays within this many bytes: past the caches a
 # larger group gains nothing.
@@ -147,7 +132,7 @@ def measure(
     if len(quantities) == 0:
         raise ValueError(f"quantities is empty: ask for some of {', '.join(QUANTITIES)}")
     for quantity in quantities:
-        _check_quantity(network, quantity)
+        check(network, quantity)
     network.check_samples(samples)
     check_seeds(seeds)
     group = max(1, GROUP // _bytes_per_seed(network, samples))
@@ -185,8 +170,8 @@ def _measure_group(network: Network, drawn: Draw, quantities: Sequence[str], mem
         values |= orders.backward_orders(network, run)
     if wanted & set(orders.COUPLED_ORDERS):
         values |= orders.coupled_orders(network, drawn, run)
-    if orders.SHARED in wanted:
-        values[orders.SHARED] = orders.shared_fields(network, drawn, run)
+    if SHARED in wanted:
+        values[SHARED] = orders.shared_fields(network, drawn, run)
     if wanted & {"K", "mean"}:
         values |= overlaps.forward_overlaps(network, run)
     if "tq" in wanted:
@@ -230,30 +215,6 @@ def _matrix_free(
     start = random_block(run.outputs, rows, count)
     found = top_eigenvalues(operator(), start, count, default_tolerance(start.dtype))
     return top_quantities(found.values) if found.converged else None
-
-
-def _check_quantity(network: Network, quantity: str) -> None:
-    if quantity not in QUANTITIES:
-        raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
-    if reason := _missing(network, quantity):
-        about = f"hidden = {network.hidden!r}" if isinstance(network, RandomNetwork) else "a composed network"
-        raise ValueError(f"quantity {quantity!r} does not exist for {about}, last = {network.last!r}: {reason}")
-
-
-def _missing(network: Network, quantity: str) -> str | None:
-    """Why the network does not have this quantity, None if it does."""
-    if reason := network.output.missing.get(quantity):
-        return reason
-    if quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
-        return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
-    if not isinstance(network, RandomNetwork):
-        layered = quantity in ORDERS or quantity == orders.SHARED
-        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if layered else None
-    if quantity in (*orders.BACKWARD_ORDERS, orders.SHARED) and network.couples_samples:
-        return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
-    if quantity in orders.COUPLED_ORDERS and not network.couples_samples:
-        return "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
-    return None
 
 
 def _bytes_per_seed(network: Network, samples: int) -> int:

@@ -27,8 +27,15 @@ from fimcheck.numerics.steps.weights import Dense
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
 BACKWARD_ORDERS = ("tq1", "tq2", "kappa1", "kappa2")
-SHARED = "shared"
 COUPLED_ORDERS = ("c_I", "c_1")
+FIRST_LAYER = {"hq1": 0, "hq2": 0, "q1": 1, "q2": 1, "tq1": 1, "tq2": 1, "c_I": 1, "c_1": 1}
+"""Those with one column per layer, and the layer of the first column."""
+
+
+def layers(quantity: str, depth: int) -> range:
+    """The layers that the columns of an order parameter belong to, in a chain of so many weight layers."""
+    first = FIRST_LAYER[quantity]
+    return range(first, first + depth - (quantity in COUPLED_ORDERS))
 
 
 def forward_orders(network: Network, run: Forward) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import sympy as sp
 
 from fimcheck import theory
+from fimcheck.numerics.orders import COUPLED_ORDERS, FIRST_LAYER, layers
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LETTERS, SMOOTH, Claim, Predictor
@@ -58,7 +59,7 @@ class OrderClaim(Claim):
     def admit(self, setting: Setting) -> None:
         """Refuse also a layer that the network does not have, and kappas of another convention for M."""
         super().admit(setting)
-        if self.layer is not None and self.layer >= setting.depth + (not self.measured.startswith("h")):
+        if self.layer is not None and self.layer not in layers(self.measured, setting.depth):
             raise SettingError(
                 f"depth = {setting.depth}: claim {self.id} is about layer {self.layer}; take a deeper network"
             )
@@ -74,10 +75,10 @@ class OrderClaim(Claim):
         return f"{LETTERS[self.quantity[:-1]]}_{self.quantity[-1]}{place}"
 
     def values(self, draws: dict[str, Array]) -> Array:
-        """The measured order parameter of the layer. Forward overlaps hq start at layer 0, the others at 1."""
+        """The measured order parameter, of its layer if it has one."""
         if self.layer is None:
             return draws[self.measured]
-        return draws[self.measured][:, self.layer - (0 if self.measured.startswith("h") else 1)]
+        return draws[self.measured][:, self.layer - FIRST_LAYER[self.measured]]
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The value from the recursion."""
@@ -85,7 +86,7 @@ class OrderClaim(Claim):
         orders = order_parameters(wide, self.samples, T)
         if self.layer is None:
             value = getattr(orders, self.quantity)
-        elif self.quantity in ("c_I", "c_1"):  # the measured sums in terms of the overlaps of a coupled network
+        elif self.quantity in COUPLED_ORDERS:  # the measured sums in terms of the overlaps of a coupled network
             assert T is not None
             same, pair = orders.tq1[self.layer], orders.tq2[self.layer]
             value = same * T / (T - 1) + (T * pair if self.quantity == "c_1" else 0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fimcheck import theory
+from fimcheck.numerics.orders import BACKWARD_ORDERS
 from fimcheck.verify.claims.claim import Claim, couples_samples
 from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GivenEdgeClaim, QuantileClaim
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
@@ -88,7 +89,7 @@ def order_claims(hidden: str) -> list[Claim]:
     layers = {"hq1": (1, 2), "hq2": (1, 2), "q1": (1, 2), "q2": (2,), "tq1": (1, 2), "tq2": (1, 2)}
     coupled = couples_samples(hidden)
     if coupled:  # where a derivative reaches every sample, backward overlaps of single samples do not exist
-        layers = {name: found for name, found in layers.items() if not name.startswith("t")}
+        layers = {name: found for name, found in layers.items() if name not in BACKWARD_ORDERS}
         layers |= {"c_I": (1, 2), "c_1": (1, 2)}
     places: list[tuple[str, int | None]] = [(name, layer) for name, found in layers.items() for layer in found]
     if not coupled:

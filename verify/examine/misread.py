@@ -29,7 +29,15 @@ def misreadings(claim: Claim, setting: Setting) -> dict[str, float]:
     return {}
 
 
-_SERIES = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
+_SERIES = {"hq1": "hq2", "hq2": "hq1", "q1": "q2", "q2": "q1", "tq1": "tq2", "tq2": "tq1"}
+"""Order parameters of a layer, and for each the one of the other relation: one sample with itself, or two samples."""
+_OPPOSITE = {
+    "hq1": ("backward for forward", "tq1", 1),
+    "hq2": ("backward for forward", "tq2", 1),
+    "tq1": ("forward for backward", "hq1", -1),
+    "tq2": ("forward for backward", "hq2", -1),
+}
+"""What runs the other way, and how many layers on."""
 
 
 def _of_layer(orders: theory.OrderParameters, name: str, layer: int) -> Iterator[tuple[str, float]]:
@@ -38,11 +46,10 @@ def _of_layer(orders: theory.OrderParameters, name: str, layer: int) -> Iterator
     own = float(series[layer])
     others = {f"{name} of layer {layer + shift} for that of {layer}": series.get(layer + shift) for shift in (1, -1)}
     others[f"{name} with the layers counted from the outputs"] = series.get(min(series) + max(series) - layer)
-    if name.startswith("h"):
-        others["backward for forward"] = getattr(orders, f"t{name[1:]}").get(layer + 1)
-    if name.startswith("t"):
-        others["forward for backward"] = getattr(orders, f"h{name[1:]}").get(layer - 1)
-    other = name[:-1] + {"1": "2", "2": "1"}[name[-1]]
+    if name in _OPPOSITE:
+        words, opposite, shift = _OPPOSITE[name]
+        others[words] = getattr(orders, opposite).get(layer + shift)
+    other = _SERIES[name]
     others[f"{other} for {name}"] = getattr(orders, other)[layer]
     for words, value in others.items():
         if value is not None and value > 0 and own > 0:

@@ -69,20 +69,20 @@ def depth(
     width = 512
     # The last pre-activation is an average over the outputs alone: many of them calm it.
     setting = Setting(activation, depth=layers, sigma_w2=1.5, sigma_b2=0.1, classes=50, samples=4)
-    names = ("q1", "q2", "tq1", "tq2")
-    measured = make_draws(setting, set(names)).take("main", {width: networks})[width]
+    panels = (
+        ("pre-activations, forward", "q", ("q1", "q2")),
+        ("gradient signals, backward", r"\tilde q", ("tq1", "tq2")),
+    )
+    measured = make_draws(setting, {n for *_, names in panels for n in names}).take("main", {width: networks})[width]
     stated = theory.numeric_order_parameters(setting.wide())
     numbers = range(1, layers + 1)
     with picture(path, 9.5, 3.9) as figure:
-        panels = figure.subplots(1, 2)
-        for name in names:
-            axes = panels[int(name.startswith("t"))]
-            symbol = rf"\tilde q_{name[-1]}^l" if name.startswith("t") else f"q_{name[-1]}^l"
-            colour, marker = (BLUE, "o") if name.endswith("1") else (ORANGE, "s")
-            label = f"${symbol}$, " + ("one sample" if name.endswith("1") else "two samples")
-            points(axes, numbers, list(measured[name].T), color=colour, marker=marker, label=label)
-            axes.plot(numbers, [float(getattr(stated, name)[n]) for n in numbers], color=colour)
-        for axes, title in zip(panels, ("pre-activations, forward", "gradient signals, backward"), strict=True):
+        for axes, (title, symbol, names) in zip(figure.subplots(1, 2), panels, strict=True):
+            styles = ((1, "one sample", BLUE, "o"), (2, "two samples", ORANGE, "s"))
+            for name, (index, words, colour, marker) in zip(names, styles, strict=True):
+                label = f"${symbol}_{index}^l$, {words}"
+                points(axes, numbers, list(measured[name].T), color=colour, marker=marker, label=label)
+                axes.plot(numbers, [float(getattr(stated, name)[n]) for n in numbers], color=colour)
             axes.set(xlabel="layer $l$", title=title)
             axes.set_xticks(numbers)
             axes.grid(alpha=0.25)

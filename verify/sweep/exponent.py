@@ -17,9 +17,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from fimcheck.numerics.measurement import ORDERS, QUANTITIES
-from fimcheck.numerics.orders import COUPLED_ORDERS
-from fimcheck.numerics.overlaps import OVERLAPS
+from fimcheck.numerics.orders import FIRST_LAYER, layers
+from fimcheck.numerics.quantities import PER_LAYER, PER_NETWORK
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.rule.regression import Array
@@ -113,14 +112,14 @@ def name_of(quantity: str) -> tuple[str, int | None]:
     """Name of the measured quantity and its column, from a text such as "lambda_max" or "hq1[2]" (layer 2)."""
     found = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", quantity)
     name = found[1] if found else ""
-    known = [q for q in QUANTITIES if q not in ("outputs", "raw_outputs", *OVERLAPS)]
+    known = (*PER_NETWORK, *PER_LAYER)
     if found is None or name not in known:
         raise ValueError(f"quantity {quantity!r} is not a number that is measured: use one of {', '.join(known)}")
-    layered = name in ORDERS and not name.startswith("kappa")
+    layered = name in PER_LAYER
     if layered != (found[2] is not None):
         example = f"{name}[1]" if layered else name
         raise ValueError(f"quantity {quantity!r}: only order parameters have layers; write {example}")
-    return name, None if found[2] is None else int(found[2]) - (0 if name.startswith("h") else 1)
+    return name, None if found[2] is None else int(found[2]) - FIRST_LAYER[name]
 
 
 def exponent(
@@ -136,12 +135,10 @@ def exponent(
     budget: cost of all draws in sampled weights; see `Draws.cost`.
     """
     name, column = name_of(quantity)
-    columns = setting.depth - (name in COUPLED_ORDERS)
-    if column is not None and not 0 <= column < columns:
-        first = 0 if name.startswith("h") else 1
+    if column is not None and not 0 <= column < len(known := layers(name, setting.depth)):
         raise ValueError(
-            f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{first}] to "
-            f"{name}[{first + columns - 1}]; take one of them"
+            f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{known[0]}] to {name}[{known[-1]}]; "
+            "take one of them"
         )
     draws = [(value, make_draws(at, {name})) for value, at in grid(setting, variable)]
     widest, doublings = 2 * WIDEST, 6 if variable == "M" else 5

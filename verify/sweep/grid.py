@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fimcheck import numerics
+from fimcheck.numerics.quantities import PER_LAYER, PER_NETWORK
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Chunk, Draws
 from fimcheck.verify.draws.store import code_of
@@ -22,7 +22,7 @@ MOST_NETWORKS = 1_000_000
 MOST_POINTS = 100_000
 LONGEST_FILE = 1_000_000
 """Bytes of a grid: a list of axes, not of points."""
-MEASURABLE = tuple(q for q in numerics.QUANTITIES if q not in ("outputs", "raw_outputs"))
+MEASURABLE = (*PER_NETWORK, *PER_LAYER)
 KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "float | None": (int, float), "str": (str,)}
 
 

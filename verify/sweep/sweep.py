@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from fimcheck import theory
-from fimcheck.numerics.measurement import ORDERS
+from fimcheck.numerics.orders import COUPLED_ORDERS, FIRST_LAYER
+from fimcheck.numerics.quantities import PER_LAYER
+from fimcheck.theory.network.predict import ORDERS
 from fimcheck.verify.claims.claim import evaluator
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Chunk
@@ -30,11 +32,11 @@ def prediction(setting: Setting, width: int, quantity: str) -> dict[str, Any]:
         if quantity in theory.QUANTITIES:
             found = theory.predict(setting.wide(), quantity, samples)
             return {"relation": found.relation, "value": float(evaluator(found, setting)(width, {}))}
-        if quantity.startswith("kappa") and setting.ratios[-1] != 1:
+        if quantity in ORDERS and setting.ratios[-1] != 1:
             return {
                 "reason": f"measured {quantity} takes the width of the last hidden layer for M; make the last ratio 1"
             }
-        if quantity in ORDERS and quantity not in ("c_I", "c_1"):
+        if quantity in (*ORDERS, *PER_LAYER) and quantity not in COUPLED_ORDERS:
             with np.errstate(all="ignore"):  # the check below tells
                 orders = theory.numeric_order_parameters(setting.wide(), samples, setting.samples)
             value = getattr(orders, quantity)
@@ -85,51 +87,64 @@ def run(
     Draws are kept as soon as they are measured. A point whose setting, measurement or prediction raises becomes a
     record of kind "failure". finished is told every point, and whether it went well.
     """
-    works: dict[Point, _Work] = {}
+    works = _Works(store, finished)
+    for (point, chunk), outcome in completed(pool, works.tasks(points, stopped)):
+        works.take(point, chunk, outcome)
 
-    def fail(point: Point, error: Exception) -> None:
-        works.pop(point, None)
-        words = str(error).splitlines() or [""]
-        store.put({**point.spec(), "kind": "failure", "error": f"{type(error).__name__}: {words[0]}"}, {})
-        finished(point, False)
 
-    def settle(work: _Work) -> None:
-        if not work.left:
-            del works[work.point]
-            store.put(work.point.spec(), _outcome(work, store))
-            finished(work.point, True)
+class _Works(dict[Point, _Work]):
+    """The points in progress: one that has failed or is in the store is no longer among them."""
 
-    def tasks() -> Iterator[tuple[tuple[Point, Chunk | None], Task]]:
+    def __init__(self, store: Store, finished: Callable[[Point, bool], None]) -> None:
+        self.store, self.finished = store, finished
+
+    def tasks(
+        self, points: Iterable[Point], stopped: Callable[[], bool]
+    ) -> Iterator[tuple[tuple[Point, Chunk | None], Task]]:
         """What is missing, point by point, made when its turn comes."""
         for point in points:
             try:
                 chunks = point.chunks()
             except ValueError as refusal:
-                fail(point, refusal)
+                self._fail(point, refusal)
                 continue
-            todo: list[tuple[Chunk | None, Task]] = [(c, c.measure) for c in chunks if c.find(store) is None]
+            todo: list[tuple[Chunk | None, Task]] = [(c, c.measure) for c in chunks if c.find(self.store) is None]
             if point.predict:
                 todo.append((None, partial(predictions, point.setting(), point.width, point.quantities)))
-            works[point] = _Work(point, chunks, len(todo))
-            settle(works[point])
+            self[point] = _Work(point, chunks, len(todo))
+            self._settle(self[point])
             for chunk, task in todo:
                 if stopped():
                     return
-                if point in works:  # it has not failed
+                if point in self:
                     yield (point, chunk), task
 
-    for (point, chunk), outcome in completed(pool, tasks()):
-        work = works.get(point)
+    def take(self, point: Point, chunk: Chunk | None, outcome: Any) -> None:
+        """What came of a task: draws of a chunk, predictions where there is none, or an exception."""
+        work = self.get(point)
+        if not isinstance(outcome, Exception) and chunk:
+            chunk.keep(self.store, outcome)
+        if work is None:
+            return
         if isinstance(outcome, Exception):
-            if work:
-                fail(point, outcome)
-        elif chunk:
-            chunk.keep(store, outcome)
-        elif work:
+            self._fail(point, outcome)
+            return
+        if chunk is None:
             work.predicted = outcome
-        if work and not isinstance(outcome, Exception):
-            work.left -= 1
-            settle(work)
+        work.left -= 1
+        self._settle(work)
+
+    def _fail(self, point: Point, error: Exception) -> None:
+        self.pop(point, None)
+        words = str(error).splitlines() or [""]
+        self.store.put({**point.spec(), "kind": "failure", "error": f"{type(error).__name__}: {words[0]}"}, {})
+        self.finished(point, False)
+
+    def _settle(self, work: _Work) -> None:
+        if not work.left:
+            del self[work.point]
+            self.store.put(work.point.spec(), _outcome(work, self.store))
+            self.finished(work.point, True)
 
 
 def _outcome(work: _Work, store: Store) -> dict[str, Any]:
@@ -144,20 +159,14 @@ def _outcome(work: _Work, store: Store) -> dict[str, Any]:
 
 
 def _rows(quantity: str, draws: Array, said: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for a number; for a quantity of layers, draws of shape (S, layers), one row a layer.
-
-    Forward overlaps hq start at layer 0, the others at layer 1.
-    """
-    first = 0 if quantity.startswith("h") else 1
+    """One row for a number; for a quantity of layers, draws of shape (S, layers), one row a layer."""
     value = said.get("value")
-    if draws.ndim == 1:
-        columns = [(quantity, draws, value)]
-    else:
+    if quantity in PER_LAYER:
+        layers = range(FIRST_LAYER[quantity], FIRST_LAYER[quantity] + draws.shape[1])
         values = value if isinstance(value, list) else [None] * draws.shape[1]
-        columns = [
-            (f"{quantity}[{layer}]", column, v)
-            for layer, (column, v) in enumerate(zip(draws.T, values, strict=True), first)
-        ]
+        columns = [(f"{quantity}[{layer}]", d, v) for layer, d, v in zip(layers, draws.T, values, strict=True)]
+    else:
+        columns = [(quantity, draws, value)]
     with np.errstate(all="ignore"):  # draws that are not finite are counted
         return [
             {

@@ -1,0 +1,45 @@
+"""The quantities that can be measured, and which network has which."""
+
+from fimcheck.numerics import orders, overlaps
+from fimcheck.numerics.chain import RandomNetwork
+from fimcheck.numerics.network import Network
+
+NUMBERS = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
+"""Numbers of the spectrum."""
+QUANTILES = "quantiles"
+MATRIX = (*NUMBERS, QUANTILES)
+"""Read off the dual matrix."""
+SHARED = "shared"
+OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}
+"""Statistics of the outputs, and the normalization that has them."""
+ORDERS = (*orders.FORWARD_ORDERS, *orders.BACKWARD_ORDERS, *orders.COUPLED_ORDERS)
+PER_LAYER = tuple(orders.FIRST_LAYER)
+"""One number per layer of a chain."""
+PER_NETWORK = (*NUMBERS, *(q for q in ORDERS if q not in PER_LAYER), *OUTPUT_STATISTICS, "alignment", "stable_rate")
+"""One number per network."""
+QUANTITIES = (*PER_NETWORK, *PER_LAYER, QUANTILES, SHARED, *overlaps.OVERLAPS, "outputs", "raw_outputs")
+
+
+def check(network: Network, quantity: str) -> None:
+    """Refuse a quantity that does not exist, or that this network does not have."""
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}")
+    if reason := _missing(network, quantity):
+        about = f"hidden = {network.hidden!r}" if isinstance(network, RandomNetwork) else "a composed network"
+        raise ValueError(f"quantity {quantity!r} does not exist for {about}, last = {network.last!r}: {reason}")
+
+
+def _missing(network: Network, quantity: str) -> str | None:
+    """Why the network does not have this quantity, None if it does."""
+    if reason := network.output.missing.get(quantity):
+        return reason
+    if quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
+        return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
+    if not isinstance(network, RandomNetwork):
+        layered = quantity in ORDERS or quantity == SHARED
+        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if layered else None
+    if quantity in (*orders.BACKWARD_ORDERS, SHARED) and network.couples_samples:
+        return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
+    if quantity in orders.COUPLED_ORDERS and not network.couples_samples:
+        return "it belongs to hidden = 'batch' and others that couple samples; ask for tq1 and tq2"
+    return None
