@@ -106,8 +106,7 @@ def measure(
 ) -> Measurement:
     """Draw one network per seed, with ``samples`` (T) inputs each, and measure ``quantities`` of each.
 
-    Only what the quantities need is computed. Of the Fisher matrix F with P parameters, through the dual
-    matrix G:
+    Only what they need is computed. Of the Fisher matrix F with P parameters, through the dual matrix G:
 
     m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues;
     lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d), d = T-1, or
@@ -135,20 +134,7 @@ def measure(
         check(network, quantity)
     network.check_samples(samples)
     check_seeds(seeds)
-    group = max(1, GROUP // _bytes_per_seed(network, samples))
-    parts, notes, start = [], (), 0
-    while start < len(seeds):
-        try:
-            some = seeds[start : start + group]
-            drawn = draw(network, samples, some, dtype, device, inputs)
-            parts.append(_measure_group(network, drawn, quantities, memory))
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or (group == 1 and memory < 2**20):
-                raise
-            group, memory = (group // 2, memory) if group > 1 else (1, memory // 2)
-            notes = (f"out of memory: {group} seeds at a time, work within {memory} bytes",)
-            continue
-        start += group
+    parts, notes = _in_groups(network, samples, seeds, quantities, dtype, device, inputs, memory)
     draws = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
     versions = {
         "python": platform.python_version(),
@@ -158,6 +144,33 @@ def measure(
         "threads": str(torch.get_num_threads()),
     }
     return Measurement(network, samples, tuple(int(s) for s in seeds), draws, dtype, device, versions, notes)
+
+
+def _in_groups(
+    network: Network,
+    samples: int,
+    seeds: Sequence[int],
+    quantities: Sequence[str],
+    dtype: str,
+    device: str,
+    inputs: Tensor | None,
+    memory: int,
+) -> tuple[list[dict[str, Tensor]], tuple[str, ...]]:
+    """The draws of a group of seeds at a time, and what was done differently for want of memory."""
+    group = max(1, GROUP // _bytes_per_seed(network, samples))
+    parts, notes, start = [], (), 0
+    while start < len(seeds):
+        try:
+            drawn = draw(network, samples, seeds[start : start + group], dtype, device, inputs)
+            parts.append(_measure_group(network, drawn, quantities, memory))
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or (group == 1 and memory < 2**20):
+                raise
+            group, memory = (group // 2, memory) if group > 1 else (1, memory // 2)
+            notes = (f"out of memory: {group} seeds at a time, work within {memory} bytes",)
+            continue
+        start += group
+    return parts, notes
 
 
 def _measure_group(network: Network, drawn: Draw, quantities: Sequence[str], memory: int) -> dict[str, Tensor]:

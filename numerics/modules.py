@@ -82,55 +82,57 @@ def spectrum(
     Raises ``ValueError`` for dropout in training mode, outputs that differ between two runs, a buffer
     that the module changes, no parameters, and outputs of another shape.
     """
+    _check(loss, method, count, probes, density_steps)
+    jacobian = linearize(module, inputs, loss == "softmax")
+    count = min(count, jacobian.outputs.numel())
+    if method == "matrix-free":
+        return _by_products(jacobian, count, probes, density_steps, seed)
+    return _of_matrix(jacobian, method, count, memory)
+
+
+def _check(loss: str, method: str, count: int, probes: int, density_steps: int) -> None:
     _check_choice("loss", loss, LOSSES)
     _check_choice("method", method, METHODS)
-    for name, value in (("count", count), ("probes", probes)):
-        if not isinstance(value, int) or value < (4 if name == "probes" else 1):
-            raise ValueError(f"{name} = {value!r}: must be a whole number of at least {4 if name == 'probes' else 1}")
+    for name, value, least in (("count", count, 1), ("probes", probes, 4)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} = {value!r}: must be a whole number of at least {least}")
     if not isinstance(density_steps, int) or density_steps < 0 or (density_steps and method != "matrix-free"):
         raise ValueError(
             f"density_steps = {density_steps!r} with method = {method!r}: a whole number of Lanczos steps, for "
             "method = 'matrix-free'; the others give every eigenvalue"
         )
-    jacobian = linearize(module, inputs, loss == "softmax")
-    samples, classes = jacobian.outputs.shape
-    rows, size = samples * classes, jacobian.size
+
+
+def _of_matrix(jacobian: Jacobian, method: str, count: int, memory: int) -> Spectrum:
+    """Every number from the dual matrix."""
+    (samples, classes), size = jacobian.outputs.shape, jacobian.size
+    g, notes = _exact(jacobian, method, memory)
+    eigenvalues, leading = _eigen(g)
+    s = float(g.square().sum()) / size
+    top, zero = eigenvalues[:count], torch.zeros(count, dtype=g.dtype)
+    m = float(torch.diagonal(g).sum()) / size
+    shares = _shares(jacobian, leading)
+    return Spectrum(m, s, top, 0.0, 0.0, zero, eigenvalues, shares, size, samples, classes, method, notes)
+
+
+def _by_products(jacobian: Jacobian, count: int, probes: int, density_steps: int, seed: int) -> Spectrum:
+    """Every number from products with the dual matrix, which is never made."""
+    (samples, classes), size = jacobian.outputs.shape, jacobian.size
     generator = torch.Generator().manual_seed(seed)
 
     def normal(columns: int) -> Tensor:
-        drawn = torch.randn(1, rows, columns, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(1, samples * classes, columns, generator=generator, dtype=torch.float64)
         return drawn.to(jacobian.outputs.detach())
-
-    count = min(count, rows)
-    if method != "matrix-free":
-        g, notes = _exact(jacobian, method, memory)
-        eigenvalues, leading = _eigen(g)
-        s = float(g.square().sum()) / size
-        top, zero = eigenvalues[:count], torch.zeros(count, dtype=g.dtype)
-        m = float(torch.diagonal(g).sum()) / size
-        shares = _shares(jacobian, leading)
-        return Spectrum(m, s, top, 0.0, 0.0, zero, eigenvalues, shares, size, samples, classes, method, notes)
 
     apply = jacobian.operator()
     first, second = trace(apply, normal(probes)), second_moment(apply, normal(probes))
     found = top_eigenvalues(apply, normal(count), count, default_tolerance(jacobian.outputs.dtype))
     notes = () if found.converged else ("the top eigenvalues did not converge: see top_errors",)
     density = spectral_density(apply, normal(probes), density_steps) if density_steps else None
+    (m, m_error), (s, s_error) = ((float(e.value) / size, float(e.error) / size) for e in (first, second))
+    top, errors = found.values[0], found.bounds[0]
     return Spectrum(
-        float(first.value) / size,
-        float(second.value) / size,
-        found.values[0],
-        float(first.error) / size,
-        float(second.error) / size,
-        found.bounds[0],
-        None,
-        {},
-        size,
-        samples,
-        classes,
-        method,
-        notes,
-        density,
+        m, s, top, m_error, s_error, errors, None, {}, size, samples, classes, "matrix-free", notes, density
     )
 
 

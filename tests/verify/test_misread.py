@@ -13,9 +13,10 @@ from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.examine import stages as examine
-from fimcheck.verify.examine.blame import _apart
-from fimcheck.verify.examine.diagnosis import Observation, propose
+from fimcheck.verify.examine.diagnosis import _apart
+from fimcheck.verify.examine.factors import propose
 from fimcheck.verify.examine.misread import averages, misreadings
+from fimcheck.verify.examine.observation import Observation
 from fimcheck.verify.examine.variation import varied_settings
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
@@ -108,7 +109,7 @@ def test_a_planted_mistake_is_refused_with_its_cause(name: str, pool, monkeypatc
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
     every = examine.claim_cases
     monkeypatch.setattr(examine, "claim_cases", lambda e, thorough=False: (every(e, thorough)[0][:1], []))
-    monkeypatch.setattr("fimcheck.verify.examine.blame.shrink", lambda setting, _: setting)
+    monkeypatch.setattr("fimcheck.verify.examine.diagnosis.shrink", lambda setting, _: setting)
     effort = Effort(eps=0.05, error_rate=1e-3, looks=2, budget=1e8)
 
     def run(todo: list[Case]) -> Iterator:

@@ -5,7 +5,9 @@ by parts (Stein's identity E[(x - m) g(x)] = v E[g'(x)], which lowers the degree
 condition one variable of a pair on the other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import sympy as sp
 
@@ -149,16 +151,7 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> Expr:
     else:
         base = sp.S.One
 
-    # The recursion runs on symbols for these values, so that none of them is ever multiplied out.
-    known: dict[Expr, Expr] = {}
-
-    def named(value: Expr) -> Expr:
-        if value.is_Number:
-            return value
-        known[name := sp.Dummy()] = value.xreplace({det: det_value})
-        return name
-
-    suu, svv, suv, mu_u, mu_v = (named(v) for v in (suu, svv, suv, mu_u, mu_v))
+    names = _Named({det: det_value})
 
     def with_slope(i: int, j: int) -> Expr:
         """E[u^i v^j F'(v)] with the exponential factors."""
@@ -166,25 +159,55 @@ def _smooth_pair(s: Term, t: Term, pair: Pair) -> Expr:
         right = [Term(f.poly * x**j, f.quad + d, f.lin + t.lin, f.kind, f.at) for f in slope]
         value = pair_of_terms((left,), add(right), pair)
         assert value is not None  # left is smooth
-        return named(value)
+        return names(value)
 
-    moments: dict[tuple[int, int], Expr] = {(0, 0): named(base * weight)}
-
-    def moment(i: int, j: int) -> Expr:
-        """E[u^i v^j F(v)] with the exponential factors: Stein's identity on one variable."""
-        if (i, j) not in moments:
-            if i > 0:
-                value = mu_u * moment(i - 1, j)
-                value += (i - 1) * suu * moment(i - 2, j) if i > 1 else 0
-                value += j * suv * moment(i - 1, j - 1) if j > 0 else 0
-                value += suv * with_slope(i - 1, j) if slope else 0
-            else:
-                value = mu_v * moment(0, j - 1)
-                value += (j - 1) * svv * moment(0, j - 2) if j > 1 else 0
-                value += svv * with_slope(0, j - 1) if slope else 0
-            moments[i, j] = sp.expand(value, power_base=False)
-        return moments[i, j]
-
+    zeroth, mu_u, mu_v, suu, svv, suv = (names(v) for v in (base * weight, mu_u, mu_v, suu, svv, suv))
+    moment = _moments(zeroth, mu_u, mu_v, suu, svv, suv, with_slope if slope else None)
     left, right = sp.Poly(s.poly, x), sp.Poly(t.poly, x)
     total = sp.Add(*(k * n * moment(i, j) for (i,), k in left.terms() for (j,), n in right.terms()))
-    return total.xreplace(known)
+    return total.xreplace(names.known)
+
+
+class _Named:
+    """Symbols for values, so that no recursion ever multiplies them out."""
+
+    def __init__(self, inside: dict[Expr, Expr]) -> None:
+        self.inside, self.known = inside, dict[Expr, Expr]()
+
+    def __call__(self, value: Expr) -> Expr:
+        if value.is_Number:
+            return value
+        self.known[name := sp.Dummy()] = value.xreplace(self.inside)
+        return name
+
+
+def _moments(
+    zeroth: Expr,
+    mu_u: Expr,
+    mu_v: Expr,
+    suu: Expr,
+    svv: Expr,
+    suv: Expr,
+    with_slope: Callable[[int, int], Expr] | None,
+) -> Callable[[int, int], Expr]:
+    """E[u^i v^j F(v)] of a Gaussian pair as a function of i and j, by Stein's identity on one variable.
+
+    with_slope: E[u^i v^j F'(v)], None where F is constant.
+    """
+
+    @cache
+    def moment(i: int, j: int) -> Expr:
+        if i == j == 0:
+            return zeroth
+        if i > 0:
+            value = mu_u * moment(i - 1, j)
+            value += (i - 1) * suu * moment(i - 2, j) if i > 1 else 0
+            value += j * suv * moment(i - 1, j - 1) if j > 0 else 0
+            value += suv * with_slope(i - 1, j) if with_slope else 0
+        else:
+            value = mu_v * moment(0, j - 1)
+            value += (j - 1) * svv * moment(0, j - 2) if j > 1 else 0
+            value += svv * with_slope(0, j - 1) if with_slope else 0
+        return sp.expand(value, power_base=False)
+
+    return moment

@@ -11,6 +11,7 @@ from fimcheck.theory.gaussian.kernel import kernel
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.elementwise import Phi, slope_of
 from fimcheck.theory.network.outputs import DEGENERATE, SHARED
+from fimcheck.theory.network.relation import RELATIONS
 
 if TYPE_CHECKING:
     from fimcheck.theory.network.prediction import Prediction
@@ -45,7 +46,7 @@ def _lines(prediction: "Prediction") -> Iterator[str]:
         "infinite": "leading term for T -> infinity",
         "proportional": "leading term, T = M/rho",
     }
-    sign = {"equals": "=", "at least": ">=", "at most": "<="}[prediction.relation]
+    sign = RELATIONS[prediction.relation].plain
     yield f"Result, {limit[prediction.samples]}: {prediction.quantity} {sign} {prediction.formula}"
     if prediction.conditions:
         yield f"  under {', '.join(sp.sstr(k) for k in prediction.conditions)}"

@@ -70,6 +70,12 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
         from fimcheck.theory.edge import prediction
 
         return prediction.predict(net, given_outputs)
+    formula, relation, conditions = _leading(net, quantity, samples, given_outputs)
+    return Prediction(quantity, net, samples, formula, relation, conditions, _source(net, quantity, samples))
+
+
+def _leading(net: Composed, quantity: str, samples: str, given_outputs: bool) -> tuple[Expr, str, tuple[Any, ...]]:
+    """Formula to leading order, its relation to the quantity, and the conditions that belong to it."""
     if net.output.spectrum is None:
         formula, relation, conditions = _through_outputs(net, quantity)
     else:
@@ -92,8 +98,7 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
     held = tuple(
         k for k in dict.fromkeys(conditions) if k == sp.Eq(C, 1) or k.free_symbols <= _free(net, formula, samples)
     )
-    formula = formula.subs(last_gamma, net.last_gamma)
-    return Prediction(quantity, net, samples, formula, relation, held, _source(net, quantity, samples))
+    return formula.subs(last_gamma, net.last_gamma), relation, held
 
 
 def _known(name: str, value: object, known: tuple[str, ...]) -> None:

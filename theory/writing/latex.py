@@ -9,10 +9,10 @@ from sympy.printing.latex import LatexPrinter
 from fimcheck.theory import symbols
 from fimcheck.theory.network.averages import Average
 from fimcheck.theory.network.prediction import Prediction
+from fimcheck.theory.network.relation import RELATIONS
 from fimcheck.theory.network.where import Statement
 from fimcheck.theory.symbols import Expr
 
-RELATIONS = {"equals": r"\simeq", "at least": r"\ge", "at most": r"\le"}
 QUANTITIES = {
     "lambda_max": r"\lambda_{\max}",
     "lambda_1": r"\lambda_1",
@@ -75,7 +75,7 @@ def text(expr: Expr) -> str:
 def formula(found: Statement | Prediction) -> str:
     """The statement alone."""
     name = QUANTITIES.get(found.quantity, found.quantity)
-    return f"{name} {RELATIONS[found.relation]} {text(found.formula)}"
+    return f"{name} {RELATIONS[found.relation].latex} {text(found.formula)}"
 
 
 def written(found: Statement) -> str:
@@ -90,7 +90,7 @@ def lines(found: Statement) -> list[str]:
 
 def _lines(found: Statement) -> Iterator[str]:
     name = QUANTITIES.get(found.quantity, found.quantity)
-    yield f"{name} &{RELATIONS[found.relation]} {text(found.formula)}"
+    yield f"{name} &{RELATIONS[found.relation].latex} {text(found.formula)}"
     for line in found.lines:
         yield f"{text(line.name)} &= {text(line.value)}"
     for word, phi in found.activations.items():

@@ -102,7 +102,7 @@ def written(found: Statement) -> str:
         for text, on_sphere in ((_PAIR, False), (_SPHERE, True))
         if any(average.on_sphere == on_sphere for average in yet)
     ]
-    kind = {"equals": "", "at least": " at least", "at most": " at most"}[found.relation]
+    kind = "" if found.relation == "equals" else f" {found.relation}"
     body = [f"def {found.quantity}({'*, ' if names else ''}{', '.join(names)}):"]
     where = f" For {', '.join(map(str, found.conditions))}." if found.conditions else ""
     body.append(f'    """{found.quantity}{kind}{": " * bool(found.source)}{found.source}.{where}"""')

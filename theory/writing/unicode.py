@@ -10,10 +10,10 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from fimcheck.theory.network.averages import Average
+from fimcheck.theory.network.relation import RELATIONS
 from fimcheck.theory.network.where import Line, Statement
 from fimcheck.theory.symbols import Expr
 
-RELATIONS = {"equals": "~", "at least": ">=", "at most": "<="}
 SYMBOLS = {
     "sigma_w2": "σ_w²",
     "sigma_b2": "σ_b²",
@@ -85,7 +85,7 @@ def text(expr: Expr) -> str:
 
 def written(found: Statement, width: int = 100) -> str:
     """The statement, its where-list and the averages in it; lines of at most ``width`` characters."""
-    head = f"{found.quantity} {RELATIONS[found.relation]} {text(found.formula)}"
+    head = f"{found.quantity} {RELATIONS[found.relation].plain} {text(found.formula)}"
     lines = _wrapped(head, width)
     notes = [f"[{found.source}]"] if found.source else []
     notes += [f"for {', '.join(map(_condition, found.conditions))}"] if found.conditions else []

@@ -29,8 +29,7 @@ from fimcheck.theory.gaussian import activations
 from fimcheck.theory.network import outputs as theory_outputs
 from fimcheck.theory.network.chain import hidden_names
 from fimcheck.theory.network.step import STEPS
-from fimcheck.verify.claims import paper
-from fimcheck.verify.claims import setting as settings
+from fimcheck.verify.claims import networks, paper
 from fimcheck.verify.claims.claim import at_unit_width
 from fimcheck.verify.claims.kinds import order_parameters
 
@@ -245,5 +244,5 @@ def _remove(added: Iterable[Iterable[str]]) -> None:
     for registry, names in zip(REGISTRIES, added, strict=True):
         for name in tuple(names):
             registry.pop(name, None)
-    for remembered in (order_parameters, at_unit_width, activations.named, settings._wide):
+    for remembered in (order_parameters, at_unit_width, activations.named, networks.wide):
         remembered.cache_clear()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass, fields
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from json import dumps
 from typing import Any
@@ -13,28 +12,15 @@ from typing import Any
 from fimcheck import numerics, theory
 from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS
 from fimcheck.theory.network.chain import DEEPEST
+from fimcheck.verify.claims import networks, wording
 from fimcheck.verify.claims.description import Node, parse, unrolled, written
 from fimcheck.verify.claims.inputs import GAUSSIAN, given_inputs
+from fimcheck.verify.claims.networks import NUMBERS
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.rule.regression import Array
 
-SHORT = {
-    "depth": "L",
-    "ratios": "a",
-    "sigma_w2": "sw2",
-    "sigma_b2": "sb2",
-    "classes": "C",
-    "samples": "T",
-    "rho": "M/T",
-    "positions": "N",
-}
-# Fields that are symbols of a formula.
-NUMBERS = ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma")
 # Fields that records had not before networks could be composed.
 LATER = ("steps", "positions", "inputs")
-
-
-class SettingError(ValueError):
-    """A setting breaks a rule of the theory; the message names the value, the rule and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Setting:
                 _refuse(name, getattr(self, name), "it is named by a text", "give a text")
         ratios = self.ratios if isinstance(self.ratios, tuple | list) else (self.ratios,)
         object.__setattr__(self, "ratios", tuple(_number("ratios", a) for a in ratios))
-        for name in ("sigma_w2", "sigma_b2", "gamma", "beta", "last_gamma"):
+        for name in NUMBERS:
             object.__setattr__(self, name, _number(name, getattr(self, name)))  # equal settings have equal seeds
         if self.rho is not None:
             object.__setattr__(self, "rho", _number("rho", self.rho))
@@ -95,7 +81,7 @@ class Setting:
             self._check_inputs()
         # Each side refuses what it cannot mean: the theory first, whose rules are about the limit, then the network.
         self.wide()
-        self._network((16,) * self.depth, 16)
+        networks.finite(self, (16,) * self.depth, 16)  # pyright: ignore[reportArgumentType]  # its class by its linked path
         self._check_samples()
 
     def _check_steps(self) -> None:
@@ -181,70 +167,18 @@ class Setting:
             return self.samples
         return _whole(width / float(self.rho or math.nan), f"T = M / rho at M = {width}, rho = {self.rho}")
 
-    @property
-    def _numbers(self) -> dict[str, Any]:
-        """What networks of both sides take by the same names: their numbers, and what is done to the outputs."""
-        return {name: getattr(self, name) for name in ("last", *NUMBERS)}
-
     def network(self, width: int) -> numerics.RandomNetwork | numerics.Composition:
         """The finite network at this width."""
         widths = tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
-        return self._network(widths, width)
-
-    def _network(self, widths: tuple[int, ...], width: int) -> numerics.RandomNetwork | numerics.Composition:
-        if self.composed:
-            given = self.given()
-            return numerics.Composition(
-                self.nodes,
-                width,
-                widths[0] if given is None else given.shape[1],
-                self.classes,
-                self.positions,
-                **self._numbers,
-            )
-        return numerics.RandomNetwork(
-            widths=(*widths, self.classes),
-            activation=self.activation,
-            hidden=self.hidden,
-            **self._numbers,
-        )
+        return networks.finite(self, widths, width)  # pyright: ignore[reportArgumentType]  # its class by its linked path
 
     def wide(self) -> theory.WideNetwork | theory.Network:
         """The infinitely wide network."""
-        return _wide(self)
-
-    def _wide(self) -> theory.WideNetwork | theory.Network:
-        given = self.given()
-        if self.steps or given is not None:
-            kernel = None if given is None else theory.GivenInputs(given @ given.T / given.shape[1])
-            return theory.compose(
-                self.nodes,
-                **self._numbers,
-                input_width=self.ratios[0] if given is None else given.shape[1] / theory.symbols.M,
-                positions=self.positions,
-                inputs=kernel,
-                text=self.steps,
-            )
-        return theory.WideNetwork(
-            depth=self.depth,
-            activation=self.activation,
-            hidden=self.hidden,
-            ratios=self.ratios,
-            **self._numbers,
-        )
+        return networks.wide(self)
 
     def symbolic(self) -> theory.WideNetwork | theory.Network:
         """The wide network with symbols for its numbers, but for zeros and those in the text of its steps."""
-        sigma_b2, beta = (
-            (symbol if value else 0)
-            for symbol, value in ((theory.symbols.sigma_b2, self.sigma_b2), (theory.symbols.beta, self.beta))
-        )
-        if self.steps:
-            positions = theory.symbols.N if self.positions > 1 else 1
-            return theory.compose(
-                self.nodes, last=self.last, sigma_b2=sigma_b2, beta=beta, positions=positions, text=self.steps
-            )
-        return theory.WideNetwork(self.depth, self.activation, self.hidden, self.last, sigma_b2=sigma_b2, beta=beta)
+        return networks.symbolic(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
 
     def values(self, width: int) -> dict[str, float]:
         """Numbers for the symbols of a formula: M, C, T, the network's own, and for T = M/rho also rho and c_2.
@@ -272,71 +206,13 @@ class Setting:
 
     def __str__(self) -> str:
         """The activation, or the steps, and whatever differs from the defaults; `parse` reads it back."""
-        words = [self.steps or self.activation]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            plain = (
-                (1.0,) * len(self.ratios)
-                if field.name == "ratios"
-                else self.steps
-                if field.name == "steps"
-                else field.default
-            )
-            if value != plain:
-                shown = [f"{v}".removesuffix(".0") for v in (value if isinstance(value, tuple) else (value,))]
-                words.append(f"{SHORT.get(field.name, field.name)}={','.join(shown)}")
-        return " ".join(words)
+        return wording.write(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
 
     @classmethod
     def parse(cls, text: str) -> Setting:
         """The setting that a text names, "relu C=2 T=6 last=mean" or "dense 2*(skip(relu dense)) dense C=2 T=6"; the
         inverse of `str`."""
-        first, words = _words(text)
-        chain = len(first) == 1 and "(" not in first[0]
-        full = {short: name for name, short in SHORT.items()}
-        kinds = {"int": int, "int | None": int, "float": float, "float | None": float, "str": str}
-        types = {field.name: field.type for field in fields(cls)}
-        values: dict[str, Any] = {}
-        for word in words:
-            key, equals, value = word.partition("=")
-            name = full.get(key, key)
-            if not equals or name not in types:
-                known = ", ".join(SHORT.get(n, n) for n in types)
-                raise SettingError(
-                    f"{word!r} in setting {text!r}: words are NAME=VALUE with NAME among {known}; fix it"
-                )
-            if name in values:
-                raise SettingError(f"{word!r} in setting {text!r}: {key} is given twice; give it once")
-            try:
-                if name == "ratios":
-                    values[name] = tuple(float(v) for v in value.split(","))
-                else:
-                    values[name] = kinds[str(types[name])](value)
-            except ValueError:
-                raise SettingError(f"{word!r} in setting {text!r}: {value!r} is not a number; give one") from None
-        return cls(first[0], **values) if chain else cls(steps=" ".join(first), **values)
-
-
-def _words(text: str) -> tuple[list[str], list[str]]:
-    """The steps of a text, and its words NAME=VALUE; parentheses hold together."""
-    parts, depth = [""], 0
-    for sign in text:
-        depth += (sign == "(") - (sign == ")")
-        if sign.isspace() and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += sign
-    parts = [part for part in parts if part] or [""]
-    outside = [re.sub(r"\(.*\)", "", part, flags=re.DOTALL) for part in parts]
-    settings = [i for i, part in enumerate(outside) if "=" in part]
-    first = settings[0] if settings else len(parts)
-    return parts[:first] or [""], parts[first:]
-
-
-@cache
-def _wide(setting: Setting) -> theory.WideNetwork | theory.Network:
-    """Kept, since every step of a wide network is tried when it is made."""
-    return setting._wide()
+        return cls(**wording.read(text, {field.name: str(field.type) for field in fields(cls)}))
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,12 +1,11 @@
-"""The commands that use the theory alone: derive and book."""
+"""The command that derives a formula."""
 
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -16,28 +15,23 @@ import typer
 
 from fimcheck import theory
 from fimcheck.theory.gaussian import quadrature
-from fimcheck.theory.network import depth as depth_module
-from fimcheck.theory.network.depth import Blocks
-from fimcheck.theory.network.growth import growth
+from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.depth import Blocks, chain_blocks
 from fimcheck.theory.network.predict import ORDERS
 from fimcheck.theory.network.prediction import check_range
 from fimcheck.theory.network.where import Statement
-from fimcheck.theory.writing import book as formula_book
 from fimcheck.theory.writing import digits
 from fimcheck.theory.writing.latex import written as in_latex
 from fimcheck.theory.writing.python import written as python_source
-from fimcheck.theory.writing.unicode import text as one_line
 from fimcheck.theory.writing.unicode import written as in_lines
-from fimcheck.verify.claims.description import composed, parse, unrolled
-from fimcheck.verify.cli.console import out, say
+from fimcheck.verify.claims.description import composed
+from fimcheck.verify.cli.console import out
+from fimcheck.verify.cli.depth import SYMBOLIC, blocks_of, lines
 from fimcheck.verify.cli.kept import write_data
 from fimcheck.verify.cli.options import Json
-from fimcheck.verify.files import write_whole
 
 app = typer.Typer()
 
-SYMBOLIC = re.compile(r"\bL\*")
-"""A repeat whose number is a symbol."""
 LONGEST = 300
 """Most steps of a network whose formula is written out: the time goes with their square."""
 
@@ -76,36 +70,58 @@ def derive(
     json: Json = None,
 ) -> None:
     """Derive a formula from the activation and print it, with its order parameters step by step."""
-    if latex + python + steps > 1 or (full and (python or steps)):
-        raise ValueError("--latex, --python, --steps and --full with --python or --steps contradict; give one")
-    if network is not None:
-        plain = {"activation": "relu", "hidden": "none", "depth": "3"}
-        for name, value in (("activation", activation), ("hidden", hidden), ("depth", depth)):
-            if value != plain[name]:
-                raise ValueError(f"--{name} {value}: the network {network!r} says it itself; leave it out")
-    phi = theory.parse.parse_activation(activation, theory.BUILTIN)
+    style = _style(latex, python, full, steps)
     numbers = _numbers(at)
     if depth == "symbolic" or (network and SYMBOLIC.search(network)):
         if steps or full or given or json is not None:
             raise ValueError(
                 "a symbolic depth with --steps, --full, --given or --json: they need a number of layers; give one"
             )
-        blocks = depth_module.chain_blocks(phi, hidden, last) if network is None else _blocks(network, last)
-        for text in _in_depth(blocks, quantity, samples, numbers, latex, python):
+        blocks = _blocks(network, activation, hidden, last, depth)
+        found = theory.predict(blocks.make(1), quantity, samples)
+        check_numbers(quantity, numbers, set(found.symbols))
+        for text in lines(found, blocks, numbers, style, partial(_listed, style=style)):
             print(text)
         return
-    if not depth.isdecimal():
-        raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
-    net: theory.WideNetwork | theory.Network = (
-        theory.WideNetwork(int(depth), phi, hidden, last)
-        if network is None
-        else composed(network, last)
-    )  # fmt: skip
-    found = theory.predict(net, quantity, samples, given)
+    found = theory.predict(_network(network, activation, hidden, last, depth), quantity, samples, given)
     if steps:
         print("\n".join(found.steps()))
-        return
-    check_numbers(quantity, numbers, set(found.symbols))
+    else:
+        check_numbers(quantity, numbers, set(found.symbols))
+        _write(found, numbers, style, full, json)
+
+
+def _style(latex: bool, python: bool, full: bool, steps: bool) -> str:
+    if latex + python + steps > 1 or (full and (python or steps)):
+        raise ValueError("--latex, --python, --steps and --full with --python or --steps contradict; give one")
+    return "latex" if latex else "python" if python else "text"
+
+
+def _alone(network: str | None, activation: str, hidden: str, depth: str) -> None:
+    """Refuse beside a network of steps what it says itself."""
+    for name, value, plain in (("activation", activation, "relu"), ("hidden", hidden, "none"), ("depth", depth, "3")):
+        if network is not None and value != plain:
+            raise ValueError(f"--{name} {value}: the network {network!r} says it itself; leave it out")
+
+
+def _network(network: str | None, activation: str, hidden: str, last: str, depth: str) -> Composed:
+    _alone(network, activation, hidden, depth)
+    if network is not None:
+        return composed(network, last)
+    if not depth.isdecimal():
+        raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
+    return theory.WideNetwork(int(depth), theory.parse.parse_activation(activation, theory.BUILTIN), hidden, last)
+
+
+def _blocks(network: str | None, activation: str, hidden: str, last: str, depth: str) -> Blocks:
+    _alone(network, activation, hidden, depth)
+    if network is not None:
+        return blocks_of(network, last)
+    return chain_blocks(theory.parse.parse_activation(activation, theory.BUILTIN), hidden, last)
+
+
+def _write(found: theory.Prediction, numbers: dict[str, sp.Expr], style: str, full: bool, json: Path | None) -> None:
+    """Print a number where every symbol has one, else the formula."""
 
     @cache  # it may take seconds, and is asked for by the file as by the terminal
     def statement() -> Statement:
@@ -114,19 +130,19 @@ def derive(
 
     if json is not None:
         write_data(json, _data(found, statement(), numbers))
-    if at is not None and set(found.symbols) <= set(numbers):
+    if numbers and set(found.symbols) <= numbers.keys():
         values = {name: float(numbers[name]) for name in found.symbols}
         number = found.evaluate(**values)
         print(number)
         if accuracy := found.accuracy(**values):
             print(accuracy, file=sys.stderr)
-        elif len(net.all_steps) <= LONGEST:
+        elif len(found.network.all_steps) <= LONGEST:
             print(_digits(statement(), numbers, number), file=sys.stderr)  # the number alone can be piped
     elif full:
-        _print(_substituted(found.expr, numbers), latex)
+        _print(_substituted(found.expr, numbers), style)
     else:
-        print(_listed(statement(), latex, python))
-        if numbers and not (latex or python):
+        print(_listed(statement(), style))
+        if numbers and style == "text":
             left = ", ".join(sorted(set(found.symbols) - numbers.keys()))
             print(f"numbers put in for {', '.join(sorted(numbers))}; left open: {left}")
 
@@ -165,54 +181,10 @@ def _digits(statement: Statement, numbers: dict[str, sp.Expr], number: float) ->
     return f"float64; {error:.1g} off its value to {digits.DIGITS} digits"
 
 
-def _listed(statement: Statement, latex: bool, python: bool) -> str:
+def _listed(statement: Statement, style: str) -> str:
     width = max(60, min(100, out.width)) if out.is_terminal else 100
-    return python_source(statement) if python else in_latex(statement) if latex else in_lines(statement, width)
-
-
-def _blocks(text: str, last: str) -> Blocks:
-    """The blocks of a network with one L*(...) at the outermost level."""
-    if len(SYMBOLIC.findall(text)) != 1:
-        raise ValueError(f"network {text!r}: L* stands in it more than once; one repeat may have a symbolic number")
-    before = text[: SYMBOLIC.search(text).start()]  # type: ignore[union-attr]
-    if before.count("(") != before.count(")") or not before.strip():
-        raise ValueError(f"network {text!r}: L* must repeat steps after a first one, outside of other steps; move it")
-
-    def repeated(n: int) -> str:
-        return SYMBOLIC.sub(f"{n}*", text)
-
-    first = len(unrolled(parse(before)))
-    size = len(unrolled(parse(repeated(2)))) - len(unrolled(parse(repeated(1))))
-    return Blocks(
-        lambda n: composed(repeated(n), last),
-        lambda n: [str(first + size * i) for i in range(n + 1)],
-        depth_module.depth,
-    )
-
-
-def _in_depth(
-    blocks: Blocks, quantity: str, samples: str, numbers: dict[str, sp.Expr], latex: bool, python: bool
-) -> Iterator[str]:
-    """The statement in L, the cases in which it is another, and how things grow if all numbers are given."""
-    found = theory.predict(blocks.make(1), quantity, samples)
-    check_numbers(quantity, numbers, set(found.symbols))
-    network = {name for name in found.symbols if name not in ("M", "C", "rho")}
-    complete = network <= numbers.keys()
-    try:
-        for case, statement in depth_module.in_depth(found, blocks, numbers):
-            if case is not None and not python:
-                yield f"% at {case[0]} = {case[1]}" if latex else f"at {one_line(case[0])} = {case[1]}:"
-            if case is None or not python:
-                yield _listed(statement, latex, python)
-    except depth_module.NotSolvable as error:
-        if latex or python or not complete:
-            missing = ", ".join(sorted(network - numbers.keys()))
-            raise ValueError(f"{error}; give numbers with --at ({missing}) for its growth, or a depth") from None
-        yield f"{error}."
-    if complete and not (latex or python):
-        yield "growth with the number n of blocks at these numbers:"
-        for rate in growth(blocks, samples, {name: float(numbers[name]) for name in network}):
-            yield f"  {rate}"
+    written = {"text": lambda s: in_lines(s, width), "latex": in_latex, "python": python_source}
+    return written[style](statement)
 
 
 def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -> None:
@@ -235,8 +207,8 @@ def _substituted(expr: sp.Expr, numbers: dict[str, sp.Expr]) -> sp.Expr:
     return sp.Float(value.real)
 
 
-def _print(expr: sp.Expr, latex: bool) -> None:
-    print(sp.latex(expr) if latex else sp.pretty(expr, use_unicode=True, wrap_line=False))
+def _print(expr: sp.Expr, style: str) -> None:
+    print(sp.latex(expr) if style == "latex" else sp.pretty(expr, use_unicode=True, wrap_line=False))
 
 
 def _numbers(text: str | None) -> dict[str, sp.Expr]:
@@ -252,29 +224,3 @@ def _numbers(text: str | None) -> dict[str, sp.Expr]:
             if numbers[name].is_finite is False:
                 raise ValueError(f"--at {text}: {word!r} is not a finite number; give one")
     return numbers
-
-
-@app.command()
-def book(
-    file: Annotated[Path, typer.Argument(help="formula book to write, .html or .md")],
-    activation: Annotated[
-        list[str] | None, typer.Option(help=f"activations; {', '.join(formula_book.ACTIVATIONS)} when none")
-    ] = None,
-    record: Annotated[Path | None, typer.Option(help="results.json of a run, whose verdicts are shown (.html)")] = None,
-) -> None:
-    """Write the formula book: closed forms and certificates of every activation, statements of every network."""
-    if file.suffix not in (".html", ".md"):
-        raise ValueError(f"book {file}: only .html and .md are written; choose one of the two")
-    if not file.parent.is_dir():
-        raise ValueError(f"book {file}: the folder {file.parent} does not exist; make it first")
-    names = activation or formula_book.ACTIVATIONS
-    if file.suffix == ".md":
-        if record is not None:
-            raise ValueError(f"--record {record}: verdicts are shown on a page; write an .html")
-        write_whole(file, theory.book(names))
-    else:
-        from fimcheck.verify.show.book import render  # jinja2 and MathML, which no other command here needs
-        from fimcheck.verify.show.record import read
-
-        write_whole(file, render(names, None if record is None else read(record)))
-    say(f"wrote {file}")

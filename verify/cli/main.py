@@ -22,7 +22,7 @@ COMMANDS = {
     "calibrate": "trust",
     "check": "check",
     "derive": "derive",
-    "book": "derive",
+    "book": "book",
     "measure": "measure",
     "scaling": "scaling",
     "sweep": "sweep",

@@ -1,4 +1,4 @@
-"""The kit that every activation and normalization passes, ours and added ones alike: is it a definition at all?
+"""What every activation and normalization must satisfy, ours and added ones alike, to be a definition at all.
 
 It says nothing of the theory's order parameters; it makes sure that what is measured is what the file defines.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import sympy as sp
@@ -16,35 +15,17 @@ from torch import Tensor
 
 from fimcheck import theory
 from fimcheck.numerics import outputs as torch_outputs
-from fimcheck.numerics.activations import FUNCTIONS, resolve_activation
-from fimcheck.numerics.steps.elementwise import DEFINED
-from fimcheck.numerics.steps.normalize import Normalization
-from fimcheck.numerics.steps.step import STEPS as NUMERIC_STEPS
-from fimcheck.numerics.steps.step import Rows, Step
+from fimcheck.numerics.activations import resolve_activation
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.outputs import OUTPUTS
 from fimcheck.verify.claims.extension import SECONDS, time_limit
+from fimcheck.verify.examine.subjects import GAMMA, Subject, signals, subjects
 
-GAMMA, BETA = 1.25, 0.5
-HIDDEN_SHAPES = ((3, 6, 16), (2, 9, 48), (4, 64))
-OUTPUT_SHAPES = ((3, 6, 6), (2, 5, 12))
 # Rounding of a sum of some hundred terms, relative to the largest; float32 in its own unit.
 ROUNDING = 1e-11
 STEP = 1e-3
 # Beyond the reach of every signal whose variance is of order one.
 POINTS = np.concatenate([np.linspace(-6.013, 6.017, 31), [-37.3, -12.1, 12.7, 38.9]])
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is examined. call: the definition; pull: its v -> v J as the measurement uses it."""
-
-    name: str
-    role: str
-    shapes: tuple[tuple[int, ...], ...]
-    call: Callable[..., Tensor]
-    pull: Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
-    signals: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,7 @@ def conformance(name: str, device: str = "cpu") -> Callable[[], None]:
 
 def checks(name: str, device: str = "cpu") -> Iterator[Check]:
     """Every requirement on the activation and the normalizations of this name, up to the first that is not met."""
-    found = list(_subjects(name))
+    found = list(subjects(name))
     if not found:
         raise ValueError(f"{name!r} is the name of no activation and of no normalization; add it first")
     for subject in found:
@@ -87,61 +68,9 @@ def checks(name: str, device: str = "cpu") -> Iterator[Check]:
                 break  # what comes after takes it for granted
 
 
-def _subjects(name: str) -> Iterator[Subject]:
-    if name in FUNCTIONS:
-        phi = resolve_activation(name)
-        yield Subject(name, "activation", HIDDEN_SHAPES, phi.value, lambda v, at: (v * phi.slope(at[0]),))
-    if issubclass(NUMERIC_STEPS.get(name, Step), Normalization):
-        yield _normalizing(name)
-    if name in DEFINED:
-        step = DEFINED[name]
-
-        def call(z: Tensor) -> Tensor:
-            return step(z, GAMMA, BETA)
-
-        def pull(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return torch.func.vjp(call, at[0])[1](v)
-
-        yield Subject(name, "step", HIDDEN_SHAPES[:2], call, pull)
-    if name in torch_outputs.OUTPUTS and name not in ("none", "softmax"):
-        last = torch_outputs.OUTPUTS[name]
-
-        def pull_last(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            _, derivative, jacobian = last.apply(at[0], GAMMA)
-            if jacobian is None:
-                assert derivative is not None
-                return (derivative(v),)
-            return ((v.mT.flatten(1).unsqueeze(1) @ jacobian).view(v.mT.shape).mT,)
-
-        def value(f: Tensor) -> Tensor:
-            return last(f, GAMMA) if isinstance(last, torch_outputs.Added) else last.apply(f, GAMMA)[0]
-
-        yield Subject(name, "output normalization", OUTPUT_SHAPES, value, pull_last)
-
-
-def _normalizing(name: str) -> Subject:
-    step = cast(Callable[..., Step], NUMERIC_STEPS[name])(gamma=GAMMA, beta=BETA)
-
-    def call(u: Tensor) -> Tensor:
-        return step.at(u.unsqueeze(-2), {}, name).value.squeeze(-2)
-
-    def pull(v: Tensor, at: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        rows = Rows(v.unsqueeze(-2).unsqueeze(1), spread=True)
-        return (step.at(at[0].unsqueeze(-2), {}, name).pull(rows, lambda _: None).values[:, 0].squeeze(-2),)
-
-    return Subject(name, "hidden normalization", HIDDEN_SHAPES[:2], call, pull)
-
-
-def _signals(subject: Subject, shape: tuple[int, ...], device: str, seed: int = 0) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.randn(shape, dtype=torch.float64, generator=generator).to(device) for _ in range(subject.signals)
-    )
-
-
 def _shape(subject: Subject, device: str) -> str:
     for shape in subject.shapes:
-        found = subject.call(*_signals(subject, shape, device))
+        found = subject.call(*signals(subject, shape, device))
         kept = -1 if subject.role == "step" else len(shape)  # a step may change the number of units
         if not isinstance(found, Tensor) or tuple(found.shape)[:kept] != shape[:kept]:
             return f"signals of shape {shape} become {getattr(found, 'shape', type(found).__name__)}"
@@ -149,14 +78,14 @@ def _shape(subject: Subject, device: str) -> str:
 
 
 def _repeats(subject: Subject, device: str) -> str:
-    at = _signals(subject, subject.shapes[0], device)
+    at = signals(subject, subject.shapes[0], device)
     one, two = (subject.call(*(s.clone() for s in at)) for _ in range(2))
     same = torch.equal(one.nan_to_num(), two.nan_to_num())  # whether they are finite is asked next
     return "" if same else "two calls on the same signals differ: it must not draw random numbers"
 
 
 def _pure(subject: Subject, device: str) -> str:
-    at = _signals(subject, subject.shapes[0], device)
+    at = signals(subject, subject.shapes[0], device)
     kept = [s.clone() for s in at]
     state, default = torch.get_rng_state(), torch.get_default_dtype()
     subject.call(*at)
@@ -169,7 +98,7 @@ def _pure(subject: Subject, device: str) -> str:
 
 def _kind(subject: Subject, device: str) -> str:
     for dtype in (torch.float64, torch.float32):
-        at = [s.to(dtype) for s in _signals(subject, subject.shapes[0], device)]
+        at = [s.to(dtype) for s in signals(subject, subject.shapes[0], device)]
         found = subject.call(*at)
         if found.dtype != dtype or found.device != at[0].device:
             return f"a signal of {dtype} on {at[0].device} becomes {found.dtype} on {found.device}"
@@ -177,7 +106,7 @@ def _kind(subject: Subject, device: str) -> str:
 
 
 def _separate(subject: Subject, device: str) -> str:
-    at = _signals(subject, subject.shapes[0], device)
+    at = signals(subject, subject.shapes[0], device)
     together = subject.call(*at)
     apart = torch.stack([subject.call(*(s[i] for s in at)) for i in range(len(at[0]))])
     far = _far(together, apart)
@@ -187,8 +116,8 @@ def _separate(subject: Subject, device: str) -> str:
 def _derivative(subject: Subject, device: str) -> str:
     """Along a random direction against central differences, whose own error two steps tell."""
     for shape in subject.shapes:
-        at, along = _signals(subject, shape, device), _signals(subject, shape, device, 1)
-        weight = _signals(subject, shape, device, 2)[0][..., : subject.call(*at).shape[-1]]
+        at, along = signals(subject, shape, device), signals(subject, shape, device, 1)
+        weight = signals(subject, shape, device, 2)[0][..., : subject.call(*at).shape[-1]]
         pulled = subject.pull(weight, at)
         stated = sum(float((p * d).sum()) for p, d in zip(pulled, along, strict=True))
 
@@ -209,7 +138,7 @@ def _difference(
 
 def _finite(subject: Subject, device: str) -> str:
     for scale in (1e-2, 1.0, 10.0):
-        at = tuple(scale * s for s in _signals(subject, subject.shapes[0], device))
+        at = tuple(scale * s for s in signals(subject, subject.shapes[0], device))
         found = subject.call(*at)
         pulled = subject.pull(torch.ones_like(found), at)
         for what, values in (("values", found), ("derivatives", torch.stack(pulled))):
@@ -220,7 +149,7 @@ def _finite(subject: Subject, device: str) -> str:
 
 
 def _keeps_nan(subject: Subject, device: str) -> str:
-    at = _signals(subject, subject.shapes[0], device)
+    at = signals(subject, subject.shapes[0], device)
     at[0][(0,) * at[0].ndim] = float("nan")
     return "" if bool(subject.call(*at).isnan().any()) else "a signal that is not a number comes out finite"
 
@@ -246,14 +175,14 @@ def _exactly(f: Function, point: float) -> float:
 
 
 def _elementwise(subject: Subject, device: str) -> str:
-    (at,) = _signals(subject, subject.shapes[0], device)
+    (at,) = signals(subject, subject.shapes[0], device)
     far = _far(subject.call(at), subject.call(at.flatten()).view(at.shape))
     return "" if far <= ROUNDING else "its result depends on the arrangement of the entries"
 
 
 def _same_jacobian(subject: Subject, device: str) -> str:
     for shape in subject.shapes:
-        outputs = _signals(subject, shape, device)[0]
+        outputs = signals(subject, shape, device)[0]
         found = torch_outputs.OUTPUTS[subject.name].apply(outputs, GAMMA)[2]
         assert found is not None
         for one, matrix in zip(outputs.cpu().numpy(), found.cpu().numpy(), strict=True):

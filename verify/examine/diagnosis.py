@@ -1,286 +1,111 @@
-"""Where a failing theory parts from the measurement: which simple factor is missing.
-
-The ratio measured / predicted, found at several settings, is compared with every product of small powers of the
-known symbols. Many candidates are tried, so one that fits is a proposal and never a proof: how many wrong ones
-would fit by chance is counted, and the search stops at the complexity where that number is no longer small.
-"""
+"""What a failure is put down to: what it goes with, the missing factor, the simplest setting that still fails."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import combinations, product
-from math import isfinite, pi
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
-from scipy import stats
-from scipy.spatial import KDTree
-
-from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim
+from fimcheck.verify.claims.composition import OverlapClaim
 from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.claims.setting import Setting
-from fimcheck.verify.examine.misread import averages, misreadings
+from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.examine.factors import propose
+from fimcheck.verify.examine.observation import observe
+from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_settings
+from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
-from fimcheck.verify.rule.statistics import Array
 
-NUMBERS = {"2": 2.0, "3": 3.0, "pi": pi}
-# What a power adds to the complexity of a factor; gamma^2 T/(T-1) has 2 + 1 + 1.
-POWERS = {1.0: 1, -1.0: 1, 2.0: 2, -2.0: 2, 0.5: 2, -0.5: 2, 1.5: 3, -1.5: 3, 4.0: 3, -4.0: 3}
-MOST_SYMBOLS = 3
-MOST_COMPLEX = 4
-# Chance that the right factor is not proposed because its chi-square is unlucky.
-MISSED = 1e-3
-# The search goes on to more complex factors while fewer wrong ones than this are expected to fit by chance.
-CHANCE = 0.5
-# Truths for which that is counted. Simple factors lie closest to others, and are what a diagnosis is after.
-SIMPLE = 2
-FEWEST_SETTINGS = 3
-# Relative error of a ratio that is known exactly: theory and network round.
-ROUNDING = 1e-9
+Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
+"""Verdicts on cases, one by one, with their draws."""
+
+TOLD_BY = ("activation", "depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios")
+"""Properties of a setting that a failure may go with."""
+MOST_TOLD = 3
+"""More of them that tell failing settings from holding ones explain nothing."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """The ratio measured / predicted in the limit of large width at one setting, with its standard error.
+def diagnose(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) -> Iterator[str]:
+    """Causes of a failing verdict, the likeliest first, then the command that replays it.
 
-    extra: further symbols that the missing factor may be made of, such as {"q_1": 2.1}. named: whole factors by
-    name, each a candidate of its own; see `misread`.
+    others: verdicts on the same claim at other settings, which tell what the failure goes with. An order
+    parameter has the factor for its cause; a claim about the whole is shrunk to the simplest setting that fails.
     """
-
-    setting: Setting
-    ratio: float
-    error: float
-    extra: Mapping[str, float] = field(default_factory=dict)
-    named: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not (isfinite(self.ratio) and isfinite(self.error) and self.ratio > 0 and self.error > 0):
-            raise ValueError(
-                f"ratio {self.ratio} +- {self.error} at {self.setting}: a factor is sought for positive finite "
-                "ratios and errors; leave this setting out"
-            )
-
-    @property
-    def symbols(self) -> dict[str, float]:
-        """Values of everything that a missing factor may be made of, numbers aside.
-
-        sigma_b2 is not among them: it enters a variance as a summand and never as a factor.
-        """
-        s = self.setting
-        known = {"sigma_w2": s.sigma_w2, "L": s.depth, "C": s.classes, "C-1": s.classes - 1, "C-2": s.classes - 2}
-        known |= {f"alpha_{i}": a for i, a in enumerate(s.ratios)}
-        known |= {name: getattr(s, name) for name in ("gamma", "last_gamma") if name not in s.idle}
-        if s.samples is None:
-            known |= {"rho": s.rho or 0.0}
-        else:
-            known |= {"T": s.samples, "T-1": s.samples - 1, "T-2": s.samples - 2, "T-3": s.samples - 3}
-        return {name: float(value) for name, value in (known | dict(self.extra)).items()}
+    if verdict.status not in FAILURES:
+        yield str(verdict)  # INVALID: nothing was measured that a cause could be read off
+        return
+    apart = _apart(verdict, others)
+    if apart:
+        yield apart
+    if verdict.rule.relation == "equals":
+        yield factor(verdict, run)
+    simplest = verdict.setting
+    if not isinstance(verdict.claim, OrderClaim | OverlapClaim):
+        simplest = shrink(verdict.setting, lambda setting: _fails(verdict.claim, setting, run))
+        yield f"the simplest setting found that still fails: {simplest}"
+    yield f"replay: {replay(verdict.claim.id, simplest, file)}"
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A factor that explains the ratio at every setting: its text, complexity, chi-square and p-value."""
+def factor(verdict: Verdict, run: Run) -> str:
+    """The factor that is missing, sought at settings that vary one symbol each.
 
-    factor: str
-    complexity: int
-    chi2: float
-    p: float
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Proposals, the simplest first and among equals the best fitting; none where nothing fits or can be told.
-
-    settings: how many were tried. searched: candidate factors compared. chance: how many wrong ones among them
-    are expected to fit all the same. still: symbols that no setting varied, which a number may stand for.
-    reason: why nothing is proposed, else "".
+    They have beta = 0: a shift enters no formula as a factor, and hides those that do.
     """
-
-    proposals: tuple[Proposal, ...]
-    settings: int
-    searched: int
-    chance: float
-    still: tuple[str, ...]
-    reason: str = ""
-
-    def __str__(self) -> str:
-        if self.reason:
-            return self.reason
-        best, *others = self.proposals
-        words = "there is no departure: the ratio equals 1" if best.factor == "1" else f"the ratio is {best.factor}"
-        text = f"{words} at all {self.settings} settings tried (chi2 p = {best.p:.2g})"
-        if others:
-            text += ", or " + ", ".join(f"{o.factor} (p = {o.p:.2g})" for o in others[:2])
-        text += (
-            f"; {len(self.proposals)} of {self.searched} candidate factors fit, where {self.chance:.1g} wrong ones "
-            "are expected to: a proposal, no proof"
-        )
-        return text + (f"; not varied: {', '.join(self.still)}" if self.still else "")
+    start = replace(verdict.setting, beta=0.0)
+    cases = [Case(verdict.claim, setting) for setting in varied_settings(start, verdict.claim)]
+    observed, left_out = [], []
+    for found, _ in run(cases):
+        try:
+            observed.append(observe(found))
+        except ValueError as error:
+            left_out.append(str(error))
+    found = propose(observed)
+    words = [str(found), *left_out]
+    if start != verdict.setting:
+        words[0] = f"at beta = 0 {words[0]}"
+        if found.proposals and found.proposals[0].factor == "1":
+            words.append(f"it departs at beta = {verdict.setting.beta:g} and not at beta = 0: look at how beta enters")
+    return "; ".join(words)
 
 
-def observe(verdict: Verdict) -> Observation:
-    """The limit that a verdict found, with the order parameters of the theory as further symbols.
-
-    The error is that of the fit without the smallest width: the wider of the two that the rule looked at.
-    """
-    limit, guard = verdict.finding.limit, verdict.finding.guard
-    if limit is None or guard is None:
-        raise ValueError(f"{verdict.claim.id} [{verdict.setting}]: nothing was measured; {verdict.finding.reason}")
-    extra = order_symbols(verdict) | averages(verdict.claim, verdict.setting)
-    named = misreadings(verdict.claim, verdict.setting)
-    error = max(limit.error, guard.error, ROUNDING * abs(limit.value))
-    return Observation(verdict.setting, limit.value, error, extra, named)
-
-
-def order_symbols(verdict: Verdict) -> dict[str, float]:
-    """Order parameters that the claim is made of: q of its layer, or else the two kappas."""
-    claim, setting = verdict.claim, verdict.setting
-    if claim.network:
-        return _overlap_symbols(claim, setting)
-    orders = theory.numeric_order_parameters(setting.wide(), claim.samples, setting.samples)
-    layer = claim.layer if isinstance(claim, OrderClaim) else None
-    name, one, two = "kappa", orders.kappa1, orders.kappa2
-    if layer is not None:
-        if layer not in orders.q1:
-            return {}
-        name, one, two = "q", orders.q1[layer], orders.q2[layer]
-    return {f"{name}_1": float(one), f"{name}_2": float(two), f"{name}_1-{name}_2": float(one - two)}
-
-
-def _overlap_symbols(claim: Claim, setting: Setting) -> dict[str, float]:
-    """K before the step that an overlap belongs to, and the two kappas for what belongs to the whole network."""
-    orders = theory.numeric_order_parameters(setting.wide(), T=setting.samples)
-    path = getattr(claim, "path", "")
-    if not path:
-        one, two, name = orders.kappa1, orders.kappa2, "kappa"
-    else:
-        *above, number = path.rpartition(".")
-        before = "".join(above) + str(int(number) - 1) if number.isdigit() and int(number) > 1 else ""
-        if before not in orders.K:
-            return {}
-        one, two, name = orders.K[before].same, orders.K[before].other, f"K[{before}]"
-    return {f"{name}_1": float(one), f"{name}_2": float(two), f"{name}_1-{name}_2": float(one) - float(two)}
-
-
-def propose(observed: Sequence[Observation]) -> Diagnosis:
-    """Factors that explain the ratio at every setting within its errors, "1" (no departure) among the candidates.
-
-    A factor is a product of powers 1/2, 1, 3/2, 2, 4 or their inverses of at most three symbols or of the numbers 2, 3
-    and pi. Complexity is the sum of what the powers cost: 1 for a power 1, 2 for 2 and 1/2, 3 for 3/2 and 4, up to 4
-    in all. A named factor stands alone and has complexity 1. A factor fits if its chi-square over all settings, no
-    parameter fitted, has p >= 0.001.
-    """
-    if len(observed) < FEWEST_SETTINGS:
-        return _nothing(observed, f"{len(observed)} settings cannot tell a factor; measure {FEWEST_SETTINGS} or more")
-    tables = [o.symbols for o in observed]
-    shared = [name for name in tables[0] if all(t.get(name, 0.0) > 0 for t in tables)]
-    columns = {name: tuple(t[name] for t in tables) for name in shared}
-    still = tuple(name for name, values in columns.items() if len(set(values)) == 1)
-    # Symbols that are equal at every setting are one candidate, and are named together.
-    together: dict[tuple[float, ...], list[str]] = {}
-    for name in shared:
-        if name not in still:
-            together.setdefault(columns[name], []).append(name)
-    if not together:
-        return _nothing(observed, "no symbol differs between the settings, so no factor can be told; vary them", still)
-    names = (*(" or ".join(same) for same in together.values()), *NUMBERS)
-    logs = np.log([*together, *([n] * len(observed) for n in NUMBERS.values())]).T
-    ratio, error = (np.array([getattr(o, which) for o in observed]) for which in ("ratio", "error"))
-    exponents, complexity = _candidates(len(names))
-    whole = _whole(observed)
-    factors = np.concatenate([exponents @ logs.T, *([list(whole.values())] if whole else [])])
-    complexity = np.concatenate([complexity, np.ones(len(whole), dtype=complexity.dtype)])
-    limit, chance = _resolved(factors * (ratio / error), complexity)
-    searched = complexity <= limit
-    count = int(searched.sum())
-    if limit < 1:
-        return _nothing(
-            observed,
-            f"the settings do not tell candidate factors apart at these errors: {chance:.2g} wrong ones of the "
-            f"simplest would fit by chance; vary more symbols, or draw more (not varied: {', '.join(still) or 'none'})",
-            still,
-        )
-    chi2 = (((np.exp(factors) - ratio) / error) ** 2).sum(axis=1)
-    p = stats.chi2.sf(chi2, len(observed))
-    fitting = sorted(np.flatnonzero((p >= MISSED) & searched), key=lambda i: (complexity[i], chi2[i]))
-    found = tuple(
-        Proposal(
-            _text(names, exponents[i]) if i < len(exponents) else list(whole)[i - len(exponents)],
-            int(complexity[i]),
-            float(chi2[i]),
-            float(p[i]),
-        )
-        for i in fitting
-    )
+def _apart(verdict: Verdict, others: Sequence[Verdict]) -> str:
+    """What tells the settings at which the claim fails from those at which it holds, if few things do."""
+    same = [v for v in (verdict, *others) if v.claim == verdict.claim]
+    failing = [v.setting for v in same if v.status in FAILURES]
+    holding = [v.setting for v in same if v.status == "AGREE"]
+    if not holding:
+        return ""
+    found = [words for name in TOLD_BY if (words := _told_by(name, failing, holding))]
     if not found:
-        reason = f"none of {count} candidate factors explains the ratio at all {len(observed)} settings tried"
-        if limit < MOST_COMPLEX:
-            reason += f"; more complex ones than {limit} are not told apart at these errors"
-        return Diagnosis((), len(observed), count, chance, still, reason)
-    return Diagnosis(found, len(observed), count, chance, still)
+        return "no single property of the setting tells where it fails from where it holds"
+    if len(found) > MOST_TOLD:
+        names = ", ".join(words.split(":")[0] for words in found)
+        return f"where it fails differs from where it holds in {names}: more settings would tell which it is"
+    return "it goes with " + ", or with ".join(found)
 
 
-def _whole(observed: Sequence[Observation]) -> dict[str, Array]:
-    """Logarithms of the named factors that every setting has and that are not 1 throughout, by what they would mean:
-    a prediction that is misread, or a theory of the network that is.
-    """
-    shared = [name for name in observed[0].named if all(name in o.named for o in observed)]
-    logs = {name: np.log([o.named[name] for o in observed]) for name in shared}
-    told = {name: values for name, values in logs.items() if np.abs(values).max() > 1e-9}
-    predicted = {f"that of a prediction with {name}": -values for name, values in told.items()}
-    return predicted | {f"that of a network with {name}": values for name, values in told.items()}
+def _told_by(name: str, failing: Sequence[Setting], holding: Sequence[Setting]) -> str:
+    """How a property tells failing settings from holding ones: by its name, or by lying beyond a value; or ""."""
+    if any(name in s.idle for s in (*failing, *holding)):
+        return ""
+    fails, holds = ({getattr(s, name) for s in group} for group in (failing, holding))
+    if name == "activation":
+        if fails & holds:
+            return ""
+        return f"the activation: fails with {', '.join(sorted(fails))} only, holds with {', '.join(sorted(holds))}"
+    if name == "ratios":
+        uneven, even = ({len(set(r)) > 1 for r in group} for group in (fails, holds))
+        return "unequal widths: fails with them only" if uneven == {True} and even == {False} else ""
+    if None in fails | holds:
+        return ""
+    if min(fails) > max(holds):
+        return f"{name}: fails from {min(fails):g} on, holds up to {max(holds):g}"
+    if max(fails) < min(holds):
+        return f"{name}: fails up to {max(fails):g}, holds from {min(holds):g} on"
+    return ""
 
 
-def _nothing(observed: Sequence[Observation], reason: str, still: tuple[str, ...] = ()) -> Diagnosis:
-    return Diagnosis((), len(observed), 0, 0.0, still, reason)
-
-
-@cache
-def _candidates(symbols: int) -> tuple[Array, Array]:
-    """Exponents (candidates, symbols) of every factor, the simplest first, and their complexities."""
-    rows = [(0, np.zeros(symbols))]
-    for size in range(1, MOST_SYMBOLS + 1):
-        powers = [e for e in product(POWERS, repeat=size) if sum(POWERS[x] for x in e) <= MOST_COMPLEX]
-        for where in combinations(range(symbols), size):
-            for e in powers:
-                row = np.zeros(symbols)
-                row[list(where)] = e
-                rows.append((sum(POWERS[x] for x in e), row))
-    rows.sort(key=lambda found: found[0])
-    return np.array([row for _, row in rows]), np.array([cost for cost, _ in rows])
-
-
-def _resolved(points: Array, complexity: Array) -> tuple[int, float]:
-    """The complexity up to which the settings tell candidates apart, and how many wrong ones fit by chance there.
-
-    points: logarithms of the candidates in units of the errors, so that two of them are confused when their
-    distance is less than a chi-square that the right one may have. The number is a mean, each simple candidate in
-    turn being taken for the truth.
-    """
-    radius = float(np.sqrt(stats.chi2.isf(MISSED, points.shape[1])))
-    chance = 0.0
-    for limit in range(1, MOST_COMPLEX + 1):
-        truths = KDTree(points[complexity <= min(limit, SIMPLE)])
-        expected = int(truths.count_neighbors(KDTree(points[complexity <= limit]), radius)) / truths.n - 1
-        if expected > CHANCE:
-            return limit - 1, chance if limit > 1 else expected
-        chance = expected
-    return MOST_COMPLEX, chance
-
-
-def _text(names: Sequence[str], exponents: Array) -> str:
-    above = [_power(name, e) for name, e in zip(names, exponents, strict=True) if e > 0]
-    below = [_power(name, -e) for name, e in zip(names, exponents, strict=True) if e < 0]
-    text = " ".join(above) or "1"
-    if below:
-        text += "/" + (below[0] if len(below) == 1 else f"({' '.join(below)})")
-    return text
-
-
-def _power(name: str, exponent: float) -> str:
-    if exponent == 0.5:
-        return f"sqrt({name})"
-    base = f"({name})" if "-" in name or " " in name else name
-    return base if exponent == 1 else f"{base}^{'(3/2)' if exponent == 1.5 else f'{exponent:g}'}"
+def _fails(claim: Claim, setting: Setting, run: Run) -> bool:
+    claim.admit(setting)
+    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)]))

@@ -16,9 +16,9 @@ from fimcheck.verify.claims.extension import SECONDS, Extension, ExtensionError,
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
-from fimcheck.verify.examine.blame import Run, blame
 from fimcheck.verify.examine.cases import BASES, claim_cases, order_cases, setting_with
 from fimcheck.verify.examine.conformance import checks
+from fimcheck.verify.examine.diagnosis import Run, diagnose
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.suite import Case
@@ -164,7 +164,7 @@ def orders(extension: Extension, run: Run) -> Stage:
         verdicts.append(verdict)
         if verdict.status in REFUSED:
             lines += _departure(verdict, len(cases))
-            lines += blame(verdict, (), run, extension.path)
+            lines += diagnose(verdict, (), run, extension.path)
             return Stage("order parameters", "failed", tuple(lines), verdicts=tuple(verdicts))
     if not verdicts:
         return Stage("order parameters", "empty", tuple(lines))
@@ -199,7 +199,7 @@ def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]], 
     failed = {verdict.claim.id: verdict for verdict in reversed(verdicts) if verdict.status in REFUSED}
     lines += [f"{id} fails: {verdict.finding.reason} [{verdict.setting}]" for id, verdict in failed.items()]
     for verdict in list(failed.values())[:1]:  # one cause is likely to be the cause of all
-        lines += blame(verdict, verdicts, run, extension.path)
+        lines += diagnose(verdict, verdicts, run, extension.path)
     return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
 
 

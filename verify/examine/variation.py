@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from shlex import join
 from typing import Any
 
@@ -148,6 +149,7 @@ def _fails(fails: Callable[[Setting], bool], setting: Setting) -> bool:
         return False
 
 
-def replay(claim: str, setting: Setting) -> str:
-    """The command that tests a claim at a setting again, quoted for a shell."""
-    return join(["fimcheck", "verify", claim, "--setting", str(setting)])
+def replay(claim: str, setting: Setting, file: Path | None = None) -> str:
+    """The command that tests a claim at a setting again, quoted for a shell; file: the extension that it comes from."""
+    words = ["verify", claim] if file is None else ["check", str(file), "--claim", claim]
+    return join(["fimcheck", *words, "--setting", str(setting)])

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
+from fimcheck.theory.network.relation import RELATIONS
 from fimcheck.verify.files import write_whole
 from fimcheck.verify.show.chart import chart
 from fimcheck.verify.show.record import checked, write
@@ -21,7 +22,6 @@ from fimcheck.verify.show.record import checked, write
 # Never colour alone: every outcome has a sign and its word beside it.
 SIGNS = {"AGREE": "✓", "INCONCLUSIVE": "?", "DISAGREE": "✗", "MISFIT": "≁", "INVALID": "!"}
 KILLS = {"AGREE": "B", "INCONCLUSIVE": "?", "DISAGREE": "d", "MISFIT": "m", "INVALID": "i", None: "="}
-RELATIONS = {"equals": "", "at least": "≥ ", "at most": "≤ "}
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 # What a formula may be made of; links, styles and foreign elements are not mathematics.
 ELEMENTS = {

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fimcheck.verify.claims.paper import SENTENCES, Sentence
+from fimcheck.theory.network.relation import RELATIONS
+from fimcheck.verify.claims.abstract import SENTENCES, Sentence
 from fimcheck.verify.judge.controls import Kill
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
@@ -56,11 +57,10 @@ def _rows(rows: Sequence[tuple[str | Text, ...]], names: int, style: str = "") -
 
 
 def _row(v: Verdict) -> tuple[str | Text, ...]:
-    limit, relation = v.finding.limit, {"equals": "", "at least": ">=", "at most": "<="}[v.rule.relation]
-    detectable = v.finding.detectable
+    limit, detectable = v.finding.limit, v.finding.detectable
     return (
         v.claim.id,
-        f"{relation}{v.predicted:.4g}",
+        f"{RELATIONS[v.rule.relation].prefix}{v.predicted:.4g}",
         _with_error(limit.value, limit.error) if limit else "-",
         f"M^{v.finding.drift:.2f}" if v.finding.drift is not None else f"{detectable:.1%}" if detectable < 10 else "-",
         Text(v.status, style=COLOURS[v.status]),

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from fimcheck.theory.network.relation import RELATIONS
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.store import Record, Store
 from fimcheck.verify.files import whole
@@ -153,5 +154,5 @@ def _cell(row: Row, name: str) -> str:
     if name == "mean":
         return f"{value:.4g} +- {row['standard_error']:.1g}"
     if name == "predicted":
-        return {"equals": "", "at least": ">=", "at most": "<="}[row["relation"]] + f"{value:.4g}"
+        return RELATIONS[row["relation"]].prefix + f"{value:.4g}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

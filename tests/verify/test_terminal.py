@@ -7,7 +7,7 @@ from rich.console import Console
 
 from fimcheck.theory.writing import latex
 from fimcheck.verify import CLAIMS, Claim, Draws, Effort, Setting, check
-from fimcheck.verify.claims.paper import SENTENCES
+from fimcheck.verify.claims.abstract import SENTENCES
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.wrong import WRONG_BOUNDS, WRONG_THEORIES

@@ -10,7 +10,8 @@ import pytest
 from fimcheck.verify import CLAIMS, Effort, Setting, check
 from fimcheck.verify.claims.claim import Predictor
 from fimcheck.verify.claims.kinds import OrderClaim
-from fimcheck.verify.examine.diagnosis import Observation, observe, propose
+from fimcheck.verify.examine.factors import propose
+from fimcheck.verify.examine.observation import Observation, observe
 from fimcheck.verify.examine.variation import varied_settings
 from fimcheck.verify.judge.suite import default_setting
 
