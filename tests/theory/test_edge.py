@@ -21,7 +21,7 @@ from fimcheck.theory.edge import (
 )
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
-from fimcheck.theory.edge.spectrum import _Resolvent
+from fimcheck.theory.edge.spectrum import _Downwards
 from fimcheck.theory.edge.units import units
 
 
@@ -150,7 +150,7 @@ def test_centered_networks_by_free_multiplicative_convolution(net: theory.WideNe
     mean = Curve(found).moments()[0]
     for x in (0.5, 1.0, 1.7):
         z = mean * (x + 0.3j)
-        assert _Resolvent(found, mean, z.real)(z) == pytest.approx(free_convolution(net, rho, z), rel=1e-8)
+        assert _Downwards(found, mean, z.real)(z) == pytest.approx(free_convolution(net, rho, z), rel=1e-8)
 
 
 def test_another_network_is_not_its_free_convolution() -> None:
@@ -159,7 +159,7 @@ def test_another_network_is_not_its_free_convolution() -> None:
     found = units(net, rho)
     mean = Curve(found).moments()[0]
     z = mean * (1 + 0.3j)
-    assert abs(_Resolvent(found, mean, z.real)(z) / free_convolution(net, rho, z) - 1) > 1e-3
+    assert abs(_Downwards(found, mean, z.real)(z) / free_convolution(net, rho, z) - 1) > 1e-3
 
 
 def test_the_density_has_mass_one_and_the_right_mean() -> None:

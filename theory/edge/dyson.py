@@ -127,25 +127,46 @@ def solved(
     return None
 
 
-def resolvent(found: Units, z: complex, g: complex, state: State) -> tuple[complex, State]:
-    """g(z) off the real axis, by Newton's method from the solution at a point nearby."""
-    n = len(found.layers)
+@dataclass(frozen=True)
+class Resolvent:
+    """g(z) off the real axis with its self-energies; jacobian: of the equation there, approximately."""
 
-    def parts(numbers: np.ndarray) -> tuple[complex, State]:
-        values = numbers[: len(numbers) // 2] + 1j * numbers[len(numbers) // 2 :]
-        return complex(values[0]), State(*np.split(values[1:], [n, 2 * n, 3 * n + 1]))
+    z: complex
+    g: complex
+    state: State
+    jacobian: np.ndarray | None = None
 
-    def joined(g: complex, state: State) -> np.ndarray:
-        values: Any = np.concatenate([[g], state.a, state.b, state.c, state.e])
-        return np.concatenate([values.real, values.imag])
-
-    def residual(numbers: np.ndarray) -> np.ndarray:
-        at, own = parts(numbers)
-        new, sigma, _ = advanced(found, at, own)
-        return joined(1 / (z - found.shift - sigma), new) - numbers
-
-    solution = optimize.root(residual, joined(g, state), tol=1e-10)
-    g, state = parts(solution.x)
-    if not np.abs(residual(solution.x)).max() < 1e-7 * (1 + np.abs(solution.x).max()) or not g.imag < 0:
+    def at(self, found: Units, z: complex) -> "Resolvent":
+        """The solution at a point nearby, by Broyden's method, whose first Jacobian is the last one here."""
+        for jacobian in (self.jacobian, None) if self.jacobian is not None else (None,):
+            new = self._root(found, z, jacobian)
+            if new is not None:
+                return new
         raise EdgeError(f"the Dyson equation did not converge at z = {z:.6g}; keep farther from the real axis.")
-    return g, state
+
+    def _root(self, found: Units, z: complex, jacobian: np.ndarray | None) -> "Resolvent | None":
+        """None where it does not converge."""
+
+        def residual(numbers: np.ndarray) -> np.ndarray:
+            g, state = _parts(numbers, len(found.layers))
+            new, sigma, _ = advanced(found, g, state)
+            return _joined(1 / (z - found.shift - sigma), new) - numbers
+
+        known: Any = {} if jacobian is None else {"jac": lambda _: jacobian}
+        solution = optimize.root(residual, _joined(self.g, self.state), tol=1e-10, **known)
+        g, state = _parts(solution.x, len(found.layers))
+        if not np.abs(solution.fun).max() < 1e-7 * (1 + np.abs(solution.x).max()) or not g.imag < 0:
+            return None
+        upper = np.zeros_like(solution.fjac)
+        upper[np.triu_indices_from(upper)] = solution.r
+        return Resolvent(z, g, state, solution.fjac.T @ upper)
+
+
+def _parts(numbers: np.ndarray, layers: int) -> tuple[complex, State]:
+    values = numbers[: len(numbers) // 2] + 1j * numbers[len(numbers) // 2 :]
+    return complex(values[0]), State(*np.split(values[1:], [layers, 2 * layers, 3 * layers + 1]))
+
+
+def _joined(g: complex, state: State) -> np.ndarray:
+    values: Any = np.concatenate([[g], state.a, state.b, state.c, state.e])
+    return np.concatenate([values.real, values.imag])

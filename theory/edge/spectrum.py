@@ -6,7 +6,7 @@ import numpy as np
 from scipy import interpolate
 
 from fimcheck.theory.edge.curve import Curve
-from fimcheck.theory.edge.dyson import State, resolvent, start
+from fimcheck.theory.edge.dyson import Resolvent, start
 from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is, units
 from fimcheck.theory.network.chain import WideNetwork
 
@@ -19,49 +19,42 @@ NODES = 30
 COARSE = 24
 """Points of the distribution function from which the quantiles start."""
 
-STEPS = 3
-"""Of Newton's method, which each take the error down about tenfold or more."""
+STRIDE = 8
+"""How much nearer to the axis the next point may be at once."""
 
 EXACT = 1e-6
 """How far the distribution function may be from 0 and 1 beyond the ends of the spectrum."""
 
 
-class _Resolvent:
+class _Downwards:
     """g(z) above the real axis, followed from far above, where it is 1/(z - mean), down a line of fixed real part."""
 
     def __init__(self, found: Units, mean: float, x: float) -> None:
         self.found = found
         self.mean = mean
         self.far = 1e4 * (1 + abs(x) + self.mean)
-        self.z = complex(x, self.far)
-        self.g, self.state = resolvent(found, self.z, 1 / (self.z - self.mean), start(found, complex))
+        z = complex(x, self.far)
+        self.last = Resolvent(z, 1 / (z - self.mean), start(found, complex)).at(found, z)
 
     def __call__(self, z: complex) -> complex:
         """g at a point not far from the one before."""
         if z.imag > self.far:
             return 1 / (z - self.mean)
-        while self.z.imag > 2 * z.imag:
-            self._step(complex(self.z.real, self.z.imag / 2))
-        self._step(z)
-        return self.g
-
-    def _step(self, z: complex) -> None:
-        self.g, self.state = _followed(self.found, self.z, z, self.g, self.state)
-        self.z = z
+        while self.last.z.imag > STRIDE * z.imag:
+            self.last = _followed(self.found, self.last, complex(self.last.z.real, self.last.z.imag / STRIDE))
+        self.last = _followed(self.found, self.last, z)
+        return self.last.g
 
 
-def _followed(
-    found: Units, before: complex, z: complex, g: complex, state: State, halvings: int = 12
-) -> tuple[complex, State]:
+def _followed(found: Units, before: Resolvent, z: complex, halvings: int = 12) -> Resolvent:
     """The resolvent at z from that at a point before, by smaller steps where one does not converge."""
     try:
-        return resolvent(found, z, g, state)
+        return before.at(found, z)
     except EdgeError:
         if halvings == 0:
             raise
-    middle = (before + z) / 2
-    g, state = _followed(found, before, middle, g, state, halvings - 1)
-    return _followed(found, middle, z, g, state, halvings - 1)
+    middle = _followed(found, before, (before.z + z) / 2, halvings - 1)
+    return _followed(found, middle, z, halvings - 1)
 
 
 def density(
@@ -73,7 +66,7 @@ def density(
     """
     away = AWAY * float(np.max(np.abs(points))) if away is None else away
     found = units(net, rho, classes)
-    g = _Resolvent(found, Curve(found).moments()[0], float(np.max(points)))
+    g = _Downwards(found, Curve(found).moments()[0], float(np.max(points)))
     out = np.empty(len(points))
     for i in np.argsort(points)[::-1]:
         out[i] = -g(complex(points[i], away)).imag / np.pi
@@ -95,7 +88,7 @@ def _below(found: Units, mean: float, x: float) -> float:
     size = 0.2 * (1 + abs(x))
     heights = size * np.tan(angles) ** 2
     slopes = 2 * size * np.tan(angles) / np.cos(angles) ** 2
-    g = _Resolvent(found, mean, x)
+    g = _Downwards(found, mean, x)
     parts = [part * g(complex(x, y)).real for y, part in sorted(zip(heights, weights * slopes, strict=True))[::-1]]
     return 0.5 + sum(parts) / np.pi
 
@@ -131,8 +124,9 @@ def quantiles(
     shape = interpolate.PchipInterpolator(points, [_below(found, mean, float(x)) for x in points])
     out = []
     for fraction in fractions:
-        x = float(shape.solve(fraction, extrapolate=False)[0])
-        for _ in range(STEPS):
-            x -= (_below(found, mean, x) - fraction) / float(shape.derivative()(x))
-        out.append(x)
+        before = float(shape.solve(fraction, extrapolate=False)[0])
+        miss = _below(found, mean, before) - fraction
+        x = before - miss / float(shape.derivative()(before))
+        now = _below(found, mean, x) - fraction
+        out.append(x if now == miss else x - now * (x - before) / (now - miss))
     return tuple(out)
