@@ -232,14 +232,23 @@ def test_a_unit_that_splits_off_is_the_largest_eigenvalue() -> None:
 def test_where_units_split_off_the_largest_grows_like_the_logarithm() -> None:
     """|x|: measured 8.55, 10.12, 10.64, 12.75 at M = 250, 500, 1000, 2000, four networks each."""
     net = chain("abs", 3, 1.0, 0.3)
-    means = [edge(net, 1.0, 1, float(width)).mean(width) for width in (250, 1000, 4000, 2.0**20, 2.0**22)]
+    means = [edge(net, 1.0, 1, width).mean(width) for width in (250.0, 1000.0, 2.0**20, 2.0**22)]
     assert np.all(np.diff(means) > 0)
     slope = (means[-1] - means[-2]) / np.log(4)
     assert slope == pytest.approx(logarithmic_slope(net), rel=0.15)
     assert 8.0 < means[0] < 9.5
-    assert splitting_width(net, 1.0) < 250
+    assert edge(net, 1.0, 1, 250.0).split > np.log(2)
     assert 5e4 < splitting_width(chain("relu"), 1.0) < 5e5
     assert splitting_width(chain("relu", 2), 1.0) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("net", "powers"), [(chain("relu"), (5.75, 6, 6.25)), (chain("abs", 3, 1.0, 0.3), (1.75, 2, 2.25))]
+)
+def test_nothing_jumps_where_units_begin_to_split_off(net: theory.WideNetwork, powers: tuple[float, ...]) -> None:
+    """At the middle width a point beside the end of the curve, which is not its lowest, was once taken for the edge."""
+    low, middle, high = (edge(net, 1.0, 1, 10.0**power).mean(10.0**power) for power in powers)
+    assert middle == pytest.approx((low + high) / 2, rel=0.02)
 
 
 def test_the_prediction_is_a_number_where_bounds_were_all() -> None:

@@ -63,7 +63,7 @@ class Curve:
 
     def _refined(self, g: float, steps: tuple[float, ...]) -> tuple[float, float, float]:
         """(g, z, z'') by Newton's method from differences, whose steps are shares of g."""
-        lowest = curvature = np.nan
+        lowest = curvature = move = wanted = np.nan
         for share in steps:
             step = share * g
             around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
@@ -76,8 +76,11 @@ class Curve:
                 raise SplitOff
             if share < 4e-2 and self.margin(g) < SPLITTING:
                 raise SplitOff
-            move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
+            wanted = -slope / curvature
+            move = float(np.clip(wanted, -4 * step, 4 * step))
             lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
+        if move != wanted:  # z still falls beyond: there is no lowest point here
+            raise SplitOff
         return g, lowest, curvature
 
     def _bracketed(self) -> float:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.curve import Curve, SplitOff
@@ -24,6 +26,9 @@ REFINED = (XI_NODES, 2 * XI_NODES - 1, 4 * XI_NODES - 3, 8 * XI_NODES - 7)
 
 SURELY = 3.0
 """Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
+
+LARGEST = 30.0
+"""Power of ten of the width up to which a unit that splits off is looked for."""
 
 SMALLEST_CUT = 4.0
 """Width of the extreme unit below which no bulk is looked for."""
@@ -103,30 +108,36 @@ def edge(
     have to be those known from the trace and from the fluctuations.
     """
     nodes = _nodes(net, rho, classes)
+    curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes)
+    finer = units(net, rho, classes, cut, 2 * nodes - 1)
+    error = abs(Curve(change(finer))(g) - place)
+    excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
+    scale = (curvature / 2) ** (1 / 3)
+    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments())
+
+
+def _bulk(
+    net: WideNetwork, rho: float, classes: int, width: float, change: Change, nodes: int
+) -> tuple[Curve, tuple[float, float, float], float, float]:
+    """The curve; (g, z, z'') at its lowest point, or at its end where z'' = 0; where |eta| was cut, and how many units
+    are expected beyond."""
     cut = width
     while True:
-        found = units(net, rho, classes, cut, nodes)
-        curve = Curve(change(found))
+        curve = Curve(change(units(net, rho, classes, cut, nodes)))
         try:
-            g, place, curvature = curve.minimum()
-            break
+            lowest = curve.minimum()
+            return curve, lowest, cut, 0.0 if np.isinf(width) else width * outliers.beyond(curve, lowest[0])
         except SplitOff:
             if np.isinf(width) or cut < SMALLEST_CUT:
                 raise EdgeError(
                     "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and "
                     "lambda_max grows like kappa_log ln M. Give a finite width."
                 ) from None
-        g, curvature = curve.end(), 0.0
-        place = curve(g)
-        if width * outliers.beyond(curve, g) >= SURELY:
-            break
+        g = curve.end()
+        split = width * outliers.beyond(curve, g)
+        if split >= SURELY:
+            return curve, (g, curve(g), 0.0), cut, split
         cut = cut / 2
-    finer = units(net, rho, classes, cut, 2 * nodes - 1)
-    error = abs(Curve(change(finer))(g) - place)
-    split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, g)
-    excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
-    scale = (curvature / 2) ** (1 / 3)
-    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments())
 
 
 @lru_cache(maxsize=64)
@@ -177,13 +188,19 @@ def splitting_width(net: WideNetwork, rho: float, classes: int = 1) -> float:
     The smallest that is looked at where units leave before the bulk ends at any width.
     """
 
-    def typical(power: float) -> bool:
-        return edge(net, rho, classes, 10.0**power).split >= np.log(2)
+    nodes = _nodes(net, rho, classes)
 
-    low, high = float(np.log10(SMALLEST_CUT)), 30.0
-    if not typical(high):
-        return np.inf
-    while high - low > 0.04:
-        middle = (low + high) / 2
-        low, high = (low, middle) if typical(middle) else (middle, high)
-    return 10.0**high
+    @cache
+    def above(power: float) -> float:
+        split = _bulk(net, rho, classes, 10.0**power, as_it_is, nodes)[-1]
+        return float(np.log(max(split, 1e-300) / np.log(2)))
+
+    low = high = float(np.log10(SMALLEST_CUT))
+    while above(high) < 0:
+        if high == LARGEST:
+            return np.inf
+        low, high = high, min(high + 2, LARGEST)
+    if high == low:
+        return 10.0**low
+    found: Any = optimize.brentq(above, low, high, xtol=0.02)
+    return 10.0 ** float(found)
