@@ -1,7 +1,12 @@
 """Workers of `pytest -n` share the cores: one thread each, for torch and for the commands that tests start."""
 
 import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -12,3 +17,30 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=200)
 settings.register_profile("fuzz", deadline=None, max_examples=2000, suppress_health_check=list(HealthCheck))
 settings.load_profile("suite")
+
+
+class Ran(NamedTuple):
+    """What a command ended with: its exit code, and the texts that it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs a command in this process, and without worker processes: both have tests of their own, and take seconds."""
+    from fimcheck.verify import cli
+
+    monkeypatch.setattr("fimcheck.verify.draws.pool.Processes", lambda: None)
+    monkeypatch.setattr("fimcheck.verify.cli.model.Processes", nullcontext)
+
+    def run(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert isinstance(stopped.value.code, int | None)
+        return Ran(stopped.value.code or 0, *capsys.readouterr())
+
+    return run

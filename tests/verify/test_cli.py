@@ -6,68 +6,59 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fimcheck.verify import CLAIMS, cli
+from fimcheck.verify import CLAIMS, Claim, Verdict
+from fimcheck.verify.judge import verdict
+
+Command = Callable[..., Any]
 
 
-def fimcheck(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def test_verify_prints_a_table_and_writes_the_record(tmp_path: Path) -> None:
+def test_verify_prints_a_table_and_writes_the_record(fimcheck: Command, tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     done = fimcheck("verify", "plain.m", "last_mean.m", "--activation", "relu", "--quick", "--json", str(file))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 AGREE" in done.stdout
-    table, _, rest = done.stdout.partition("2 AGREE")
+    assert done.code == 0, done.out + done.err
+    assert "2 AGREE" in done.out
+    table, _, rest = done.out.partition("2 AGREE")
     assert max(map(len, table.splitlines())) <= 80
     assert f"complete record: {file}\n" in rest  # a path is never broken in two
     record = json.loads(file.read_text())
     assert [v["claim"] for v in record["verdicts"]] == ["plain.m", "last_mean.m"]
-    for verdict, draws in zip(record["verdicts"], record["draws"], strict=True):
+    for found, draws in zip(record["verdicts"], record["draws"], strict=True):
         measured = [m for m in draws["measurements"] if m["block"] == "main" and m["width"] == 1024]
-        assert sum(len(m["seeds"]) for m in measured) >= verdict["points"][-1]["draws"]
+        assert sum(len(m["seeds"]) for m in measured) >= found["points"][-1]["draws"]
         assert all(len(m["draws"]["m"]) == len(m["seeds"]) for m in measured)
     assert {"torch", "sympy", "numpy"} <= set(record["manifest"]["packages"])
 
 
-STOPPED = """
-import sys
-from importlib import import_module
-from fimcheck.verify import cli
-check = import_module("fimcheck.verify.judge.verdict")
-right = check.decide
-def breaks(claim, *rest):
-    if claim.id == "last_mean.m":
-        raise RuntimeError("the worker has no memory left")
-    return right(claim, *rest)
-check.decide = breaks
-sys.exit(cli.main())
-"""
+def test_a_run_that_breaks_shows_and_records_what_is_done(
+    fimcheck: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(claim: Claim, *rest: Any) -> Verdict:
+        if claim.id == "last_mean.m":
+            raise RuntimeError("the worker has no memory left")
+        return right(claim, *rest)
 
-
-def test_a_run_that_breaks_shows_and_records_what_is_done(tmp_path: Path) -> None:
+    right = verdict.decide
+    monkeypatch.setattr(verdict, "decide", breaks)
     file = tmp_path / "record.json"
-    words = ("verify", "hidden_batch.hq1[1]", "last_mean.m", "--quick", "--json", str(file))
-    done = subprocess.run([sys.executable, "-c", STOPPED, *words], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "1 AGREE" in done.stdout
-    assert "stopped by RuntimeError: the worker has no memory left: 1 of 2 cases not tested" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = fimcheck("verify", "hidden_batch.hq1[1]", "last_mean.m", "--quick", "--json", str(file))
+    assert done.code == 3, done.out + done.err
+    assert "1 AGREE" in done.out
+    assert "stopped by RuntimeError: the worker has no memory left: 1 of 2 cases not tested" in done.err
+    assert "Traceback" not in done.err
     assert [v["claim"] for v in json.loads(file.read_text())["verdicts"]] == ["hidden_batch.hq1[1]"]
 
 
-def test_exit_code_is_1_when_something_does_not_agree() -> None:
+def test_exit_code_is_1_when_something_does_not_agree(fimcheck: Command) -> None:
     """At eps = 0.1% nothing can be resolved, and an unresolved claim is no pass."""
-    done = fimcheck("verify", "plain.m", "--activation", "linear", "--quick", "--eps", "0.001")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "INCONCLUSIVE" in done.stdout
+    done = fimcheck("verify", "plain.m", "--activation", "linear", "--quick", "--eps", "0.001", "--budget", "1s")
+    assert done.code == 1, done.out + done.err
+    assert "INCONCLUSIVE" in done.out
 
 
 @pytest.mark.parametrize(
@@ -92,14 +83,9 @@ def test_exit_code_is_1_when_something_does_not_agree() -> None:
         (("book", "no/such/folder/x.md"), "no/such/folder"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
-    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 2
-    text = capsys.readouterr().err
+def test_bad_input_is_one_line_and_exit_code_2(fimcheck: Command, words: tuple[str, ...], named: str) -> None:
+    code, _, text = fimcheck(*words)
+    assert code == 2
     assert named in text.replace("\n", "")
     assert "Traceback" not in text
 
@@ -112,35 +98,32 @@ def test_python_dash_m_verify_is_the_same_command() -> None:
     assert "plain.q" in done.stderr
 
 
-def test_claims_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["fimcheck", "claims"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 0
-    listed = capsys.readouterr().out
+def test_claims_are_listed(fimcheck: Command) -> None:
+    code, listed, _ = fimcheck("claims")
+    assert code == 0
     assert all(claim in listed for claim in CLAIMS)
 
 
-def test_explain_shows_derivation_measurements_and_verdict() -> None:
+def test_explain_shows_derivation_measurements_and_verdict(fimcheck: Command) -> None:
     done = fimcheck("explain", "last_mean.m", "--setting", "erf C=2 T=5 last=mean")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     for part in ("Derivation", "Price", "measured/predicted", "without the smallest", "AGREE after"):
-        assert part in done.stdout
+        assert part in done.out
 
 
-def test_controls_refuse_wrong_theories() -> None:
+def test_controls_refuse_wrong_theories(fimcheck: Command) -> None:
     done = fimcheck("controls", "plain.m", "--activation", "relu")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 believed" in done.stdout
+    assert done.code == 0, done.out + done.err
+    assert "0 believed" in done.out
 
 
-def test_calibrate_prints_a_row_a_theory() -> None:
+def test_calibrate_prints_a_row_a_theory(fimcheck: Command) -> None:
     done = fimcheck("calibrate", "--runs", "3")
-    assert done.returncode == 0, done.stderr
-    assert "| the right theory | 3 | 0 | 0 | 0 |" in done.stdout
+    assert done.code == 0, done.err
+    assert "| the right theory | 3 | 0 | 0 | 0 |" in done.out
 
 
-def test_verify_goes_on_from_its_store(tmp_path: Path) -> None:
+def test_verify_goes_on_from_its_store(fimcheck: Command, tmp_path: Path) -> None:
     """Killed in the middle and run again, it measures the rest and says the same."""
     words = ("verify", "plain.m", "--activation", "relu", "--quick")
     code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
@@ -155,7 +138,7 @@ def test_verify_goes_on_from_its_store(tmp_path: Path) -> None:
     assert killed.communicate(timeout=60)[0] == b"", "it was killed before its end"
     kept = {file: file.stat().st_mtime_ns for file in store.glob("*.json")}
     resumed, whole = fimcheck(*words, "--store", str(store)), fimcheck(*words)
-    assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout == whole.stdout
+    assert resumed.code == 0, resumed.err
+    assert resumed.out == whole.out
     assert len(list(store.glob("*.json"))) > len(kept) >= 4
     assert all(file.stat().st_mtime_ns == written for file, written in kept.items())

@@ -1,7 +1,6 @@
 """derive, book and measure, run as commands."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from fimcheck import numerics, theory
-from fimcheck.verify import CLAIMS, Setting, cli
+from fimcheck.verify import CLAIMS, Setting
 from fimcheck.verify.cli.measure import load
 
 MODULE = """
@@ -27,18 +26,6 @@ class NotANumber(torch.nn.Module):
     def forward(self, x):
         return x * float("nan")
 """
-
-
-@pytest.fixture
-def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(stopped.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 AT = "sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1,alpha_2=1"

@@ -2,10 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -262,41 +262,48 @@ def test_processes_draw_the_same_networks() -> None:
     assert np.array_equal(alone.means["lambda_max"], together.means["lambda_max"])
 
 
-def test_the_commands_answer_and_keep_what_they_found(tmp_path: Path) -> None:
+Command = Callable[..., Any]
+NARROW_WIDTHS = ("--widths", "16,32,64,128,256")
+
+
+def test_sharpness_answers_and_keeps_what_it_found(fimcheck: Command, tmp_path: Path) -> None:
     kept, drawn = tmp_path / "found.json", tmp_path / "picture.svg"
-
-    def fimcheck(*words: str) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from fimcheck.verify.cli import main; sys.exit(main())"
-        return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300)
-
-    widths = ("--widths", "16,32,64,128,256,512")
-    kept_and_drawn = ("--json", str(kept), "--plot", str(drawn))
+    files = ("--json", str(kept), "--plot", str(drawn), "--networks", "40")
     done = fimcheck(
-        "sharpness", str(EXAMPLES / "chain.py"), "--only", "fixed", *widths, "--networks", "40", *kept_and_drawn
+        "sharpness", str(EXAMPLES / "chain.py"), "--only", "fixed", *NARROW_WIDTHS, "--networks", "40", *file
     )
-    assert done.returncode == 1, done.stderr
-    assert "pathologically sharp" in done.stdout
+    assert done.code == 1, done.err
+    assert "pathologically sharp" in done.out
     (found,) = json.loads(kept.read_text())["cases"]
     low, high = (found["exponents"]["lambda_max"][end] for end in ("low", "high"))
     assert low < 1 < high
     assert drawn.read_text().startswith("<?xml")
-    done = fimcheck("coordinates", str(EXAMPLES / "mup_mlp.py"), *widths, "--steps", "1", "--networks", "6")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "every module keeps its exponent" in done.stdout
-    for words, named in (
+
+
+def test_coordinates_answers(fimcheck: Command) -> None:
+    done = fimcheck("coordinates", str(EXAMPLES / "mup_mlp.py"), *NARROW_WIDTHS, "--steps", "1", "--networks", "6")
+    assert done.code == 0, done.out + done.err
+    assert "every module keeps its exponent" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
         (("sharpness", "no.py"), "no.py: it must be a Python file"),
         (("sharpness", str(EXAMPLES / "chain.py"), "--widths", "1,2"), "5 different positive ones"),
         (("sharpness", str(EXAMPLES / "chain.py"), "--rho", "0"), "rho = 0.0"),
         (("coordinates", str(EXAMPLES / "chain.py"), "--optimizer", "lion"), "optimizer 'lion'"),
         (("coordinates", str(EXAMPLES / "chain.py"), "--lr", "-1"), "rate = -1.0"),
-    ):
-        done = fimcheck(*words)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert named in done.stderr
+    ],
+)
+def test_bad_words_are_one_line(fimcheck: Command, words: tuple[str, ...], named: str) -> None:
+    done = fimcheck(*words)
+    assert done.code == 2, done.out + done.err
+    assert named in done.err
 
 
 def test_the_code_of_the_page_runs() -> None:
-    """Its commands are those of the test above, at other widths."""
+    """Its commands are those of the tests above, at other widths."""
     page = (EXAMPLES.parent.parent / "docs" / "models.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
     exec(compile(code, "models.md", "exec"), {"__name__": "docs"})
