@@ -269,9 +269,7 @@ NARROW_WIDTHS = ("--widths", "16,32,64,128,256")
 def test_sharpness_answers_and_keeps_what_it_found(fimcheck: Command, tmp_path: Path) -> None:
     kept, drawn = tmp_path / "found.json", tmp_path / "picture.svg"
     files = ("--json", str(kept), "--plot", str(drawn), "--networks", "40")
-    done = fimcheck(
-        "sharpness", str(EXAMPLES / "chain.py"), "--only", "fixed", *NARROW_WIDTHS, "--networks", "40", *file
-    )
+    done = fimcheck("sharpness", str(EXAMPLES / "chain.py"), "--only", "fixed", *NARROW_WIDTHS, *files)
     assert done.code == 1, done.err
     assert "pathologically sharp" in done.out
     (found,) = json.loads(kept.read_text())["cases"]
