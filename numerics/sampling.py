@@ -101,6 +101,11 @@ def fill(numbers: np.ndarray, seeds: Sequence[int]) -> None:
     def fill_row(row: int) -> None:
         np.random.Generator(np.random.SFC64(int(seeds[row]))).standard_normal(out=numbers[row])
 
+    rows, threads = range(len(seeds)), torch.get_num_threads()
+    if threads == 1:
+        for row in rows:
+            fill_row(row)
+        return
     # numpy fills without holding the interpreter, so threads share the work.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill_row, range(len(seeds))))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill_row, rows))

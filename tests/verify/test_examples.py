@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from fimcheck.verify.claims.extension import Extension, load
-from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
-from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.examine import stages as examine
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
@@ -22,12 +20,6 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 EFFORT = Effort(eps=0.1, error_rate=1e-3, looks=3, budget=1e8)
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator:
-    with Processes() as found:
-        yield found
-
-
 @pytest.fixture
 def extension(request: pytest.FixtureRequest) -> Iterator[Extension]:
     loaded = load(EXAMPLES / f"{request.param}.py")
@@ -35,12 +27,9 @@ def extension(request: pytest.FixtureRequest) -> Iterator[Extension]:
     loaded.forget()
 
 
-def stages(extension: Extension, pool, effort: Effort = EFFORT) -> dict[str, examine.Stage]:
-    def draws(setting: Setting, quantities: set[str]) -> Draws:
-        return Draws(setting, quantities, pool=pool)
-
+def stages(extension: Extension, effort: Effort = EFFORT) -> dict[str, examine.Stage]:
     def run(todo: list[Case]) -> Iterator:
-        return suite.run(todo, effort, draws)
+        return suite.run(todo, effort, Draws)
 
     return {stage.name: stage for stage in examine.examine(extension, run)}
 
@@ -68,8 +57,8 @@ RIGHT = ("rms", "mean_only_batch", "gated", "residual", "post_norm", "new_activa
 
 @pytest.mark.usefixtures("first_case_only")
 @pytest.mark.parametrize("extension", RIGHT, indirect=True)
-def test_right_examples_hold(extension: Extension, pool) -> None:
-    found = stages(extension, pool)
+def test_right_examples_hold(extension: Extension) -> None:
+    found = stages(extension)
     assert [s.name for s in found.values() if s.outcome not in ("passed", "empty")] == []
     verdicts = [v for stage in found.values() for v in stage.verdicts]
     assert {v.status for v in verdicts} == {"AGREE"}
@@ -87,14 +76,12 @@ WRONG = {
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("extension", WRONG, indirect=True)
-def test_wrong_rules_are_refused_with_the_cause_first(
-    extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_rules_are_refused_with_the_cause_first(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
     where, cause = WRONG[extension.path.stem]
     only = ("network.K[1].same", f"network.{where}")
     every = examine.order_cases
     monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.id in only])
-    found = stages(extension, pool, replace(EFFORT, eps=0.05, looks=2))
+    found = stages(extension, replace(EFFORT, eps=0.05, looks=2))
     assert list(found) == ["conformance", "derivation", "order parameters"]
     stage = found["order parameters"]
     assert stage.outcome == "failed"
@@ -108,12 +95,10 @@ def test_wrong_rules_are_refused_with_the_cause_first(
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("extension", ["wrong_bound_relu"], indirect=True)
-def test_a_bound_that_fails_for_relu_is_put_down_to_it(
-    extension: Extension, pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bound_that_fails_for_relu_is_put_down_to_it(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
     every = examine.claim_cases
     monkeypatch.setattr(examine, "claim_cases", lambda e, thorough=False: (every(e, thorough)[0], []))
-    stage = list(stages(extension, pool).values())[-1]
+    stage = list(stages(extension).values())[-1]
     assert stage.name == "claims"
     assert {v.setting.activation: v.status for v in stage.verdicts}["relu"] in ("DISAGREE", "MISFIT")
     cause = next(line for line in stage.lines if "activation" in line)

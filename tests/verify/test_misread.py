@@ -11,7 +11,6 @@ from fimcheck.verify import CLAIMS, Setting
 from fimcheck.verify.claims.extension import load
 from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.draws.draws import Draws
-from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.examine import stages as examine
 from fimcheck.verify.examine.diagnosis import _apart
 from fimcheck.verify.examine.factors import propose
@@ -90,12 +89,6 @@ def test_a_failure_is_put_down_to_what_the_settings_tell_apart() -> None:
     assert _apart(fails, []) == ""
 
 
-@pytest.fixture
-def pool() -> Iterator:
-    with Processes() as found:
-        yield found
-
-
 # What is said of the cause; the other planted mistakes take minutes each, and are run by hand with `fimcheck check`.
 CAUSES = {
     "forgotten_sample": "the ratio is (T-1)/T at all",
@@ -105,7 +98,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_a_planted_mistake_is_refused_with_its_cause(name: str, pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_is_refused_with_its_cause(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
     every = examine.claim_cases
     monkeypatch.setattr(examine, "claim_cases", lambda e, thorough=False: (every(e, thorough)[0][:1], []))
@@ -113,7 +106,7 @@ def test_a_planted_mistake_is_refused_with_its_cause(name: str, pool, monkeypatc
     effort = Effort(eps=0.05, error_rate=1e-3, looks=2, budget=1e8)
 
     def run(todo: list[Case]) -> Iterator:
-        return suite.run(todo, effort, lambda setting, quantities: Draws(setting, quantities, pool=pool))
+        return suite.run(todo, effort, Draws)
 
     extension = load(PLANTED / f"{name}.py")
     try:

@@ -190,13 +190,18 @@ class Setting:
         values |= {f"alpha_{layer}": ratio for layer, ratio in enumerate(self.ratios)}
         return values if self.rho is None else {**values, "rho": self.rho, "c_2": 0.0}
 
+    @cached_property
+    def _drawn(self) -> str:
+        """All that has an effect on a network, as JSON."""
+        plain = {field.name: field.default for field in fields(self) if field.name in self.idle}
+        return dumps(self.record() | plain, sort_keys=True)
+
     def seed(self, width: int, block: str, replicate: int) -> int:
         """Seed of one draw: a hash of what it is drawn for, so that nobody can choose a lucky one.
 
         What has no effect is left out, or another value of it would draw the same network once more.
         """
-        plain = {field.name: field.default for field in fields(self) if field.name in self.idle}
-        text = dumps([self.record() | plain, width, block, replicate], sort_keys=True)
+        text = f"[{self._drawn}, {width}, {dumps(block)}, {replicate}]"
         return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
 
     def record(self) -> dict[str, Any]:

@@ -135,11 +135,13 @@ def exponent(
     budget: cost of all draws in sampled weights; see `Draws.cost`.
     """
     name, column = name_of(quantity)
-    if column is not None and not 0 <= column < len(known := layers(name, setting.depth)):
-        raise ValueError(
-            f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{known[0]}] to {name}[{known[-1]}]; "
-            "take one of them"
-        )
+    if column is not None:
+        own = layers(name, setting.depth)
+        if not 0 <= column < len(own):
+            raise ValueError(
+                f"quantity {quantity!r}: a network with L = {setting.depth} has {name}[{own[0]}] to {name}[{own[-1]}]; "
+                "take one of them"
+            )
     draws = [(value, make_draws(at, {name})) for value, at in grid(setting, variable)]
     widest, doublings = 2 * WIDEST, 6 if variable == "M" else 5
     once = np.inf
