@@ -88,7 +88,12 @@ ACTIVATIONS: tuple[str, ...] = tuple(FUNCTIONS)
 
 
 def add_activation(name: str, value: Function, slope: Function | None = None) -> None:
-    """Add an elementwise torch function under a new name; its derivative comes from autograd where none is given."""
+    """Add an elementwise torch function under a new name; its derivative comes from autograd where none is given.
+
+    >>> numerics.add_activation("cubed", lambda u: u**3, lambda u: 3 * u**2)
+    >>> "cubed" in numerics.activations.FUNCTIONS
+    True
+    """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"activation name {name!r}: it must be one word, since settings name it; use letters")
     if name in FUNCTIONS:

@@ -33,6 +33,9 @@ class RandomNetwork(Network):
     biases: whether the biases are among the parameters of the Fisher matrix. affine: whether one scale
     and one shift per normalized unit are (hidden layers, and the last one for batch and layer).
     weights: gaussian, or orthogonal: W^l has orthonormal rows or columns, scaled to the same variance.
+
+    >>> numerics.RandomNetwork((8, 16, 16, 1), "relu", last="mean").parameters
+    433
     """
 
     widths: tuple[int, ...]

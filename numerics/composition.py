@@ -31,6 +31,10 @@ class Composition(Network):
     outputs. sigma_w2, sigma_b2, gamma, beta: for steps that are described without their own; last_gamma: scale of the
     last normalization. biases, affine: whether biases, and one scale and one shift per normalized unit, are among the
     parameters of the Fisher matrix.
+
+    >>> nodes = (("dense", {}, ()), ("relu", {}, ()), ("dense", {}, ()))
+    >>> numerics.Composition(nodes, 16, 8, 1).parameters
+    161
     """
 
     description: tuple[Node, ...]

@@ -24,6 +24,10 @@ def gram(network: Network, drawn: Draw, memory: int = MEMORY) -> Tensor:
     ``memory`` bounds, in bytes, the backward signals of a chain under hidden batch normalization and the T x T matrices
     per hidden unit that they need; those matrices are made even if they alone take more. Less memory costs
     recomputation and changes no result.
+
+    >>> net = numerics.RandomNetwork((8, 16, 16, 2), "relu")
+    >>> numerics.gram(net, numerics.draw(net, 5, [0])).shape
+    torch.Size([1, 10, 10])
     """
     return gram_of(network, drawn, forward(network, drawn), memory)
 

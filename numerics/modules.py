@@ -81,6 +81,11 @@ def spectrum(
 
     Raises ``ValueError`` for dropout in training mode, outputs that differ between two runs, a buffer
     that the module changes, no parameters, and outputs of another shape.
+
+    >>> module = torch.nn.Linear(3, 2).double()
+    >>> found = numerics.spectrum(module, torch.ones(4, 3, dtype=torch.float64))
+    >>> round(found.lambda_max, 6)
+    4.0
     """
     _check(loss, method, count, probes, density_steps)
     jacobian = linearize(module, inputs, loss == "softmax")

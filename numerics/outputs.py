@@ -184,7 +184,10 @@ OUTPUTS: dict[str, Output] = {
 
 
 def add_output_normalization(name: str, function: Function) -> None:
-    """Add a normalization of the outputs under a new name; function: see `Added`."""
+    """Add a normalization of the outputs under a new name; function: see `Added`.
+
+    >>> numerics.add_output_normalization("centred", lambda f, gamma: gamma * (f - f.mean(-2, keepdim=True)))
+    """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"normalization name {name!r}: it must be one word, since settings name it; use letters")
     if name in OUTPUTS:

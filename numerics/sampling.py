@@ -52,6 +52,10 @@ def draw(
     on T, nor on the other seeds, the dtype or the device; float32 is the same draw rounded. Seeds are whole numbers
     in [0, 2^63). numpy's generator is used and not torch's, which keeps only the low 32 bits of a seed.
     ``inputs`` (without the axis of the seeds) takes the place of the drawn inputs, the same for every seed.
+
+    >>> net = numerics.RandomNetwork((8, 16, 16, 1), "relu")
+    >>> numerics.draw(net, 5, [0, 1]).inputs.shape
+    torch.Size([2, 5, 8])
     """
     network.check_samples(samples)
     check_seeds(seeds)

@@ -106,6 +106,10 @@ def edge(
     weights are unbounded. change: of the averages, to make a mistake on purpose. Raises EdgeError where no edge is
     derived, and where the solution fails its own checks: the equation has to converge, and mean and variance of the law
     have to be those known from the trace and from the fluctuations.
+
+    >>> net = theory.WideNetwork(3, "tanh", last="mean", sigma_w2=2, sigma_b2=0.3, ratios=1)
+    >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
+    7.441
     """
     nodes = _nodes(net, rho, classes)
     curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes)
@@ -177,6 +181,10 @@ def logarithmic_slope(net: WideNetwork) -> float:
     """kappa_log: lambda_max ~ kappa_log ln M in the end, for three layers or more and Gaussian output weights.
 
     2 max_l (alpha_{l-1}/alpha_l) hq_2^{l-1} sigma_w2 tq_2^{l+1} sup_xi Var phi'.
+
+    >>> net = theory.WideNetwork(3, "relu", last="mean", sigma_w2=2, sigma_b2=0.1, ratios=1)
+    >>> round(edge.logarithmic_slope(net), 2)
+    0.36
     """
     found = units(net, 1.0)
     return max(2 * layer.backward * layer.above * float(layer.slope_variance.max()) for layer in found.layers)
@@ -186,6 +194,10 @@ def splitting_width(net: WideNetwork, rho: float, classes: int = 1) -> float:
     """Width M, to a tenth, from which half of the networks or more have a unit that has split off; inf: not below 1e30.
 
     The smallest that is looked at where units leave before the bulk ends at any width.
+
+    >>> net = theory.WideNetwork(2, "relu", last="mean", sigma_w2=2, sigma_b2=0.1, ratios=1)
+    >>> edge.splitting_width(net, 1.0)
+    inf
     """
 
     nodes = _nodes(net, rho, classes)

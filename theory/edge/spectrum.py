@@ -63,6 +63,10 @@ def density(
     """The limiting density of a numeric chain under mean subtraction, T = M/rho, at some points: -Im g(x + i away)/pi.
 
     away: AWAY times the largest point where none is given. Raises EdgeError where the equation does not converge.
+
+    >>> net = theory.WideNetwork(2, "tanh", last="mean", sigma_w2=2, sigma_b2=0.3, ratios=1)
+    >>> edge.density(net, 2.0, np.array([1.0, 2.0])).round(3)
+    array([0.514, 0.257])
     """
     away = AWAY * float(np.max(np.abs(points))) if away is None else away
     found = units(net, rho, classes)
@@ -77,9 +81,13 @@ def distribution(net: WideNetwork, rho: float, x: float, classes: int = 1) -> fl
     """The share of the eigenvalues below x: 1/2 + (1/pi) times the integral of Re g(x + iy) over y > 0.
 
     The integral of the density from x on, with its path turned upwards, where g is smooth.
+
+    >>> net = theory.WideNetwork(2, "tanh", last="mean", sigma_w2=2, sigma_b2=0.3, ratios=1)
+    >>> round(edge.distribution(net, 2.0, 2.0), 3)
+    0.533
     """
     found = units(net, rho, classes)
-    return _below(found, Curve(found).moments()[0], x)
+    return float(_below(found, Curve(found).moments()[0], x))
 
 
 def _below(found: Units, mean: float, x: float) -> float:
@@ -94,7 +102,12 @@ def _below(found: Units, mean: float, x: float) -> float:
 
 
 def mean(net: WideNetwork, rho: float, classes: int = 1, change: Change = as_it_is) -> float:
-    """Mean of the eigenvalues of the limiting law; change: see `quantiles`."""
+    """Mean of the eigenvalues of the limiting law; change: see `quantiles`.
+
+    >>> net = theory.WideNetwork(2, "tanh", last="mean", sigma_w2=2, sigma_b2=0.3, ratios=1)
+    >>> round(edge.mean(net, 2.0), 3)
+    2.279
+    """
     return Curve(change(units(net, rho, classes))).moments()[0]
 
 
@@ -109,6 +122,10 @@ def quantiles(
     """Where these shares of the eigenvalues lie below; fractions: increasing, between 0 and 1.
 
     change: of the averages, to make a mistake on purpose. Raises EdgeError where the law has not the mass 1.
+
+    >>> net = theory.WideNetwork(2, "tanh", last="mean", sigma_w2=2, sigma_b2=0.3, ratios=1)
+    >>> [round(float(x), 3) for x in edge.quantiles(net, 2.0, (0.25, 0.75))]
+    [1.16, 3.102]
     """
     found = change(units(net, rho, classes))
     mean, variance = Curve(found).moments()

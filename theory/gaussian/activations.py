@@ -59,7 +59,11 @@ _SELU_SCALE = sp.Rational("1.0507009873554804934")
 
 
 def leaky_relu(slope: Expr | float) -> Activation:
-    """x for x > 0 and slope * x below; the slope may be a symbol."""
+    """x for x > 0 and slope * x below; the slope may be a symbol.
+
+    >>> theory.leaky_relu(0.1).expr
+    Piecewise((x/10, x < 0), (x, True))
+    """
     return Activation("leaky_relu", sp.Piecewise((sp.nsimplify(slope, rational=True) * x, x < 0), (x, True)))
 
 
@@ -94,13 +98,23 @@ def add_activation(name: str, expr: Expr) -> None:
     """Add an expression of one real symbol as an activation under a new name, which then stands in `BUILTIN`.
 
     An expression whose Gaussian expectations do not exist is refused, as everywhere.
+
+    >>> theory.add_activation("cubed", theory.symbols.x**3)
+    >>> theory.activation("cubed").degree
+    3
     """
     check_new("activation", name, tuple(BUILTIN))
     BUILTIN[name] = activation(expr).expr
 
 
 def activation(spec: "str | Expr | Activation") -> Activation:
-    """The activation meant by a built-in name, an expression of one real symbol, or an Activation."""
+    """The activation meant by a built-in name, an expression of one real symbol, or an Activation.
+
+    >>> theory.activation("erf").parity
+    'odd'
+    >>> theory.activation("relu").kinks
+    (0,)
+    """
     if isinstance(spec, Activation):
         return spec
     if isinstance(spec, str):

@@ -59,6 +59,9 @@ class Certificate:
 def certify(act: Activation, seed: int = 0, count: int = 2) -> tuple[Certificate, ...]:
     """Certificates of the closed forms that an activation's recursion uses, at `count` random and two
     extreme points.
+
+    >>> all(found.holds for found in theory.certify(theory.activation("relu")))
+    True
     """
     found = []
     slope = act.phi.derivative()

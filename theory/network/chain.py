@@ -1,6 +1,6 @@
 """The paper's network: a chain of dense weights, one normalization and one activation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -29,9 +29,12 @@ class WideNetwork(Composed):
     depth: number L >= 2 of weight layers. activation: of layers 1..L-1. hidden: a step on the pre-activations of
     layers 1..L-1, "none", "layer", "batch", another step by name, or a step. last: what is done to the
     outputs, "none", "mean", "batch", "layer", "softmax" or an added one. sigma_w2 > 0 and sigma_b2 >= 0: variances of
-    weights (times fan-in) and biases. ratios: alpha_l = M_l/M for l = 0..L-1. gamma, beta: scale and shift of the
-    hidden normalization. last_gamma: scale of the last one. Every value is a number or a SymPy expression; the
-    defaults are the symbols of `theory.symbols`.
+    weights (times fan-in) and biases. ratios: alpha_l = M_l/M for l = 0..L-1, or one number for all of them. gamma,
+    beta: scale and shift of the hidden normalization. last_gamma: scale of the last one. Every value is a number or a
+    SymPy expression; the defaults are the symbols of `theory.symbols`.
+
+    >>> theory.WideNetwork(3, "tanh", last="batch").alpha
+    alpha_0*alpha_1 + alpha_1*alpha_2
     """
 
     depth: int
@@ -56,7 +59,7 @@ class WideNetwork(Composed):
         last: str = "none",
         sigma_w2: Value = symbols.sigma_w2,
         sigma_b2: Value = symbols.sigma_b2,
-        ratios: Sequence[Value] | None = None,
+        ratios: Sequence[Value] | Value | None = None,
         gamma: Value = symbols.gamma,
         beta: Value = symbols.beta,
         last_gamma: Value = symbols.last_gamma,
@@ -65,7 +68,9 @@ class WideNetwork(Composed):
             raise ValueError(f"depth = {depth!r}: a network needs at least 2 weight layers. Give an integer >= 2.")
         if depth > DEEPEST:
             raise ValueError(f"depth = {depth}: at most {DEEPEST} weight layers are computed. Give fewer.")
-        values = [symbols.alpha(layer) for layer in range(depth)] if ratios is None else list(ratios)
+        if ratios is None:
+            ratios = [symbols.alpha(layer) for layer in range(depth)]
+        values = list(ratios) if isinstance(ratios, Iterable) else [ratios] * depth
         if len(values) != depth:
             raise ValueError(
                 f"ratios has {len(values)} entries, but depth = {depth} needs one for each of the "
@@ -115,7 +120,13 @@ _activation = activation
 
 
 def hidden_step(name: str, gamma: Expr = symbols.gamma, beta: Expr = symbols.beta) -> Step | None:
-    """The step before phi that a name means, None for "none"."""
+    """The step before phi that a name means, None for "none".
+
+    >>> theory.hidden_step("layer").words
+    'layer normalization'
+    >>> theory.hidden_step("none") is None
+    True
+    """
     if name == "none":
         return None
     if name not in STEPS:

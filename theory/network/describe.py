@@ -46,6 +46,9 @@ def compose(
 
     A step that is described without sw2, sb2, gamma or beta gets the network's. Raises CompositionError for an unknown
     step or parameter, and for steps that do not fit together.
+
+    >>> theory.compose([("dense", {}, ()), ("relu", {}, ()), ("dense", {}, ())]).alpha
+    1
     """
     shared = {
         "sigma_w2": positive("sigma_w2", sigma_w2),

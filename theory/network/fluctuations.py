@@ -43,6 +43,10 @@ def fluctuation_variance(net: Composed) -> float:
     Then sum_i lambda_i^2/M -> rho alpha^2 (kappa_1 - kappa_2)^2 + V for mean subtraction in the last layer,
     C = 1, T = M/rho, and V is the c_2 of the upper bound on lambda_max. Numbers throughout and no hidden
     normalization.
+
+    >>> net = theory.WideNetwork(3, "relu", last="mean", sigma_w2=2, sigma_b2=0.1, ratios=1)
+    >>> round(theory.fluctuation_variance(net), 4)
+    2.4747
     """
     *layers, top = net.steps.steps
     dense, acts = layers[::2], layers[1::2]

@@ -58,6 +58,10 @@ def order_parameters(net: Composed, samples: str = "fixed") -> OrderParameters:
 
     samples: "fixed" makes batch normalization in the hidden layers exact in the number of samples T;
     "infinite" and "proportional" take T -> infinity there.
+
+    >>> net = theory.WideNetwork(2, "relu")
+    >>> theory.order_parameters(net).q1[1]
+    sigma_b2 + sigma_w2
     """
     return orders_of(net, ClosedForms(), symbols.T if samples == "fixed" else sp.oo)
 
@@ -66,6 +70,10 @@ def numeric_order_parameters(net: Composed, samples: str = "fixed", T: int | Non
     """Order parameters in float64 of a network whose parameters are all numbers.
 
     T, the number of samples, is needed where hidden batch normalization is exact in it.
+
+    >>> net = theory.WideNetwork(3, "relu", sigma_w2=2, sigma_b2=0.1, ratios=1)
+    >>> round(theory.numeric_order_parameters(net).kappa1, 6)
+    np.float64(1.575)
     """
     if net.depends_on_samples(samples) and T is None:
         raise ValueError("Normalization over finitely many samples depends on T. Give T, or samples='infinite'.")

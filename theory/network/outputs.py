@@ -183,14 +183,24 @@ def names() -> tuple[str, ...]:
 
 
 def output(name: str) -> Output:
-    """By name; an unknown one is refused."""
+    """By name; an unknown one is refused.
+
+    >>> theory.output("batch").words
+    'batch normalization in the last layer'
+    """
     if name not in OUTPUTS:
         raise ValueError(f"last = {name!r} is not known. Choose one of {', '.join(map(repr, OUTPUTS))}.")
     return OUTPUTS[name]
 
 
 def add_output_normalization(name: str, jacobian: Jacobian) -> None:
-    """Add a normalization of the outputs under a new name by its derivative, written by hand; see `Jacobian`."""
+    """Add a normalization of the outputs under a new name by its derivative, written by hand; see `Jacobian`.
+
+    >>> centred = lambda outputs, last_gamma: last_gamma * (np.eye(outputs.size) - 1 / outputs.size)
+    >>> theory.add_output_normalization("centred", centred)
+    >>> theory.output("centred").added
+    True
+    """
     if not callable(jacobian):
         raise ValueError(f"normalization {name!r}: {jacobian!r} is not a function of (outputs, last_gamma); give one")
     check_new("normalization", name, names())
@@ -205,6 +215,10 @@ def output_spectrum(
 
     The Jacobian multiplies the dual matrix alpha (M/T) [(kappa1 - kappa2) I + kappa2 1 1^T] of every class from both
     sides.
+
+    >>> outputs = np.array([[1.0, 0.5], [2.0, -1.0], [0.0, 0.0]])
+    >>> theory.output_spectrum("layer", 1.5, 0.5, 2.0, 100, outputs).round(2)
+    array([408.26, 202.45,   0.  ,   0.  ,  -0.  ,  -0.  ])
     """
     samples = np.asarray(outputs).shape[-1]
     block = alpha * M / samples * ((kappa1 - kappa2) * np.eye(samples) + kappa2)
@@ -218,6 +232,10 @@ def layer_output_spectrum(
 
     With P_t = I - 1 1^T/C - z_t z_t^T/C acting on the classes and A = stack_t(P_t/sd(t)), the dual matrix is (alpha
     M/T) last_gamma^2 [kappa2 A A^T + (kappa1 - kappa2) blockdiag_t(P_t/sd(t)^2)].
+
+    >>> outputs = np.array([[1.0, 0.5], [2.0, -1.0], [0.0, 0.0]])
+    >>> theory.layer_output_spectrum(1.5, 0.5, 2.0, 100, outputs).round(2)
+    array([408.26, 202.45])
     """
     outputs = np.asarray(outputs, float)
     if outputs.ndim != 2:

@@ -48,6 +48,12 @@ def predict(net: Composed, quantity: str, samples: str = "fixed", given_outputs:
     samples: "fixed" (T fixed, M large), "infinite" (then T large), "proportional" (T = M/rho, M large).
     given_outputs: with normalized outputs, in terms of the measured Q1, Q2, Qmax or R1 rather than averaged
     over networks.
+
+    >>> found = theory.predict(theory.WideNetwork(3, "relu"), "lambda_max")
+    >>> found.formula
+    M*alpha*(kappa1/T + kappa2*(T - 1)/T)
+    >>> round(found.evaluate(M=1000, T=50, sigma_w2=2, sigma_b2=0.1, alpha_0=1, alpha_1=1, alpha_2=1), 1)
+    849.9
     """
     _known("quantity", quantity, (*QUANTITIES, *ORDERS))
     _known("samples", samples, SAMPLES)

@@ -131,7 +131,14 @@ STEPS: dict[str, type[Step]] = {}
 
 
 def add_step(name: str, kind: type[Step]) -> None:
-    """Add a kind of step under a new name; descriptions and ``hidden=`` then know it."""
+    """Add a kind of step under a new name; descriptions and ``hidden=`` then know it.
+
+    >>> class Halved(theory.Step):
+    ...     def apply(self, state, run, path):
+    ...         return state
+    ...
+    >>> theory.add_step("halved", Halved)
+    """
     if not (isinstance(kind, type) and issubclass(kind, Step)):
         raise ValueError(f"step {name!r}: {kind!r} is not a kind of step. Give a class made of theory.Step.")
     check_new("step", name, (*STEPS, *BUILTIN))

@@ -90,6 +90,10 @@ def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
 
     Overlaps that the theory predicts to vanish have no ratio to test and are left out, and so is what is the same in
     every network, such as K[same] after a layer normalization.
+
+    >>> setting = verify.Setting.parse("dense relu dense T=4")
+    >>> [claim.id for claim in verify.network_claims(setting)][:3]
+    ['network.K[1].same', 'network.K[1].other', 'network.K[2].same']
     """
     if not setting.composed:
         raise SettingError(f"{setting}: the paper's chain has claims of its own; give a network of steps")

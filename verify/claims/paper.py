@@ -206,7 +206,13 @@ CLAIMS: dict[str, Claim] = {
 
 
 def add_claim(claim: Claim) -> None:
-    """Add a claim to `CLAIMS` under its id, which must be new."""
+    """Add a claim to `CLAIMS` under its id, which must be new.
+
+    >>> claim = verify.Claim("plain.trace", "the mean eigenvalue once more", "m", "m")
+    >>> verify.add_claim(claim)
+    >>> verify.CLAIMS["plain.trace"].assumptions
+    'hidden = none, last = none, T >= 2 fixed'
+    """
     if not isinstance(claim, Claim):
         raise ValueError(f"{claim!r} is not a claim; give an instance of Claim, or of a class made of it")
     if claim.id in CLAIMS:

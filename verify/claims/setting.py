@@ -40,6 +40,11 @@ class Setting:
         depth and hidden have no meaning, ratios is the one ratio of the inputs, and sigma_w2, ... gamma, beta are those
         of steps that do not give their own. positions: number N of positions of a sample.
     inputs: "gaussian", drawn anew for every network, or given ones; see `verify.claims.inputs`.
+
+    >>> str(verify.Setting("erf", depth=2, classes=2, samples=6))
+    'erf L=2 C=2 T=6'
+    >>> verify.Setting.parse("relu C=2 T=6 last=mean").last
+    'mean'
     """
 
     activation: str = "relu"

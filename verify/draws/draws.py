@@ -123,6 +123,10 @@ class Draws:
     block names an independent stream of seeds: "main" decides, "confirm" must find a failure again.
     pool: where to measure; in this process when None. The result does not depend on it.
     store: where draws are kept as soon as they are measured, and are not measured again.
+
+    >>> draws = verify.Draws(verify.Setting("linear", samples=4), {"m"})
+    >>> draws.take("main", {32: 5})[32]["m"].shape
+    (5,)
     """
 
     def __init__(

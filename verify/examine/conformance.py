@@ -38,7 +38,11 @@ class Check:
 
 
 def conformance(name: str, device: str = "cpu") -> Callable[[], None]:
-    """A test function for pytest: ``test_my_norm = conformance("my_norm")`` examines everything of this name."""
+    """A test function for pytest: ``test_my_norm = conformance("my_norm")`` examines everything of this name.
+
+    >>> test = verify.conformance("tanh")
+    >>> test()
+    """
 
     def test() -> None:
         faults = [f"{c.subject}: {c.requirement}: {c.fault}" for c in checks(name, device) if c.fault]

@@ -23,6 +23,9 @@ class Effort:
 
     eps, error_rate, looks: see `statistics.Rule`; error_rate is per verdict.
     budget: most cost of the first look of a claim, in sampled weights (see `draws.cost`).
+
+    >>> verify.Effort(eps=0.02).eps
+    0.02
     """
 
     eps: float = 0.05
@@ -142,6 +145,11 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
 
     draws: measurements to share between claims about the same setting; made afresh when not given.
     Raises SettingError if the claim is not about this setting.
+
+    >>> setting = verify.Setting("linear", depth=2, samples=4)
+    >>> effort = verify.Effort(eps=0.1, budget=1e7)
+    >>> verify.check(verify.CLAIMS["plain.m"], setting, effort).status
+    'AGREE'
     """
     claim.admit(setting)
     effort = effort or Effort()
