@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from fimcheck import numerics, theory, verify
+from fimcheck.theory import edge
 from fimcheck.verify import cli
 from fimcheck.verify.cli import pictures
 
@@ -73,9 +74,9 @@ def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-@pytest.mark.parametrize("package", [theory, numerics, verify], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [theory, edge, numerics, verify], ids=lambda package: package.__name__)
 def test_the_reference_names_what_is_public_and_no_more(package: ModuleType) -> None:
-    text = (ROOT / "docs" / "api" / f"{package.__name__.split('.')[1]}.md").read_text()
+    text = (ROOT / "docs" / "api" / f"{package.__name__.split('.')[-1]}.md").read_text()
     listed = {line.rsplit(".", 1)[1] for line in text.splitlines() if line.startswith("::: ")}
     constants = {name for name in package.__all__ if name.isupper()}
     assert listed == set(package.__all__) - constants

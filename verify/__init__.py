@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from fimcheck.verify.claims.composition import OverlapClaim, add_network_claim, network_claims
     from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim
     from fimcheck.verify.claims.paper import CLAIMS, add_claim
-    from fimcheck.verify.claims.setting import Setting, SettingError
+    from fimcheck.verify.claims.setting import Setting
+    from fimcheck.verify.claims.wording import SettingError
     from fimcheck.verify.draws.draws import Draws
     from fimcheck.verify.examine.conformance import conformance
     from fimcheck.verify.judge.verdict import Effort, NotVerified, Verdict, check
@@ -25,7 +26,8 @@ _MODULES = {
     "examine.conformance": ("conformance",),
     "claims.composition": ("OverlapClaim", "add_network_claim", "network_claims"),
     "models.assertions": ("assert_bounded", "coordinate_check"),
-    "claims.setting": ("Setting", "SettingError"),
+    "claims.setting": ("Setting",),
+    "claims.wording": ("SettingError",),
     "judge.verdict": ("Effort", "NotVerified", "Verdict", "check"),
 }
 

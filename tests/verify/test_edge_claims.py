@@ -7,7 +7,8 @@ import pytest
 
 from fimcheck.verify import cli
 from fimcheck.verify.claims.paper import CLAIMS
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.judge.verdict import Effort, check, decide
 

@@ -13,7 +13,8 @@ from fimcheck import theory
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.outputs import Output
 from fimcheck.theory.writing import latex
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.rule.statistics import Array
 
 Samples = Literal["fixed", "infinite", "proportional"]

@@ -13,7 +13,8 @@ from fimcheck.theory.network.composition import Composed
 from fimcheck.verify.claims.claim import Claim, rivals
 from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.claims.paper import NAMES, add_claim
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.rule.statistics import Array
 
 SOURCE = "derived here (composition of steps)"

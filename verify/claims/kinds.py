@@ -13,7 +13,8 @@ from fimcheck.numerics.orders import COUPLED_ORDERS, FIRST_LAYER, layers
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LETTERS, SMOOTH, Claim, Predictor
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.rule.statistics import Array
 
 

@@ -14,7 +14,8 @@ from fimcheck.verify.claims.composition import OverlapClaim, network_claims
 from fimcheck.verify.claims.extension import Extension
 from fimcheck.verify.claims.kinds import OutputClaim
 from fimcheck.verify.claims.paper import CLAIMS, claims_about_orders, spectrum_claims
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.examine.strategies import SMOOTH_OR_KINKED, settings_for
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case

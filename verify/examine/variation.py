@@ -11,7 +11,8 @@ from typing import Any
 from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim
 from fimcheck.verify.claims.kinds import OrderClaim
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 
 FAILURES = ("DISAGREE", "MISFIT")
 # Numbers of classes and of samples that shrinking tries, the smallest first.

@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from fimcheck.verify.claims.claim import Claim, Predictor
-from fimcheck.verify.claims.setting import Setting, SettingError
+from fimcheck.verify.claims.setting import Setting
+from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.rule.rule import Relation, Rule
 from fimcheck.verify.rule.statistics import Array, Finding, Outcome, plan, problem, settle
