@@ -14,7 +14,7 @@ DOC = Path(__file__).parent.parent / "docs" / "sweeps.md"
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```([\w -]*)\n(.*?)^```", DOC.read_text(), flags=re.M | re.S)
 
 
-def test_every_block_is_of_a_kind_that_is_run_or_says_that_it_is_not() -> None:
+def test_every_block_is_run_or_says_that_it_is_not() -> None:
     assert [kind for kind, _ in BLOCKS if kind not in ("toml", "sh", "python", "text")] == ["python not-run"]
 
 

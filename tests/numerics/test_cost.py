@@ -75,7 +75,7 @@ def test_matrix_free_is_chosen_where_it_is_cheaper() -> None:
     assert not prefers_matrix_free(RandomNetwork((64, 64, 64, 2), hidden="batch"), 10, 2)
 
 
-def test_lanczos_is_tried_on_large_matrices_only_and_within_a_budget() -> None:
+def test_lanczos_is_for_large_matrices_within_a_budget() -> None:
     assert lanczos_products(SMALLEST_FOR_LANCZOS - 1, 1) == 0
     assert 50 <= lanczos_products(800, 1) <= 100
     assert 100 <= lanczos_products(1000, 10) <= 200

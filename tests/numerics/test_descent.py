@@ -74,7 +74,7 @@ def test_a_stable_rate_does_not_depend_on_the_place_in_the_batch() -> None:
     assert among[2] == alone[0]
 
 
-def test_a_dead_network_has_no_threshold_and_does_not_disturb_its_neighbours() -> None:
+def test_a_dead_network_leaves_its_neighbours_alone() -> None:
     network = RandomNetwork((6, 6, 6, 1), "relu", sigma_b2=0.1)
     drawn = draw(network, 4, range(3))
     drawn.weights[0][1] = 0.0

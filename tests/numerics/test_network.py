@@ -36,7 +36,7 @@ RECORDED = [-0.47300203843, -1.35201687466, -0.41040053979, 1.284655644485]
         ({"widths": (5, 5, 2), "last": "layer"}, "C = 2 outputs"),
     ],
 )
-def test_bad_networks_are_refused_with_the_value_the_rule_and_a_remedy(arguments: dict[str, Any], says: str) -> None:
+def test_bad_networks_are_refused_with_value_rule_and_remedy(arguments: dict[str, Any], says: str) -> None:
     arguments = {"widths": (5, 5, 3)} | arguments
     with pytest.raises(ValueError, match=says) as caught:
         RandomNetwork(**arguments)

@@ -55,7 +55,7 @@ def networks(pick: st.DrawFn) -> numerics.Composition:
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)
 @given(networks())
-def test_random_compositions_agree_with_torch_and_with_the_matrix_free_route(network: numerics.Composition) -> None:
+def test_random_compositions_agree_with_both_other_routes(network: numerics.Composition) -> None:
     drawn = draw(network, 5, [1, 2])
     slow = slow_gram(network, drawn)
     size = float(slow.abs().max())

@@ -100,7 +100,7 @@ def test_quadrature_to_ten_digits_against_polar_coordinates(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hard_tanh", "relu6"])
-def test_the_integral_left_by_price_equals_two_dimensional_quadrature(name: str) -> None:
+def test_price_equals_two_dimensional_quadrature(name: str) -> None:
     for k in kernels(name):
         for variance, rho in ((1e-3, 0.5), (3.0, 0.999), (2.0, 0.4), (30.0, -0.5)):
             left = reduced.pair(k.f, k.g, variance, variance * rho, 0.0)

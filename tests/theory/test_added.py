@@ -98,7 +98,7 @@ def test_a_rule_that_mixes_samples_depends_on_their_number() -> None:
     assert sp.simplify(limit.hq1[1] - symbols.gamma**2 * symbols.sigma_w2 / 2) == 0
 
 
-def test_an_added_jacobian_gives_the_spectrum_of_layer_normalization() -> None:
+def test_an_added_jacobian_can_be_layer_normalization() -> None:
     outputs = np.random.default_rng(3).normal(size=(5, 4))
     known = theory.layer_output_spectrum(1.6, 0.4, 2.0, 100, outputs, 0.7)
     found = theory.output_spectrum("my_layer", 1.6, 0.4, 2.0, 100, outputs, 0.7)

@@ -133,7 +133,7 @@ def test_growth_is_that_of_the_fixed_point(name: str, weight: float) -> None:
     assert abs(want.chi1 - 1) > 1e-2, "a fixed point that is told from a critical one"
 
 
-def test_critical_relu_and_pre_norm_residual_networks_go_like_powers() -> None:
+def test_critical_and_pre_norm_networks_follow_power_laws() -> None:
     """1 - c ~ n^-2 for critical ReLU; with layer normalization inside, q ~ n and Th1 ~ n^(chi / slope of q)."""
     critical = growth(chain_blocks("relu", "none", "none"), "fixed", {"sigma_w2": 2.0, "sigma_b2": 0.0})
     assert critical[0].limit == pytest.approx(2)

@@ -229,7 +229,7 @@ def test_a_unit_that_splits_off_is_the_largest_eigenvalue() -> None:
     assert np.allclose(places, 1, atol=0.04)
 
 
-def test_where_units_split_off_the_largest_grows_like_the_logarithm() -> None:
+def test_units_that_split_off_grow_like_the_logarithm() -> None:
     """|x|: measured 8.55, 10.12, 10.64, 12.75 at M = 250, 500, 1000, 2000, four networks each."""
     net = chain("abs", 3, 1.0, 0.3)
     means = [edge(net, 1.0, 1, width).mean(width) for width in (250.0, 1000.0, 2.0**20, 2.0**22)]
@@ -292,7 +292,7 @@ def test_where_it_is_not_derived_it_is_refused() -> None:
         edge(chain("relu"), float("nan"))
 
 
-def test_layer_normalization_that_changes_nothing_leaves_the_edge() -> None:
+def test_idle_layer_normalization_leaves_the_edge() -> None:
     """gamma u/sqrt(q_1), with q_1 = gamma = 1: the edge of the same network without it."""
     alike = theory.WideNetwork(
         3, "linear", "layer", "mean", sigma_w2=1.0, sigma_b2=0.0, ratios=(1, 1, 1), gamma=1.0, beta=0.0
@@ -313,7 +313,7 @@ def test_a_shift_after_layer_normalization_moves_the_edge() -> None:
     assert abs(places[1] / places[0] - 1) > 0.02
 
 
-def test_growth_like_the_logarithm_only_where_a_unit_can_split_off() -> None:
+def test_no_logarithm_where_no_unit_can_split_off() -> None:
     assert logarithmic_slope(chain("relu", 2)) == 0
     assert logarithmic_slope(chain("relu")) == pytest.approx(0.36, abs=0.005)
     assert logarithmic_slope(chain("tanh", 3, 2.0, 0.3)) == pytest.approx(0.028, abs=0.0005)

@@ -51,7 +51,7 @@ def test_the_upper_bound_takes_it_as_c_2() -> None:
     assert bound.evaluate(M=800, C=1, rho=2, c_2=theory.fluctuation_variance(net)) == pytest.approx(103.9, abs=0.1)
 
 
-def test_a_linear_network_has_the_fluctuations_of_products_of_gaussians() -> None:
+def test_linear_networks_fluctuate_like_products_of_gaussians() -> None:
     """L = 2, phi(u) = u, sigma_b = 0: only a^0 and n_1, nt_1 with Var z = q_1 and Var g = sigma_w2 enter
     nowhere else.
     """

@@ -26,7 +26,7 @@ def value(found: theory.Prediction, **numbers: float) -> float:
 
 @pytest.mark.parametrize("act", ["relu", "tanh", "cube"])
 @pytest.mark.parametrize("beta", [0.0, 0.3])
-def test_hidden_batch_normalization_exact_in_T_tends_to_its_limit(act: str, beta: float) -> None:
+def test_exact_batch_normalization_tends_to_its_limit(act: str, beta: float) -> None:
     net = theory.WideNetwork(3, act, hidden="batch", beta=beta)
     for quantity in ("m", "lambda_perp"):
         gaps = [
@@ -40,7 +40,7 @@ def test_hidden_batch_normalization_exact_in_T_tends_to_its_limit(act: str, beta
 
 @pytest.mark.parametrize("hidden", ["none", "layer", "batch"])
 @pytest.mark.parametrize("last", ["none", "mean", "batch", "layer"])
-def test_the_layer_by_layer_numbers_equal_the_written_out_expression(hidden: str, last: str) -> None:
+def test_numbers_equal_the_written_out_expression(hidden: str, last: str) -> None:
     for act in ("relu", "tanh"):
         net = theory.WideNetwork(3, act, hidden=hidden, last=last, beta=0)
         found = theory.predict(net, "m")

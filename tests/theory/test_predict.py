@@ -17,7 +17,7 @@ def test_relu_order_parameters() -> None:
 
 @pytest.mark.parametrize("last", ["none", "mean", "batch"])
 @pytest.mark.parametrize("act", ["linear", "relu", "erf", "tanh"])
-def test_the_layer_by_layer_numbers_equal_the_written_out_expression(act: str, last: str) -> None:
+def test_numbers_equal_the_written_out_expression(act: str, last: str) -> None:
     for quantity in ("m", "s", "lambda_max", "lambda_1", "lambda_perp", "lambda_top"):
         found = theory.predict(theory.WideNetwork(3, act, last=last), quantity)
         numbers = {name: NUMBERS[name] for name in found.symbols}

@@ -16,7 +16,7 @@ def test_the_stable_rate_is_two_over_the_largest_eigenvalue() -> None:
     assert rate.formula.has(M)
 
 
-def test_mean_gradients_span_the_top_eigenspace_only_where_there_is_an_outlier() -> None:
+def test_alignment_needs_an_outlier() -> None:
     assert predict(WideNetwork(3, "relu"), "alignment").formula == 1
     for centered in (WideNetwork(3, "relu", last="mean"), WideNetwork(3, "tanh", sigma_b2=0)):
         with pytest.raises(ValueError, match="outlier"):

@@ -141,7 +141,7 @@ def test_means_enter_sums() -> None:
     assert float(found.mean["3"]) == pytest.approx(0.7 + 0.5 * mean, rel=1e-12)
 
 
-def test_batch_normalization_over_many_samples_tends_to_the_limit() -> None:
+def test_batch_over_many_samples_tends_to_the_limit() -> None:
     network = net("dense", skip("batch", "relu", "dense"), "batch", "tanh", "dense")
     limit = theory.numeric_order_parameters(network, "infinite")
     far = [
@@ -224,7 +224,7 @@ def test_no_step_alters_a_network_that_cannot_make_the_slip() -> None:
     assert net("dense", "relu", "dense", sigma_b2=0).altered("no sb2") is None
 
 
-def test_overlaps_of_two_samples_vanish_for_odd_activations_without_biases() -> None:
+def test_odd_networks_without_biases_have_no_pair_overlaps() -> None:
     centered = net("dense", skip("layer", "tanh", "dense"), "tanh", "dense", sigma_b2=0, beta=0)
     assert theory.predict(centered, "lambda_max").formula.has(symbols.kappa2) is False
     biased = net("dense", skip("layer", "tanh", "dense"), "tanh", "dense", beta=0)
@@ -303,7 +303,7 @@ def test_paths_follow_the_order_of_computation() -> None:
     assert replace(network, text="x") == network
 
 
-def test_the_softmax_metric_has_the_eigenvalues_of_its_product_with_the_dual_matrix() -> None:
+def test_softmax_metric_equals_its_product_with_the_dual_matrix() -> None:
     """R G R with R^2 = Lambda has the eigenvalues of Lambda G, which needs no root."""
     outputs = np.random.default_rng(1).normal(size=(3, 4))
     full = np.zeros((3, 4, 3, 4))

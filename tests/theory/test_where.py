@@ -66,7 +66,7 @@ def run(found: Statement, **numbers: float) -> float:
 
 
 @pytest.mark.parametrize(("act", "hidden", "last"), GRID)
-def test_every_statement_of_the_grid_is_readable_and_gives_the_number(act: str, hidden: str, last: str) -> None:
+def test_every_statement_is_readable_and_gives_the_number(act: str, hidden: str, last: str) -> None:
     net = theory.WideNetwork(3, act, hidden, last)
     predicted = theory.predict(net, "lambda_max")
     fits(predicted)

@@ -60,7 +60,7 @@ def test_a_mistake_of_exactly_eps_is_listed_not_judged() -> None:
     assert kills["no sb2"].verdict is None
 
 
-def test_a_wrong_theory_is_looked_at_more_often_than_the_right_one() -> None:
+def test_wrong_theories_are_looked_at_more_often() -> None:
     """q_1 of the first layer is 1.066 times what it is without bias: more draws than the right theory asks for."""
     claim, setting = CLAIMS["plain.q1[1]"], Setting("relu", depth=2, sigma_b2=0.132, samples=4)
     drawn = Draws(setting, claim.quantities)
@@ -71,7 +71,7 @@ def test_a_wrong_theory_is_looked_at_more_often_than_the_right_one() -> None:
     assert kill.verdict.looks > EFFORT.looks
 
 
-def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
+def test_every_wrong_theory_differs_from_some_claim() -> None:
     made, near, slips = set(), set(), set()
     for case in suite.cases(bases=suite.BASES[:1]):
         width = case.claim.widths(case.setting)[0]
@@ -97,7 +97,7 @@ def test_every_wrong_theory_is_made_of_some_claim_and_differs_from_it() -> None:
 
 
 @pytest.mark.parametrize("last", ["batch", "layer"])
-def test_the_forgotten_derivative_of_the_last_normalization_is_that_and_nothing_else(last: str) -> None:
+def test_forgetting_the_last_derivative_changes_nothing_else(last: str) -> None:
     """tr F is that of the division alone, without the directions that mean and sd take away."""
     claim = CLAIMS[f"last_{last}.m"]
     setting = suite.default_setting(claim, suite.BASES[0])
@@ -139,7 +139,7 @@ def test_a_broken_estimator_is_caught() -> None:
 
 
 @pytest.mark.usefixtures("nothing_subtracted")
-def test_the_bound_that_saves_normalized_networks_is_broken_by_plain_ones() -> None:
+def test_plain_networks_break_the_bound_of_normalized_ones() -> None:
     """ "Grows no faster than sqrt M" must fail where lambda_max grows like M."""
     verdict = check(
         CLAIMS["growth.last_mean_upper"], Setting("relu", rho=8.0, last="mean"), replace(EFFORT, budget=1e8)
@@ -191,7 +191,7 @@ def test_draws_of_another_setting_are_refused(drawn: Draws) -> None:
         check(CLAIMS["last_mean.s"], MEAN, EFFORT, Draws(MEAN, ["m"]))
 
 
-def test_where_mean_gradients_are_not_on_top_every_eigenvalue_is_a_rival() -> None:
+def test_without_an_outlier_every_eigenvalue_is_a_rival() -> None:
     """kappa_2 = 0 makes all C T eigenvalues equal in the limit, so the largest exceeds it by M^-1/2."""
     centered = Setting("tanh", samples=4, sigma_b2=0.0)
     plain, layer = CLAIMS["plain.lambda_max"], CLAIMS["last_layer.lambda_max"]
@@ -231,7 +231,7 @@ def test_the_record_replays(drawn: Draws) -> None:
     assert again.draws["m"] == pytest.approx(first["draws"]["m"][:2], rel=1e-12)
 
 
-def test_on_real_networks_the_derived_theory_agrees_and_wrong_ones_never() -> None:
+def test_only_the_derived_theory_agrees_on_real_networks() -> None:
     """Three streams of seeds; `fimcheck calibrate plain.m` counts it over many more."""
     setting = Setting("linear", depth=2, classes=2, samples=4)
     found = repeated(

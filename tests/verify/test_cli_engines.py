@@ -156,7 +156,7 @@ def endless():
 """
 
 
-def test_measure_stops_a_module_that_does_not_end_and_refuses_no_samples(
+def test_measure_stops_endless_modules_and_refuses_no_samples(
     fimcheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fimcheck.verify.cli.measure.SECONDS", 0.3)

@@ -46,7 +46,7 @@ def test_the_claim_about_split_units_is_about_their_activation() -> None:
         check(CLAIMS["growth.last_mean.quantile[5]"], Setting("relu", last="mean", rho=2.0, classes=2))
 
 
-def test_derive_tells_the_edge_in_numbers_and_how_well_it_knows_it(
+def test_derive_prints_the_edge_and_its_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(outputs: int) -> tuple[int | str | None, str, str]:

@@ -190,7 +190,7 @@ def test_a_claim_may_name_its_activations() -> None:
     assert "relu or erf" in claim.assumptions
 
 
-def test_an_exception_in_a_later_stage_is_a_failure_with_its_line(tmp_path: Path) -> None:
+def test_an_exception_in_a_stage_fails_with_its_line(tmp_path: Path) -> None:
     text = (
         RIGHT
         + """

@@ -143,7 +143,7 @@ def test_a_page_of_a_full_run_is_under_3_megabytes(made: dict[str, Any]) -> None
     assert len(html.render(many).encode()) < 3e6
 
 
-def test_an_interrupted_or_empty_run_and_values_that_are_not_finite_are_shown(made: dict[str, Any]) -> None:
+def test_interrupted_empty_and_infinite_runs_are_shown(made: dict[str, Any]) -> None:
     assert "0 of 2 cases were tested" in html.render({**made, "verdicts": [], "controls": None, "draws": []})
     widths, rule = [16, 32, 64, 128, 256], Rule(0.05, 0.01, 1, "equals", (1.0, 2.0))
     broken = judge(widths, [np.full(9, np.nan)] * 5, rule)

@@ -26,7 +26,7 @@ PLANTED = Path(__file__).parent / "planted"
 DEEP = Setting("tanh", depth=4, ratios=(0.5, 1.5, 1.0, 1.0), samples=6)
 
 
-def test_a_sum_over_layers_is_the_theorys_own_before_it_is_misread() -> None:
+def test_sums_over_layers_are_right_before_they_are_misread() -> None:
     """kappa_1 is the mean over layers of forward times backward overlap, each layer as wide as it is."""
     orders = order_parameters(DEEP.wide(), "fixed", 6)
     layers = sorted(orders.tq1)

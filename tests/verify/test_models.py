@@ -121,7 +121,7 @@ def test_a_planted_mistake_is_named(model: Model, named: str, step: int) -> None
     assert (first.name, first.step) == (named, step)
 
 
-def test_the_standard_parametrization_breaks_at_the_first_hidden_matrix() -> None:
+def test_standard_parametrization_breaks_at_the_hidden_matrix() -> None:
     model = Model(
         lambda width: nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
                                     nn.Linear(width, 2)),

@@ -80,7 +80,7 @@ def test_depth_shows_the_prediction_beside_the_measurement(axes, tmp_path: Path)
     assert any(np.allclose(line, [float(stated.q2[n]) for n in (1, 2, 3)]) for line in forward)
 
 
-def test_a_network_of_steps_shows_every_overlap_where_it_is_predicted(axes, tmp_path: Path) -> None:
+def test_every_overlap_is_drawn_where_it_is_predicted(axes, tmp_path: Path) -> None:
     setting = Setting.parse("dense skip(layer attention) pool layer dense N=3 T=4 sb2=0.2")
     learning.overlaps(tmp_path / "x.svg", setting, networks=2)
     stated = theory.numeric_order_parameters(setting.wide(), "fixed", 4)
@@ -100,7 +100,7 @@ def test_one_setting_has_its_sharpness_drawn(axes, tmp_path: Path) -> None:
     assert any(np.allclose(line, want) for line in lines(axes()[0]))
 
 
-def test_sharpness_draws_all_normalizations_and_no_line_where_nothing_is_stated(axes, tmp_path: Path) -> None:
+def test_sharpness_draws_no_line_where_nothing_is_stated(axes, tmp_path: Path) -> None:
     spectrum.sharpness(tmp_path / "x.svg", "linear", networks=2)
     fixed, grown = axes()[:3], axes()[3:6]
     assert all(len(panel.containers) == len(plots.LAST) for panel in (*fixed, *grown))

@@ -63,7 +63,7 @@ if not pathlib.Path(mark).exists():
 """
 
 
-def test_a_worker_that_dies_while_the_caller_is_busy_loses_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_dies_unseen_loses_nothing(tmp_path: Path) -> None:
     """The pool is told to be broken by the next task that it is handed, not by one that is waited for."""
     go, mark = tmp_path / "go", tmp_path / "mark"
     tasks: dict[str, Callable[[], object]] = {"0": partial(mul, 0, 0)}
@@ -94,7 +94,7 @@ pathlib.Path(mark).touch()
 """
 
 
-def test_a_result_lost_with_its_worker_before_the_task_fails_is_waited_for_no_longer(tmp_path: Path) -> None:
+def test_a_result_lost_with_its_worker_is_not_waited_for(tmp_path: Path) -> None:
     """The executor of dask waits for it forever."""
     code = "(exec('import os, pathlib', g := {'mark': mark}), exec(code, g), g['Result']())[-1]"
     lost = partial(eval, code, {"mark": str(tmp_path / "mark"), "code": LOST})

@@ -69,7 +69,7 @@ def test_moments_bound_the_largest_eigenvalue(setting: Setting) -> None:
 
 @GENERATED
 @given(settings_for(CLAIMS["last_batch.m"]))
-def test_the_scale_of_the_last_normalization_multiplies_the_spectrum_by_its_square(setting: Setting) -> None:
+def test_last_gamma_multiplies_the_spectrum_by_its_square(setting: Setting) -> None:
     one = _measured(replace(setting, last_gamma=1.0), "m", "lambda_max", "Q1")
     two = _measured(replace(setting, last_gamma=2.0), "m", "lambda_max", "Q1")
     for quantity, values in one.items():

@@ -22,7 +22,7 @@ from fimcheck.verify.rule.rule import Rule
 from fimcheck.verify.rule.statistics import SLACK, judge, minimum_widths, plan, settle
 
 
-def test_the_right_theory_never_fails_and_stays_open_at_most_twice_in_400() -> None:
+def test_the_right_theory_stays_open_at_most_twice_in_400() -> None:
     """Open where another power happens to fit far better and leads out of the band."""
     found = outcomes(THEORIES[0], 400)
     assert found.count("AGREE") + found.count("INCONCLUSIVE") == 400
@@ -47,7 +47,7 @@ def test_a_wrong_exponent_fails_always(exponent: float, match: int) -> None:
 
 
 @pytest.mark.parametrize("theory", [t for t in THEORIES if t.slow[0] != 0], ids=lambda t: t.words)
-def test_corrections_slower_than_the_powers_are_not_taken_for_fast_ones(theory: Theory) -> None:
+def test_slow_corrections_are_not_taken_for_fast_ones(theory: Theory) -> None:
     """Without the slower powers 75 to 85 of 100 of the wrong ones agree."""
     found = outcomes(theory, 30)
     if theory.scale == 1:
@@ -100,7 +100,7 @@ def test_fit_p_uniformity_test_can_fail() -> None:
     assert stats.kstest(p, "uniform").pvalue < 1e-4
 
 
-def test_detectable_discrepancy_is_detected_with_the_promised_power() -> None:
+def test_a_detectable_error_is_detected_as_promised() -> None:
     """A theory wrong by the reported smallest discrepancy fails in at least 90% of experiments."""
     rule = Rule(eps=0.05, error_rate=0.001, looks=1, relation="equals", powers=(1, 2))
     counts = (200, 150, 100, 70, 50)
@@ -165,7 +165,7 @@ def test_spoilt_draws_are_invalid(spoil, reason: str) -> None:
         (0.0, "equals", "DISAGREE"),
     ],
 )
-def test_what_neither_the_draw_nor_the_width_changes_is_judged_as_it_is(ratio: float, relation, outcome: str) -> None:
+def test_what_nothing_changes_is_judged_as_it_is(ratio: float, relation, outcome: str) -> None:
     """A deterministic quantity has no error: a right prediction of it is AGREE, and INVALID would be no answer."""
     draws = [np.asarray(ratio * (1 + 1e-15 * np.arange(30)), dtype=np.float64) for _ in WIDTHS]
     assert judge(WIDTHS, draws, replace(RULE, relation=relation)).outcome == outcome
@@ -187,7 +187,7 @@ def exact(means, errors, n: int = 400) -> list[np.ndarray]:
     return draws
 
 
-def test_truncation_guard_stops_an_agreement_that_rests_on_the_smallest_width() -> None:
+def test_no_agreement_rests_on_the_smallest_width() -> None:
     """The smallest width, off the line of the others but not visibly so, pulls the whole interval into the band."""
     line = [1.02] + [1.02 + 0.01 * (1 - 4 * WIDTHS[0] / w) for w in WIDTHS[1:]]
     draws = exact(line, (0.002, 0.004, 0.004, 0.004, 0.004))

@@ -89,7 +89,7 @@ def test_a_bad_grid_is_refused_by_key(tmp_path: Path, old: str, new: str, told: 
     assert "grid.toml" in str(refusal.value)
 
 
-def test_a_sweep_measures_what_the_engines_measure_and_says_what_the_theory_says(tmp_path: Path) -> None:
+def test_a_sweep_says_what_both_engines_say(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     sweep.run(grid(tmp_path), store, None)
     rows = {(r["activation"], r["sigma_w2"], r["width"], r["quantity"]): r for r in table.rows(store)}
@@ -111,7 +111,7 @@ def test_a_sweep_measures_what_the_engines_measure_and_says_what_the_theory_says
         assert row["predicted"] == orders.hq2[layer]
 
 
-def test_kappas_are_not_compared_across_two_conventions_for_the_width() -> None:
+def test_kappas_are_not_compared_across_conventions_of_width() -> None:
     """Measured ones take the last hidden layer for M: half of it would look like a theory wrong by a factor of 2."""
     assert sweep.prediction(Setting("relu", samples=4), 32, "kappa1")["value"] > 0
     halved = Setting("relu", samples=4, ratios=(1.0, 1.0, 0.5))
@@ -135,7 +135,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_ends_the_same(tmp_path: Path, monk
     assert contents(halves.folder) == contents(whole.folder)
 
 
-def test_a_point_that_fails_is_kept_with_its_error_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failing_point_is_kept_and_the_rest_goes_on(tmp_path: Path) -> None:
     text = GRID.replace("samples = 4", 'samples = 4\nlast = ["none", "layer"]').replace('["relu", "tanh"]', '"relu"')
     points, store = grid(tmp_path, text), Store(tmp_path / "store")
     well: list[bool] = []
@@ -148,9 +148,7 @@ def test_a_point_that_fails_is_kept_with_its_error_and_the_rest_goes_on(tmp_path
     assert len(sweep.missing(points, store)) == 4, "they are tried again"
 
 
-def test_an_error_of_the_machine_is_kept_and_forgotten_when_the_point_succeeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_error_is_kept_until_the_point_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points, store = grid(tmp_path)[:2], Store(tmp_path / "store")
     measure = numerics.measure
 

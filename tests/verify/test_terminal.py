@@ -29,7 +29,7 @@ def line(*statuses: str, todo: int = 1) -> str:
     return terminal.sentences(verdicts, cases).splitlines()[0]
 
 
-def test_a_sentence_is_verified_only_if_every_case_of_every_claim_agrees() -> None:
+def test_a_sentence_needs_every_case_of_every_claim() -> None:
     assert "verified (3 of 3" in line("AGREE")
     assert "verified (3 of 3" in line("AGREE", "AGREE", todo=2)
     assert "open (0 of 3" in line("AGREE", todo=2), "interrupted: half of the cases are missing"
@@ -64,7 +64,7 @@ def test_the_kill_matrix_shows_every_mistake_in_80_columns() -> None:
     assert lines[-1].split()[-1].strip("=") == {"AGREE": "B", "INCONCLUSIVE": "?"}[VERDICT.status]
 
 
-def test_a_mistake_that_no_rule_could_refuse_is_listed_with_what_it_moves() -> None:
+def test_mistakes_that_no_rule_can_refuse_are_listed() -> None:
     close, far = WRONG_THEORIES[:2]
     summary = terminal.kill_summary([(VERDICT, [Kill(close, None, 1.04321), Kill(far, VERDICT, 1.1)])])
     assert summary.splitlines()[-1] == f"  {close.id}: plain.lambda_max x 1.043"

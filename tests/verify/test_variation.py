@@ -79,7 +79,7 @@ def test_shrinking_reaches_the_known_simplest_setting(cause, differs: dict, call
     assert len(set(asked)) == calls, "no setting is tested twice"
 
 
-def test_shrinking_ends_with_the_setting_itself_after_a_bounded_number_of_calls() -> None:
+def test_shrinking_ends_after_a_bounded_number_of_calls() -> None:
     asked = []
     assert shrink(RICH, lambda s: bool(asked.append(s))) == RICH
     assert len(asked) <= MOST_CALLS
