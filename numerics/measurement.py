@@ -106,23 +106,7 @@ def measure(
 ) -> Measurement:
     """Draw one network per seed, with ``samples`` (T) inputs each, and measure ``quantities`` of each.
 
-    Only what they need is computed. Of the Fisher matrix F with P parameters, through the dual matrix G:
-
-    m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues;
-    lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d), d = T-1, or
-    T-2 under batch normalization of the outputs (which removes two directions). The last two do not exist
-    under layer normalization of the outputs. quantiles: where k/10 of the C d eigenvalues that are left lie below,
-    k = 2..9.
-
-    Order parameters: those of ``numerics.orders``; tq1, tq2, kappa1, kappa2 do not exist under hidden
-    normalizations that couple samples, such as batch, c_I and c_1 only there. shared: what the samples share at every
-    hidden unit, see ``numerics.orders``. Output statistics, sd biased
-    and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k gamma^4/sd_k^4, Qmax = max_k
-    gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization of the outputs, gamma =
-    last_gamma. Overlaps after every step: those of ``numerics.overlaps``, K, mean, tq, Th; a composition has these
-    alone, for it has no layers.
-    outputs: after the last normalization; raw_outputs: before it. alignment: see
-    ``numerics.eigenspace``. stable_rate: largest stable learning rate, see ``numerics.descent``.
+    What they are: `numerics.quantities`. Only what they need is computed.
 
     ``inputs`` (T, M_0) replaces the Gaussian inputs. ``memory`` bounds, in bytes, the work under hidden
     batch normalization. Raises ``ValueError`` for a quantity this network does not have, and for bad

@@ -1,4 +1,20 @@
-"""The quantities that can be measured, and which network has which."""
+"""The quantities that can be measured, and which network has which.
+
+Of the Fisher matrix F with P parameters, through the dual matrix G, with gamma = last_gamma and d = T-1, or T-2 under
+batch normalization of the outputs, which removes two directions:
+
+- m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues.
+- lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d). Not under layer normalization
+  of the outputs.
+- quantiles: where k/10 of the C d eigenvalues that are left lie below, k = 2..9.
+- Order parameters: `numerics.orders`. tq1, tq2, kappa1, kappa2 exist where hidden normalizations do not couple samples,
+  c_I and c_1 where they do, as batch does. shared: what the samples share at every hidden unit.
+- Overlaps after every step, K, mean, tq, Th: `numerics.overlaps`. A composition has these alone, for it has no layers.
+- Output statistics, sd biased and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k
+  gamma^4/sd_k^4, Qmax = max_k gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization.
+- outputs: after the last normalization; raw_outputs: before it.
+- alignment: `numerics.eigenspace`. stable_rate: largest stable learning rate, `numerics.descent`.
+"""
 
 from fimcheck.numerics import orders, overlaps
 from fimcheck.numerics.chain import RandomNetwork

@@ -1,4 +1,4 @@
-"""Files have one clear job: no file of the three packages over 250 lines, no function over 50, no long name of a test."""
+"""Files have one clear job: none of the packages is over 250 lines, no function over 50, no name of a test long."""
 
 import ast
 from collections.abc import Iterator

@@ -67,7 +67,7 @@ def test_alignment_does_not_exist_without_mean_gradients() -> None:
         measure(RandomNetwork((8, 8, 8, 1), last="mean"), 4, [1], ["alignment"])
 
 
-def test_a_stable_rate_does_not_depend_on_the_place_in_the_batch() -> None:
+def test_a_stable_rate_is_the_same_at_every_place() -> None:
     network = RandomNetwork((12, 12, 12, 1), "tanh", sigma_b2=0.1)
     alone = measure(network, 4, [7], ["stable_rate"]).draws["stable_rate"]
     among = measure(network, 4, [3, 5, 7], ["stable_rate"]).draws["stable_rate"]

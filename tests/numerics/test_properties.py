@@ -173,9 +173,7 @@ def test_a_dropped_term_of_the_last_normalization_is_caught(
 
 
 @pytest.mark.parametrize("where", [(coupled, "_top_amplitude"), (coupled, "_factor"), (coupled.Layer, "pull")])
-def test_a_wrong_part_of_the_batch_normalization_route_is_caught(
-    where: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_part_of_the_batch_route_is_caught(where: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name = where
     right = getattr(owner, name)
 

@@ -121,9 +121,7 @@ def test_an_infinite_loop_is_stopped_at_its_line(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20
 
 
-def test_an_infinite_loop_in_a_definition_is_stopped_at_its_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_definition_is_stopped_at_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = "    while z.shape[-1] == 48:\n        pass\n    return gamma * z"
     text = RIGHT.replace("    return gamma * z + beta", loop)
     extension = load(written(tmp_path, text))

@@ -125,7 +125,7 @@ def test_hostile_text_stays_text(made: dict[str, Any]) -> None:
         "&",
     ],
 )
-def test_a_formula_that_is_no_mathematics_is_shown_as_its_source(formula: str) -> None:
+def test_a_broken_formula_is_shown_as_its_source(formula: str) -> None:
     shown = str(html.math_of(formula))
     assert Reader(shown).tags == ["code"]
 
