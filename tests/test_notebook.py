@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+import pytest
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "examples" / "paper.ipynb"
@@ -18,6 +19,7 @@ def shown(notebook: nbformat.NotebookNode) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_what_is_stored() -> None:
     stored = nbformat.read(FILE, 4)
     fresh = nbformat.read(FILE, 4)

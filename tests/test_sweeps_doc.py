@@ -18,6 +18,7 @@ def test_every_block_is_run_or_says_that_it_is_not() -> None:
     assert [kind for kind, _ in BLOCKS if kind not in ("toml", "sh", "python", "text")] == ["python not-run"]
 
 
+@pytest.mark.slow
 def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
     monkeypatch.chdir(tmp_path)

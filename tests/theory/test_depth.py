@@ -54,7 +54,7 @@ def right(net: Any, quantity: str, samples: str, numbers: Mapping[str, float]) -
         ("relu", "layer", "m", "fixed"),
         ("gelu", "layer", "kappa1", "fixed"),
         ("erf", "batch", "lambda_max", "infinite"),
-        ("relu", "batch", "kappa2", "fixed"),
+        pytest.param("relu", "batch", "kappa2", "fixed", marks=pytest.mark.slow),
         ("relu", "batch", "m", "infinite"),
     ],
 )

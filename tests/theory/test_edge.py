@@ -47,6 +47,7 @@ def test_the_first_two_moments_are_exact(net: theory.WideNetwork, rho: float) ->
     assert variance == pytest.approx(rho * theory.fluctuation_variance(net), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_every_slip_moves_a_moment_or_the_edge() -> None:
     net, rho = chain("gelu", 4, 1.9, 0.05), 2.0
     right = edge(net, rho, 1, 1000.0)
@@ -229,6 +230,7 @@ def test_a_unit_that_splits_off_is_the_largest_eigenvalue() -> None:
     assert np.allclose(places, 1, atol=0.04)
 
 
+@pytest.mark.slow
 def test_units_that_split_off_grow_like_the_logarithm() -> None:
     """|x|: measured 8.55, 10.12, 10.64, 12.75 at M = 250, 500, 1000, 2000, four networks each."""
     net = chain("abs", 3, 1.0, 0.3)

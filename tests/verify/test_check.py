@@ -71,6 +71,7 @@ def test_wrong_theories_are_looked_at_more_often() -> None:
     assert kill.verdict.looks > EFFORT.looks
 
 
+@pytest.mark.slow
 def test_every_wrong_theory_differs_from_some_claim() -> None:
     made, near, slips = set(), set(), set()
     for case in suite.cases(bases=suite.BASES[:1]):

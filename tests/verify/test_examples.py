@@ -52,11 +52,13 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
 
 
-RIGHT = ("rms", "mean_only_batch", "gated", "residual", "post_norm", "new_activation", "group_outputs")
+RIGHT = ("rms", "mean_only_batch", "gated", "post_norm", "new_activation", "group_outputs")
 
 
 @pytest.mark.usefixtures("first_case_only")
-@pytest.mark.parametrize("extension", RIGHT, indirect=True)
+@pytest.mark.parametrize(
+    "extension", ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in RIGHT)], indirect=True
+)
 def test_right_examples_hold(extension: Extension) -> None:
     found = stages(extension)
     assert [s.name for s in found.values() if s.outcome not in ("passed", "empty")] == []
@@ -74,6 +76,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("extension", WRONG, indirect=True)
 def test_wrong_rules_are_refused_with_the_cause_first(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def observations(cause: Callable[[Setting], float], seed: int, error: float = 0.
     return found
 
 
+@pytest.mark.slow
 def test_the_true_cause_is_first_or_second_in_95_of_100_trials() -> None:
     places = {cause: [0, 0, 0] for cause in CAUSES}
     for k, (name, cause) in enumerate(CAUSES.items()):

@@ -97,6 +97,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_planted_mistake_is_refused_with_its_cause(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))

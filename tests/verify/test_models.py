@@ -34,7 +34,7 @@ PLAIN = Model(chain, inputs)
 CENTRED = Model(lambda width: nn.Sequential(chain(width), nn.BatchNorm1d(1, affine=False)), inputs)
 
 
-@pytest.mark.parametrize(("model", "power"), [(PLAIN, 1.0), (CENTRED, 0.0)])
+@pytest.mark.parametrize(("model", "power"), [(PLAIN, 1.0), pytest.param(CENTRED, 0.0, marks=pytest.mark.slow)])
 def test_the_papers_case_is_told_with_samples_in_proportion(model: Model, power: float) -> None:
     """Batch normalization of the outputs removes the eigenvalue that grows."""
     (case,) = sharpness.cases((16, 32, 64, 128, 256, 512), fixed=False)

@@ -139,7 +139,7 @@ def test_a_quantity_that_is_not_random_is_inconclusive() -> None:
         ("relu L=2 M/T=2 last=mean", "lambda_max", "M", 0, 3e8),
         ("relu L=2 C=2 T=6", "m", "M", -1, 2e8),
         ("relu L=2 C=2 T=6", "s", "M", 0, 4e8),
-        ("relu L=2 T=6 last=mean", "lambda_max", "T", -1, 2e9),
+        pytest.param("relu L=2 T=6 last=mean", "lambda_max", "T", -1, 2e9, marks=pytest.mark.slow),
     ],
 )
 def test_exponents_of_networks(setting: str, quantity: str, variable: Variable, expected: int, budget: float) -> None:

@@ -253,6 +253,7 @@ def test_a_sweep_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> No
     assert {name for name in contents(killed.folder) if name.endswith(".json")} == set(contents(whole.folder))
 
 
+@pytest.mark.slow
 def test_a_sweep_on_dask_survives_a_worker_and_ends_the_same(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs the extra dask")
     from fimcheck.verify.draws.dask import DaskPool
