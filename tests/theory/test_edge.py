@@ -10,11 +10,11 @@ from scipy import optimize
 from fimcheck import theory
 from fimcheck.theory.edge import (
     EdgeError,
+    accuracy,
     density,
     distribution,
     edge,
     given_edge,
-    law,
     logarithmic_slope,
     quantiles,
     splitting_width,
@@ -192,7 +192,7 @@ def test_two_discretizations_give_the_error_of_the_edge() -> None:
 
 
 def test_a_solution_that_fails_its_own_check_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(law, "REFINED", (5, 7))
+    monkeypatch.setattr(accuracy, "REFINED", (5, 7))
     with pytest.raises(EdgeError, match="its own check"):
         edge(chain("tanh", 3, 2.1, 0.3), 2.0, 1, 1000.0)
 

@@ -9,20 +9,13 @@ import numpy as np
 from scipy import optimize
 
 from fimcheck.theory.edge import outliers
+from fimcheck.theory.edge.accuracy import enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import XI_NODES, Change, EdgeError, as_it_is, is_normalized, units, units_of
+from fimcheck.theory.edge.units import Change, EdgeError, as_it_is, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
-from fimcheck.theory.network.fluctuations import fluctuation_variance
-from fimcheck.theory.network.orders import numeric_order_parameters
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
 """Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
-
-EXACT = 1e-6
-"""How far mean and variance of the law may be from those of the trace and of the fluctuations, which are known."""
-
-REFINED = (XI_NODES, 2 * XI_NODES - 1, 4 * XI_NODES - 3, 8 * XI_NODES - 7)
-"""Nodes of xi: the fewest with which they are not."""
 
 SURELY = 3.0
 """Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
@@ -111,7 +104,7 @@ def edge(
     >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
     7.441
     """
-    nodes = _nodes(net, rho, classes)
+    nodes = enough_nodes(net, rho, classes)
     curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes)
     finer = units(net, rho, classes, cut, 2 * nodes - 1)
     error = abs(Curve(change(finer))(g) - place)
@@ -142,25 +135,6 @@ def _bulk(
         if split >= SURELY:
             return curve, (g, curve(g), 0.0), cut, split
         cut = cut / 2
-
-
-@lru_cache(maxsize=64)
-def _nodes(net: WideNetwork, rho: float, classes: int) -> int:
-    """How many nodes of xi give the law's mean and, for one output, variance exactly."""
-    orders = numeric_order_parameters(net, "proportional")
-    known = [rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)]
-    # Where hidden layers are normalized or there are several outputs the variance is not derived by another route.
-    known += [rho * fluctuation_variance(net)] if classes == 1 and not is_normalized(net) else []
-    far = np.inf
-    for nodes in REFINED:
-        found = Curve(units(net, rho, classes, nodes=nodes)).moments()[: len(known)]
-        far = float(np.max(np.abs(np.array(found) / known - 1)))
-        if far < EXACT:
-            return nodes
-    raise EdgeError(
-        f"the solution fails its own check: mean or variance of the law are off by {far:.1e}, more than {EXACT:.0e}. "
-        "The activation or the overlaps vary too fast for the quadrature; take a shallower network."
-    )
 
 
 def given_edge(
@@ -200,7 +174,7 @@ def splitting_width(net: WideNetwork, rho: float, classes: int = 1) -> float:
     inf
     """
 
-    nodes = _nodes(net, rho, classes)
+    nodes = enough_nodes(net, rho, classes)
 
     @cache
     def above(power: float) -> float:

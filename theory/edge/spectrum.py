@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import interpolate
 
+from fimcheck.theory.edge.accuracy import enough_nodes
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Resolvent, start
 from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is, units
@@ -57,6 +58,10 @@ def _followed(found: Units, before: Resolvent, z: complex, halvings: int = 12) -
     return _followed(found, middle, z, halvings - 1)
 
 
+def _units(net: WideNetwork, rho: float, classes: int) -> Units:
+    return units(net, rho, classes, nodes=enough_nodes(net, rho, classes))
+
+
 def density(
     net: WideNetwork, rho: float, points: np.ndarray, classes: int = 1, away: float | None = None
 ) -> np.ndarray:
@@ -69,7 +74,7 @@ def density(
     array([0.514, 0.257])
     """
     away = AWAY * float(np.max(np.abs(points))) if away is None else away
-    found = units(net, rho, classes)
+    found = _units(net, rho, classes)
     g = _Downwards(found, Curve(found).moments()[0], float(np.max(points)))
     out = np.empty(len(points))
     for i in np.argsort(points)[::-1]:
@@ -86,7 +91,7 @@ def distribution(net: WideNetwork, rho: float, x: float, classes: int = 1) -> fl
     >>> round(edge.distribution(net, 2.0, 2.0), 3)
     0.533
     """
-    found = units(net, rho, classes)
+    found = _units(net, rho, classes)
     return float(_below(found, Curve(found).moments()[0], x))
 
 
@@ -108,7 +113,7 @@ def mean(net: WideNetwork, rho: float, classes: int = 1, change: Change = as_it_
     >>> round(edge.mean(net, 2.0), 3)
     2.279
     """
-    return Curve(change(units(net, rho, classes))).moments()[0]
+    return Curve(change(_units(net, rho, classes))).moments()[0]
 
 
 @lru_cache(maxsize=64)
@@ -127,7 +132,7 @@ def quantiles(
     >>> [round(float(x), 3) for x in edge.quantiles(net, 2.0, (0.25, 0.75))]
     [1.16, 3.102]
     """
-    found = change(units(net, rho, classes))
+    found = change(_units(net, rho, classes))
     mean, variance = Curve(found).moments()
     if not variance > 0:
         raise EdgeError(f"there is no law of the eigenvalues: its variance would be {variance:.3g}.")
