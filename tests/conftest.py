@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -28,9 +28,13 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture
-def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Runs a command in this process, and without worker processes: both have tests of their own, and take seconds."""
+def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
+    """Runs a command in this process, and without worker processes: both have tests of their own, and take seconds.
+
+    Extensions that it loads are forgotten afterwards.
+    """
     from fimcheck.verify import cli
+    from fimcheck.verify.claims.extension import IN_USE
 
     monkeypatch.setattr("fimcheck.verify.draws.pool.Processes", lambda: None)
     monkeypatch.setattr("fimcheck.verify.cli.model.Processes", nullcontext)
@@ -43,4 +47,6 @@ def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         assert isinstance(stopped.value.code, int | None)
         return Ran(stopped.value.code or 0, *capsys.readouterr())
 
-    return run
+    yield run
+    for extension in list(IN_USE.values()):
+        extension.forget()

@@ -281,6 +281,31 @@ def test_an_edge_next_to_where_the_solution_ends_is_found() -> None:
     assert found.place == pytest.approx(min(z(g) for g in np.linspace(0.515, 0.53, 16)), rel=1e-4)
 
 
+@pytest.mark.parametrize(("rho", "outlier"), [(0.25, 0.5960), (0.5, 0.8083), (1.0, None)])
+def test_the_lengths_of_the_inputs_give_an_eigenvalue(rho: float, outlier: float | None) -> None:
+    """cos without biases: at c + (theta + s)(theta + rho s)/theta, theta = (E phi'')^2/2, s = Var phi, if theta > s
+    rho^(1/2); a program of its own found these."""
+    net = theory.WideNetwork(2, "cos", last="mean", sigma_w2=1, sigma_b2=0, ratios=1)
+    found = edge(net, rho, 1, 500.0)
+    theta = np.exp(-1) / 2
+    s = (1 + np.exp(-2)) / 2 - np.exp(-1)
+    if outlier is None:
+        assert found.outlier is None
+        assert theta < s * rho**0.5
+    else:
+        assert found.outlier == pytest.approx(outlier, abs=1e-4)
+        beyond = (theta + s) * (theta + rho * s) / theta
+        assert found.outlier == pytest.approx(units(net, rho).shift + beyond, rel=1e-9)
+        assert found.mean(500 / rho) == found.outlier > found.place
+
+
+def test_lengths_play_no_part_where_they_cannot() -> None:
+    """Odd activations have no curvature on average; a normalization of the units takes the lengths away."""
+    assert edge(theory.WideNetwork(2, "erf", last="mean", sigma_w2=1, sigma_b2=0, ratios=1), 0.25).outlier is None
+    normalized = theory.WideNetwork(2, "cos", "rms", "mean", sigma_w2=1, sigma_b2=0, ratios=1, gamma=1, beta=0)
+    assert edge(normalized, 0.25).outlier is None
+
+
 def test_where_it_is_not_derived_it_is_refused() -> None:
     for net, given, named in (
         (theory.WideNetwork(3, "relu", "batch", "mean"), False, "over their units"),

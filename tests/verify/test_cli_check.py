@@ -1,13 +1,12 @@
 """The command check, run in this process as a user runs it."""
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fimcheck.verify import cli
 from fimcheck.verify.claims.extension import IN_USE
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli import check as cli_check
@@ -30,28 +29,15 @@ numerics.add_step("noisy", noisy)
 """
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    yield
-    for extension in list(IN_USE.values()):
-        extension.forget()
+Command = Callable[..., Any]
 
 
-def fimcheck(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["fimcheck", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
-
-
-def test_a_failing_stage_ends_with_1_and_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_stage_ends_with_1_and_is_recorded(fimcheck: Command, tmp_path: Path) -> None:
     file, record = tmp_path / "noisy.py", tmp_path / "record.json"
     file.write_text(NOT_A_DEFINITION)
-    assert fimcheck(monkeypatch, "check", str(file), "--json", str(record)) == 1
-    shown = capsys.readouterr().out.replace("\n", " ")
+    done = fimcheck("check", str(file), "--json", str(record))
+    assert done.code == 1
+    shown = done.out.replace("\n", " ")
     assert "Running the code of" in shown
     assert "conformance: failed" in shown
     assert f"{file}:4: step noisy: deterministic" in shown
@@ -62,11 +48,12 @@ def test_a_failing_stage_ends_with_1_and_is_recorded(
     assert kept["command"].startswith("fimcheck check ")
 
 
-def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_claim_is_replayed(fimcheck: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_check, "QUICK", Effort(eps=0.1, looks=3, budget=1e7))
     words = ("--claim", "hidden_rms_shift.m", "--setting", "linear L=2 T=5 hidden=rms_shift")
-    assert fimcheck(monkeypatch, "check", str(ROOT / "examples" / "rms.py"), *words) == 0
-    assert "1 AGREE" in capsys.readouterr().out
+    code, text, _ = fimcheck("check", str(ROOT / "examples" / "rms.py"), *words)
+    assert code == 0
+    assert "1 AGREE" in text
 
 
 @pytest.mark.parametrize(
@@ -79,16 +66,16 @@ def test_one_claim_is_replayed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fimcheck: Command, words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT / "examples")
-    assert fimcheck(monkeypatch, "check", *words) == 2
-    text = capsys.readouterr().err.replace("\n", "")
-    assert named in text
+    code, _, text = fimcheck("check", *words)
+    assert code == 2
+    assert named in text.replace("\n", "")
     assert "Traceback" not in text
 
 
-def test_scaling_takes_an_extension(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scaling_takes_an_extension(fimcheck: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the default setting of the extension, or at one that names what it adds."""
     asked: list[Setting] = []
 
@@ -98,10 +85,11 @@ def test_scaling_takes_an_extension(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
     monkeypatch.setattr(scaling, "exponent", stop)
     file = str(ROOT / "examples" / "rms.py")
-    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M") == 2
+    assert fimcheck("scaling", file, "m", "--in", "M").code == 2
     next(iter(IN_USE.values())).forget()
-    assert fimcheck(monkeypatch, "scaling", file, "m", "--in", "M", "--setting", "erf T=4 hidden=rms_shift") == 2
+    assert fimcheck("scaling", file, "m", "--in", "M", "--setting", "erf T=4 hidden=rms_shift").code == 2
     assert [s.hidden for s in asked] == ["rms_shift", "rms_shift"]
     assert asked[1].activation == "erf"
-    assert fimcheck(monkeypatch, "scaling", "relu T=4", "m", "--setting", "erf T=4") == 2
-    assert "once" in capsys.readouterr().err
+    code, _, text = fimcheck("scaling", "relu T=4", "m", "--setting", "erf T=4")
+    assert code == 2
+    assert "once" in text

@@ -11,7 +11,7 @@ from scipy import optimize
 from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.accuracy import enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import Change, EdgeError, as_it_is, units, units_of
+from fimcheck.theory.edge.units import Change, EdgeError, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
@@ -40,7 +40,8 @@ class Edge:
     equation of the bulk was followed. error: of the place, from a second discretization. width: M. cut: the width at
     whose extreme unit the shared fields were cut, M or, where units split off before, less. split: how many units are
     expected beyond the place at this width. excess: by how much the largest of them exceeds it, on average. moment,
-    variance: mean and variance of the law over the C T eigenvalues.
+    variance: mean and variance of the law over the C T eigenvalues. outlier: of two layers, where the lengths of the
+    inputs give an eigenvalue beyond the bulk, its limit.
     """
 
     place: float
@@ -53,6 +54,7 @@ class Edge:
     excess: float
     moment: float
     variance: float
+    outlier: float | None = None
 
     @property
     def alone(self) -> float:
@@ -60,7 +62,9 @@ class Edge:
         return float(np.exp(-self.split))
 
     def mean(self, samples: float) -> float:
-        """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of the unit that has split off."""
+        """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of what has split off from it."""
+        if self.outlier is not None:
+            return self.outlier
         return self.place + self.alone * _shift(self.scale, samples) + self.excess
 
     def sd(self, samples: float) -> float:
@@ -110,7 +114,8 @@ def edge(
     error = abs(Curve(change(finer))(g) - place)
     excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
-    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments())
+    by_lengths = None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
+    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments(), by_lengths)
 
 
 def _bulk(
@@ -148,6 +153,8 @@ def given_edge(
     """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
     found = units_of(net, rho, measured, classes)
     (g, place, curvature), outlier = outliers.bulk(change(found), near)
+    if net.depth == 2:
+        outlier = outliers.of_lengths(Curve(change(found)), g)
     return GivenEdge(place, g, (curvature / 2) ** (1 / 3), outlier)
 
 

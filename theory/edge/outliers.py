@@ -44,6 +44,30 @@ def excess(curve: Curve, g: float, width: float) -> float:
     return float(np.trapezoid(chance, z))
 
 
+def of_lengths(curve: Curve, end: float) -> float | None:
+    """Where the lengths of the inputs give an eigenvalue beyond z(end), of two weight layers; None where they do not.
+
+    The variance of a unit goes with |x_t|^2/M_0, which varies from sample to sample by (2/M_0)^(1/2): the centred
+    activations share a part r_t v E phi''/2, r_t = |x_t|^2/M_0 - 1. It is of rank one and size O(1), and leaves the
+    bulk where 1 = g (alpha_1/alpha_0) (v^2/2) E[(E phi'')^2 p], p the response of a unit.
+    """
+    layer, classes = curve.found.layers[0], curve.found.classes
+
+    def strength(g: float) -> float:
+        at = curve.solved(g)
+        if at is None:
+            return np.inf
+        forward = layer.forward + at[0].c[1]
+        response = forward / (1 - (g * layer.n_pp + at[0].a[0] * layer.f1**2) * forward)
+        both = layer.alpha / curve.found.alpha_0 * layer.weight**2 / 2
+        return g * both * float(layer.mean(layer.f2**2 * response).real)
+
+    if classes > 1 or strength(end) <= 1:
+        return None
+    found: Any = optimize.brentq(lambda g: strength(g) - 1, 1e-3 * curve.scale, end)
+    return curve(float(found))
+
+
 def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, float], float | None]:
     """(g, z, z'') at the edge of the units of a given network, and the place of its leading unit if that has split off.
 

@@ -18,8 +18,8 @@ lambda_edge, width_of_edge = sp.Symbol("lambda_+", positive=True), sp.Symbol("s_
 excess = sp.Symbol("Delta_+", nonnegative=True)
 SOURCE = "derived here (Gaussian equivalent, Dyson equation, Tracy-Widom mean)"
 FORMULA: Expr = lambda_edge + excess + sp.Float(TRACY_WIDOM_MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
-"""lambda_+: the edge; Delta_+: what units that have split off add; s_+: the scale of Tracy and Widom, times the chance
-that none has."""
+"""lambda_+: the edge, or the outlier of the lengths of the inputs; Delta_+: what units that have split off add; s_+:
+the scale of Tracy and Widom, times the chance that none has."""
 
 
 def _layers(**change: Callable[[Any], Any]) -> Change:
@@ -59,7 +59,7 @@ class EdgePrediction(Prediction):
     """lambda_max of a chain under mean subtraction or batch normalization of the outputs, T = M/rho.
 
     `evaluate` solves the Dyson equation at every M, where the shared fields are cut at the most extreme of M units.
-    slip: a mistake of `SLIPS`, or "no Tracy-Widom", "kappa gap".
+    slip: a mistake of `SLIPS`, or "no Tracy-Widom", "kappa gap", "no lengths".
     """
 
     slip: str = ""
@@ -98,6 +98,8 @@ class EdgePrediction(Prediction):
         found = self.edge(values)
         if self.slip == "kappa gap":
             return found.moment, 0.0, 0.0
+        if found.outlier is not None and self.slip != "no lengths":
+            return found.outlier, 0.0, 0.0
         return found.place, 0.0 if self.slip == "no Tracy-Widom" else found.alone * found.scale, found.excess
 
     def edge(self, values: Mapping[str, float]) -> Edge:
@@ -172,7 +174,8 @@ STEPS = (
     "  and lambda_max grows like kappa_log ln M for three layers or more",
     "A unit is an eigenvalue by itself, at z(g), where D = 0; M units have N(z) = M sum_l alpha_l P(D < 0) beyond z,",
     "  and Delta_+ is the integral of 1 - exp(-N) over z > lambda_+",
-    "Not covered: outliers of finite rank, from fluctuations of |h|^2 and of h(t) . mean h (seen for even phi without",
-    "  biases and T > M), and the excess of several outputs at finite width",
+    "Two layers: the lengths |x_t|^2/M_0 = 1 + r_t add r_t v f2/2 to the activations, of rank one; it is an eigenvalue",
+    "  at z(g), in place of lambda_+, where 1 = g (alpha_1/alpha_0) (v^2/2) E[f2^2 lp/(1 - Qpp lp)] before the edge",
+    "Not covered: the same of |h|^2 and h(t) . mean h for three layers or more, and the excess of several outputs",
     f"Source: {SOURCE}",
 )

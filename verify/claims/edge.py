@@ -21,7 +21,10 @@ from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.rule.statistics import Array
 
-OTHER_SLIPS = {"kappa gap": "the mean of the nonzero eigenvalues for the largest"}
+OTHER_SLIPS = {
+    "kappa gap": "the mean of the nonzero eigenvalues for the largest",
+    "no lengths": "the outlier of the lengths of the inputs is forgotten",
+}
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
 
 # Quantiles lower than a fifth lie where the law starts, which at finite width is blurred by M^-1/2.
@@ -46,6 +49,19 @@ class EdgeClaim(OneOutputClaim):
         assert isinstance(right, EdgePrediction)
         for name, what in ({n: words for n, (words, _) in SLIPS.items()} | OTHER_SLIPS).items():
             yield name, what, _or_nothing(evaluator(replace(right, slip=name), setting))
+
+
+@dataclass(frozen=True)
+class LengthsClaim(EdgeClaim):
+    """The eigenvalue beyond the edge that the lengths of the inputs give two layers, where T is large against M."""
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """A single eigenvalue apart from the bulk."""
+        return SMOOTH
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """Few: the matrix is several times as large."""
+        return (32, 64, 96, 128, 256)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from fimcheck import theory
 from fimcheck.numerics.orders import BACKWARD_ORDERS
 from fimcheck.verify.claims.claim import Claim, couples_samples
-from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GivenEdgeClaim, QuantileClaim
+from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GivenEdgeClaim, LengthsClaim, QuantileClaim
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
@@ -179,6 +179,9 @@ GROWTH = [
     law_claim(GivenEdgeClaim, "last_mean.lambda_max_split",
               ", |x|: the largest eigenvalue is a unit that has split off and grows like ln M, given the network's own "
               "units", activations=("abs",)),
+    law_claim(LengthsClaim, "last_mean.lambda_max_lengths",
+              ", two layers of cos without biases: the largest eigenvalue is the outlier of the lengths of the inputs",
+              network="cos L=2 a=0.5,1 sb2=0 last=mean M/T=0.25"),
     *(
         law_claim(QuantileClaim, f"last_mean.quantile[{k}]",
                   f": {k}/10 of the eigenvalues lie below the quantile of the limiting law, given their mean",

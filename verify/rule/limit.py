@@ -9,13 +9,8 @@ import numpy as np
 from scipy import stats
 
 from fimcheck.verify.rule.regression import Array, half_width, regress
-from fimcheck.verify.rule.rule import Rule
+from fimcheck.verify.rule.rule import ADD_TERM_BELOW, POOR_FIT_BELOW, Rule
 
-# A lack of fit this likely under the smaller model already buys the larger model. It decides nothing else:
-# the verdict MISFIT needs the small error rate of the rule.
-ADD_TERM_BELOW = 0.05
-# No agreement on a curve that fits this badly, although it is not yet a MISFIT.
-POOR_FIT_BELOW = 0.001
 # Relative spread of values that differ by rounding only.
 ROUNDING = 1e-12
 # Powers of a correction that may be slower than a claim's first one, tried in steps down to the slowest.

@@ -7,6 +7,11 @@ from typing import Literal
 
 Relation = Literal["equals", "at least", "at most"]
 
+# p-values of a fit: one this small under the smaller model already buys the larger model, and decides nothing else (the
+# verdict MISFIT needs the small error rate of the rule); no agreement on a curve that fits worse than the second.
+ADD_TERM_BELOW = 0.05
+POOR_FIT_BELOW = 0.001
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from fimcheck.verify.rule.limit import POOR_FIT_BELOW, ROUNDING, Limit, drift, extrapolate, fitted, slower
+from fimcheck.verify.rule.limit import ROUNDING, Limit, drift, extrapolate, fitted, slower
 from fimcheck.verify.rule.regression import Array
-from fimcheck.verify.rule.rule import Rule
+from fimcheck.verify.rule.rule import POOR_FIT_BELOW, Rule
 
 Outcome = Literal["AGREE", "DISAGREE", "MISFIT", "INCONCLUSIVE", "INVALID"]
 REFUSED: tuple[Outcome, ...] = ("DISAGREE", "MISFIT", "INVALID")

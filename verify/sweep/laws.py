@@ -9,8 +9,9 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from fimcheck.verify.rule.limit import ADD_TERM_BELOW, POOR_FIT_BELOW, ROUNDING
+from fimcheck.verify.rule.limit import ROUNDING
 from fimcheck.verify.rule.regression import Array, Regression, regress
+from fimcheck.verify.rule.rule import ADD_TERM_BELOW, POOR_FIT_BELOW
 
 CONFIDENCE = 0.95
 # Largest relative error of a mean whose logarithm is taken.
