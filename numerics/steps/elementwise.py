@@ -178,7 +178,7 @@ class Definition:
     couples: bool
 
     def __call__(self, x: Tensor, gamma: float, beta: float) -> Tensor:
-        """The value with a scale and a shift for those of its parameters that are called so."""
+        """The value with a scale and a shift for those of its parameters that have these names."""
         return self.function(x, **self.with_shared(gamma, beta))
 
     def with_shared(self, gamma: float, beta: float, **given: float) -> dict[str, float]:

@@ -131,5 +131,5 @@ def test_a_jacobian_other_than_the_derivative_is_refused() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="'nothing' is the name of no"):
+    with pytest.raises(ValueError, match="'nothing' is neither"):
         verify.conformance("nothing")()

@@ -76,10 +76,10 @@ def newer(text: str) -> str:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (torn, "torn"),
-        (lambda _: "", "torn"),
-        (lambda _: "[1, 2]", "no record"),
-        (lambda _: '{"checksum": "x", "spec": 1}', "no record"),
+        (torn, "incomplete"),
+        (lambda _: "", "incomplete"),
+        (lambda _: "[1, 2]", "not a record"),
+        (lambda _: '{"checksum": "x", "spec": 1}', "not a record"),
         (changed, "checksum"),
         (newer, "schema is 2"),
     ],

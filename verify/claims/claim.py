@@ -83,7 +83,7 @@ class Claim:
         """Refuse a setting that the statement is not about."""
         if self.network and setting.structure != Setting.parse(self.network).structure:
             about = Setting.parse(self.network).structure
-            raise SettingError(f"{setting}: claim {self.id} is about {about}; take that")
+            raise SettingError(f"{setting}: claim {self.id} is about {about}; use that")
         if setting.steps and not self.network:
             raise SettingError(
                 f"{setting.steps}: claim {self.id} is about the paper's chain of layers; leave the claims out to "

@@ -191,7 +191,7 @@ def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -
     """Refuse names that are no symbol of the theory, and values outside of their range."""
     for name, value in numbers.items():
         if name not in known and name not in SYMBOLS and not re.fullmatch(r"alpha_\d+", name):
-            raise ValueError(f"--at {name}: no symbol is called so; {quantity} depends on {', '.join(sorted(known))}")
+            raise ValueError(f"--at {name}: no symbol has that name; {quantity} depends on {', '.join(sorted(known))}")
         check_range(name, np.asarray(float(value)))
 
 

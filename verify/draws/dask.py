@@ -96,7 +96,7 @@ def _cluster(workers: int, gpu: bool) -> Any:
         raise ValueError(f"--workers {workers}: at least one worker is needed")
     if gpu and workers > torch.cuda.device_count():
         raise ValueError(
-            f"--workers {workers}: one worker per GPU, and this machine has {torch.cuda.device_count()}; take so many"
+            f"--workers {workers}: one worker per GPU, and this machine has {torch.cuda.device_count()}; use that many"
         )
     # A worker that is gone for this long is given up; on a busy machine the one in its place starts slowly.
     # And malloc keeps freed matrices, which dask would have it give back at once: to get them again takes a fifth of

@@ -140,7 +140,7 @@ def _read(file: Path) -> Record:
         spec, result, about = (body[name] for name in ("spec", "result", "about"))
         schema = body["schema"]
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        raise StoreError(f"{file}: it is torn, or no record of a store; {remedy}") from None
+        raise StoreError(f"{file}: it is incomplete, or not a record of a store; {remedy}") from None
     if schema != SCHEMA:
         raise StoreError(f"{file}: its schema is {schema}, this version reads {SCHEMA}; use the version that wrote it")
     if stated != _digest(body):

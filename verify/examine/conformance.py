@@ -55,7 +55,7 @@ def checks(name: str, device: str = "cpu") -> Iterator[Check]:
     """Every requirement on the activation and the normalizations of this name, up to the first that is not met."""
     found = list(subjects(name))
     if not found:
-        raise ValueError(f"{name!r} is the name of no activation and of no normalization; add it first")
+        raise ValueError(f"{name!r} is neither an activation nor a normalization; add it first")
     for subject in found:
         requirements = dict(_REQUIREMENTS)
         if subject.role == "activation":

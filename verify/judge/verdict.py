@@ -158,7 +158,7 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     if draws.setting != setting or not set(claim.quantities) <= set(draws.quantities):
         raise SettingError(
             f"draws of {draws.setting} with {', '.join(draws.quantities)}: claim {claim.id} at {setting} needs draws "
-            f"of that setting with {', '.join(claim.quantities)}; make them so"
+            f"of that setting with {', '.join(claim.quantities)}; make such draws"
         )
     return decide(claim, draws, claim.predictor(setting), effort)
 

@@ -137,14 +137,14 @@ def _coordinates(model: Model, trained: dict[int, list[Sizes]]) -> Iterator[Coor
     unknown = set(model.exponents) - {name for name, _ in keys}
     if unknown:
         known = ", ".join(dict.fromkeys(name for name, _ in keys))
-        raise ModelError(f"exponents of {sorted(unknown)[0]!r}: no module is called so; there are {known}")
+        raise ModelError(f"exponents of {sorted(unknown)[0]!r}: no module has that name; there are {known}")
     names = {name for name, _ in keys}
     for width, found in trained.items():
         for other in ({name for name, _ in sizes} ^ names for sizes in found):
             if other:
                 raise ModelError(
-                    f"{model.where(model.build)}: {min(other)} runs at one of the widths {min(trained)} and "
-                    f"{width} alone: what is compared between widths needs one name at all of them"
+                    f"{model.where(model.build)}: {min(other)} runs at only one of the widths {min(trained)} and "
+                    f"{width}: what is compared between widths needs one name at all of them"
                 )
     places = {name: place for place, (name, _) in reversed(list(enumerate(keys)))}
     for name, step in sorted(keys, key=lambda key: (places[key[0]], key[1])):

@@ -180,8 +180,8 @@ def enough(widths: Sequence[int]) -> tuple[int, ...]:
     """The widths in order; refused where they are too few for an exponent."""
     if len(set(widths)) < FEWEST_WIDTHS or min(widths) < 1:
         raise ModelError(
-            f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} different positive ones or more tell an exponent "
-            "from its corrections"
+            f"widths {','.join(map(str, widths))}: {FEWEST_WIDTHS} or more different positive ones are needed to "
+            "tell an exponent from its corrections"
         )
     return tuple(sorted(set(widths)))
 
