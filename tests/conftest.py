@@ -45,7 +45,8 @@ def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         assert isinstance(stopped.value.code, int | None)
-        return Ran(stopped.value.code or 0, *capsys.readouterr())
+        shown = capsys.readouterr()
+        return Ran(stopped.value.code or 0, str(shown.out), str(shown.err))
 
     yield run
     for extension in list(IN_USE.values()):

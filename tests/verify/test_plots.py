@@ -59,7 +59,7 @@ def test_every_kind_is_one_command(
         def draws(self, setting, quantities) -> Draws:
             return Draws(setting, quantities)
 
-    monkeypatch.setattr("fimcheck.verify.cli.pictures.Watch", InThisProcess)
+    monkeypatch.setattr("fimcheck.verify.cli.pictures.Source", InThisProcess)
     file = tmp_path / f"{kind}{suffix}"
     small = [] if kind == "phase" else ["--networks", "2"]
     monkeypatch.setattr(sys, "argv", ["fimcheck", "plot", kind, str(file), "--activation", "erf", *small])

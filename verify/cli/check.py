@@ -14,6 +14,7 @@ from fimcheck.verify.cli.console import out, say, show
 from fimcheck.verify.cli.kept import Kept
 from fimcheck.verify.cli.options import Budget, Device, Json, MaybeFolder, Quiet, ReportTo, SeedBlock
 from fimcheck.verify.cli.todo import QUICK, planned
+from fimcheck.verify.draws.source import Source
 from fimcheck.verify.draws.store import Store
 from fimcheck.verify.examine.cases import claim_cases, order_cases
 from fimcheck.verify.examine.stages import Stage, examine
@@ -58,26 +59,30 @@ def check(
     effort = planned(replace(QUICK, error_rate=QUICK.error_rate / 2), budget, len(todo))
     stages: list[Stage] = []
     draws = None if store is None else Store(store)
-    with Watch(len(todo), seed_block, device, store=draws, quiet=quiet) as watch, watch.until_stopped():
+    with (
+        Watch(len(todo), quiet) as watch,
+        Source(watch.say, seed_block, device, store=draws) as source,
+        watch.until_stopped(),
+    ):
         for stage in examine(
-            extension, lambda todo: suite.run(todo, effort, watch.draws, watch.case), device, thorough
+            extension, lambda todo: suite.run(todo, effort, source.draws, watch.case), device, thorough
         ):
             stages.append(stage)  # one by one: what is done before it stops is shown and recorded
             _show(stage, quiet)
     if any(stage.outcome == "open" for stage in stages):
         say("open: what is INCONCLUSIVE may be settled by more draws, --budget 30m for instance")
-    kept.write(lambda: _record(extension, stages, watch, effort, todo))
-    watch.end_if_stopped("not every stage was done")
+    kept.write(lambda: _record(extension, stages, source, effort, todo))
+    watch.end_if_stopped("not every stage was done", draws is not None)
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
 
 
 def _record(
-    extension: Extension, stages: list[Stage], watch: Watch, effort: Effort, todo: list[Case]
+    extension: Extension, stages: list[Stage], source: Source, effort: Effort, todo: list[Case]
 ) -> dict[str, Any]:
     """The record of a run with the verdicts and attacks of all stages, and what was examined."""
     verdicts = [verdict for stage in stages for verdict in stage.verdicts]
     attacks = [attack for stage in stages for attack in stage.attacks]
-    made = record.build(verdicts, watch.drawn, effort, todo, record.command(), attacks)
+    made = record.build(verdicts, source.drawn, effort, todo, record.command(), attacks)
     facts = {"file": str(extension.path), "sha256": extension.sha256, "stages": [s.record() for s in stages]}
     return made | {"extension": facts}
 
@@ -101,8 +106,8 @@ def _replay(extension: Extension, id: str, setting: str | None, seed_block: int,
         raise ValueError(f"--claim {id}: {extension.path} claims {names}; name one of them")
     if setting is not None:
         cases = [Case(cases[0].claim, Setting.parse(setting))]
-    with Watch(len(cases), seed_block, device) as watch:
-        verdicts = [verdict for verdict, _ in suite.run(cases, QUICK, watch.draws, watch.case)]
+    with Watch(len(cases)) as watch, Source(watch.say, seed_block, device) as source:
+        verdicts = [verdict for verdict, _ in suite.run(cases, QUICK, source.draws, watch.case)]
     show(terminal.Verdicts(verdicts))
     say(terminal.summary(verdicts))
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)

@@ -50,7 +50,7 @@ def sharpness(
     model = _load(file, data)
     todo = cases(_numbers(widths) or model.widths, samples, rho, only != "proportional", only != "fixed")
     found: list[Growth] = []
-    with Processes() as pool, Watch(len(todo), 0, "cpu", pool, quiet=quiet) as watch, watch.until_stopped():
+    with Processes() as pool, Watch(len(todo), quiet) as watch, watch.until_stopped():
         for case in todo:
             watch.start_on(str(case))
             found.append(measured.growth(model, case, cast(Loss, loss), networks, pool, watch.say))
@@ -84,7 +84,7 @@ def coordinates(
     """Does what every module of a model gives, and learns, keep its size as the width grows? Exit code 0 only if so."""
     _check_loss(loss)
     model = _load(file, data)
-    with Processes() as pool, Watch(1, 0, "cpu", pool, quiet=quiet) as watch:
+    with Processes() as pool, Watch(1, quiet) as watch:
         watch.start_on("coordinates")
         found = trained.check(
             model, _numbers(widths), samples, steps, optimizer, rate, cast(Loss, loss), networks, pool, watch.say

@@ -11,6 +11,7 @@ import typer
 
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say
+from fimcheck.verify.draws.source import Source
 from fimcheck.verify.files import check_writable
 from fimcheck.verify.show import edge as end
 from fimcheck.verify.show import learning, spectrum
@@ -97,6 +98,6 @@ def _drawing(file: Path) -> Iterator[MakeDraws]:
     """Refuses a bad file before the work; gives what makes draws while progress is shown."""
     check_suffix("picture", file)
     check_writable("picture", file)
-    with Watch(0, 0, "cpu") as watch:
-        yield watch.draws
+    with Watch(0) as watch, Source(watch.say) as source:
+        yield source.draws
     say(f"wrote {file}")

@@ -23,6 +23,7 @@ from fimcheck.verify.cli.options import (
 )
 from fimcheck.verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
 from fimcheck.verify.draws.pool import make
+from fimcheck.verify.draws.source import Source
 from fimcheck.verify.draws.store import Store
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.verdict import Verdict
@@ -79,10 +80,11 @@ def verify(
     verdicts: list[Verdict] = []
     draws = None if store is None else Store(store)
     with (
-        Watch(len(todo), seed_block, device, make(device, dask, workers), draws, quiet) as watch,
+        Watch(len(todo), quiet) as watch,
+        Source(watch.say, seed_block, device, make(device, dask, workers), draws) as source,
         watch.until_stopped(),
     ):
-        for verdict, _ in suite.run(todo, effort, watch.draws, watch.case):
+        for verdict, _ in suite.run(todo, effort, source.draws, watch.case):
             verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
     if claim is None:
         say(terminal.sentences(verdicts, todo) + "\n")
@@ -92,8 +94,8 @@ def verify(
         say(f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold")
         show(terminal.Verdicts(verdicts))
     say(terminal.summary(verdicts))
-    kept.write(lambda: record.build(verdicts, watch.drawn, effort, todo, record.command()))
-    watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested")
+    kept.write(lambda: record.build(verdicts, source.drawn, effort, todo, record.command()))
+    watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested", draws is not None)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 
 
@@ -106,8 +108,8 @@ def explain(
 ) -> None:
     """Statement, derivation, measurements and verdict of one claim, at the budget of --quick. Exit code 0 if AGREE."""
     (case,) = asked([claim], [activation] if activation else None, setting)
-    with Watch(1, seed_block, "cpu") as watch:
-        ((verdict, _),) = suite.run([case], QUICK, watch.draws, watch.case)
+    with Watch(1) as watch, Source(watch.say, seed_block) as source:
+        ((verdict, _),) = suite.run([case], QUICK, source.draws, watch.case)
     say(terminal.explain(verdict))
     if verdict.status != "AGREE":
         raise typer.Exit(1)

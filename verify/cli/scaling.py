@@ -15,6 +15,7 @@ from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.kept import write_data
 from fimcheck.verify.cli.options import Device, Json, SeedBlock
+from fimcheck.verify.draws.source import Source
 from fimcheck.verify.examine.cases import claim_cases
 from fimcheck.verify.show.progress import Watch
 from fimcheck.verify.sweep.exponent import BUDGET, Exponent, Variable, exponent
@@ -41,10 +42,10 @@ def scaling(
         raise ValueError(f"--in {unknown[0]}: the variables are M, T and C; use one of them")
     variables = variable or (["M"] if setting.samples is None else ["M", "T", "C"])
     found: list[Exponent] = []
-    with Watch(len(variables), seed_block, device) as watch:
+    with Watch(len(variables)) as watch, Source(watch.say, seed_block, device) as source:
         for name in variables:
             watch.start_on(f"{quantity} in {name}")
-            found.append(exponent(setting, quantity, cast(Variable, name), watch.draws, BUDGET))
+            found.append(exponent(setting, quantity, cast(Variable, name), source.draws, BUDGET))
     for each in found:
         say(str(each))
         if each.local:

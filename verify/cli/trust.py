@@ -21,6 +21,7 @@ from fimcheck.verify.cli.options import (
 )
 from fimcheck.verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
 from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.draws.source import Source
 from fimcheck.verify.draws.store import Store
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.calibration import calibration_table, repeated
@@ -54,15 +55,19 @@ def controls(
     effort = planned(QUICK if quick else FULL, budget, len(todo))
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
     draws = None if store is None else Store(store)
-    with Watch(len(todo), seed_block, device, store=draws, quiet=quiet) as watch, watch.until_stopped():
-        for verdict, drawn in suite.run(todo, effort, watch.draws, watch.case):
+    with (
+        Watch(len(todo), quiet) as watch,
+        Source(watch.say, seed_block, device, store=draws) as source,
+        watch.until_stopped(),
+    ):
+        for verdict, drawn in suite.run(todo, effort, source.draws, watch.case):
             attacks.append((verdict, challenge(verdict, drawn)))
     if not quiet:
         show(terminal.kill_table(attacks))
     say(terminal.kill_summary(attacks))
     right = [verdict for verdict, _ in attacks]
-    kept.write(lambda: record.build(right, watch.drawn, effort, todo, record.command(), attacks))
-    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested")
+    kept.write(lambda: record.build(right, source.drawn, effort, todo, record.command(), attacks))
+    watch.end_if_stopped(f"{len(todo) - len(attacks)} of {len(todo)} cases not tested", draws is not None)
     believed = any(kill.survived for _, kills in attacks for kill in kills)
     broken = any(right.status not in ("AGREE", "INCONCLUSIVE") for right, _ in attacks)
     raise typer.Exit(1 if believed or broken else 0)
@@ -85,11 +90,11 @@ def calibrate(
         say(text)
         raise typer.Exit(0 if well else 1)
     (case,) = asked([claim], None, setting)
-    with Watch(runs, 0, "cpu") as watch:
+    with Watch(runs) as watch, Source(watch.say) as source:
 
         def fresh(run: int) -> Draws:
             watch.case(case)
-            return watch.draws(case.setting, set(case.claim.quantities), seed_block=run)
+            return source.draws(case.setting, set(case.claim.quantities), seed_block=run)
 
         found = repeated(case.claim, replace(QUICK, eps=eps), fresh, runs)
     say(f"{claim} at {case.setting}, {runs} runs")

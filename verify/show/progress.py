@@ -23,10 +23,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fimcheck.verify.claims.setting import Setting
-from fimcheck.verify.draws import draws
-from fimcheck.verify.draws.pool import Pool, make
-from fimcheck.verify.draws.store import Store
 from fimcheck.verify.judge.suite import Case
 
 err = Console(stderr=True, emoji=False)
@@ -67,21 +63,9 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 class Watch(Progress):
-    """What is being tested and measured now, on standard error; it makes the draws and so sees them all.
+    """What is being tested and measured now, on standard error. quiet: show nothing."""
 
-    pool: where they are measured, closed at the end; processes of this machine when None. store: see `Draws`.
-    quiet: show nothing.
-    """
-
-    def __init__(
-        self,
-        total: int,
-        seed_block: int,
-        device: str,
-        pool: Pool | None = None,
-        store: Store | None = None,
-        quiet: bool = False,
-    ) -> None:
+    def __init__(self, total: int, quiet: bool = False) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         # What is printed meanwhile goes through this display if both are on the terminal, and else where it belongs.
         super().__init__(
@@ -95,10 +79,6 @@ class Watch(Progress):
         )
         self._total = self.add_task("claims", total=total)
         self._now = self.add_task("", total=None)
-        self._seed_block, self._device = seed_block, device
-        self._pool = pool or make(device)
-        self._store = store
-        self.drawn: list[draws.Draws] = []
         self._cause: BaseException | None = None
 
     @contextmanager
@@ -113,44 +93,26 @@ class Watch(Progress):
         except (KeyboardInterrupt, Exception) as cause:
             self._cause = cause
 
-    def end_if_stopped(self, left: str) -> None:
-        """End the command with the cause in one line; left: what was not done.
-
-        With a store it says that nothing kept is lost.
-        """
+    def end_if_stopped(self, left: str, kept: bool = False) -> None:
+        """End the command with the cause in one line; left: what was not done; kept: what was is in a store."""
         if self._cause is None:
             return
         if isinstance(self._cause, ValueError):
             raise self._cause
         by_hand = isinstance(self._cause, KeyboardInterrupt)
         word = "interrupted" if by_hand else f"stopped by {type(self._cause).__name__}: {self._cause}"
-        resume = "" if self._store is None else "; the same command goes on from what is kept"
+        resume = "; the same command goes on from what is kept" if kept else ""
         note(f"{word}: {left}{resume}")
         raise typer.Exit(130 if by_hand else 3)
 
     def case(self, case: Case) -> None:
+        """The next case."""
         self.start_on(case.claim.id)
 
     def start_on(self, name: str) -> None:
+        """The next of the total, by name."""
         self.update(self._total, description=name, advance=1)
 
     def say(self, text: str) -> None:
+        """What is done now."""
         self.update(self._now, description=text)
-
-    def stop(self) -> None:
-        super().stop()
-        if self._pool:
-            self._pool.close()
-
-    def draws(self, setting: Setting, quantities: set[str], seed_block: int | None = None) -> draws.Draws:
-        made = draws.Draws(
-            setting,
-            quantities,
-            seed_block=self._seed_block if seed_block is None else seed_block,
-            device=self._device,
-            pool=self._pool,
-            store=self._store,
-            progress=self.say,
-        )
-        self.drawn.append(made)
-        return made
