@@ -46,6 +46,17 @@ class Language(nn.Module):
         return self.read(self.block(self.table(tokens) + self.places)[:, -1])
 
 
+class Placed(nn.Module):
+    """A table of places that is looked up once for all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.places, self.read = nn.Linear(8, 8), nn.Embedding(7, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(torch.tanh(self.table(x) + self.places(torch.arange(7))).mean(1))
+
+
 class Residual(nn.Module):
     """Adds in place, as common residual networks do; two strides, groups and a padding by name."""
 
@@ -142,6 +153,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "transformer, tied": (lambda: Language(True), (T, 4)),
     "transformer, tied and padded": (lambda: Language(True, padding=2), (T, 4)),
     "torch's attention": (Attention, SEQUENCES),
+    "places looked up once": (Placed, SEQUENCES),
     "readout with a multiplier": (lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), Scaled(8)), VECTORS),
     "recurrent": (recurrent, (T, 5, 3)),
     "wide and few places": (

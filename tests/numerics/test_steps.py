@@ -53,6 +53,31 @@ def networks(pick: st.DrawFn) -> numerics.Composition:
     return numerics.Composition((*body, *end), 6, 5, 2, positions, last, 1.7, 0.3, 1.2, 0.4, 1.3, biases)
 
 
+@pytest.mark.parametrize("block", [*BLOCKS, *PLACED], ids=lambda block: "-".join(name for name, *_ in block))
+@pytest.mark.parametrize("last", ["none", "batch"])
+def test_every_step_agrees_with_torch(block: Nodes, last: str) -> None:
+    """The generated networks below need not meet every one."""
+    body = (node("dense"), *block, node("pool"), node("dense"))
+    network = numerics.Composition(body, 6, 5, 2, 4, last, 1.7, 0.3, 1.2, 0.4, 1.3)
+    drawn = draw(network, 5, [1, 2])
+    slow = slow_gram(network, drawn)
+    assert gram(network, drawn) == pytest.approx(slow, abs=1e-10 * float(slow.abs().max()))
+
+
+def test_the_softmax_metric_is_that_of_the_outputs() -> None:
+    """The Fisher matrix of a softmax p is J^T (diag p - p p^T) J/T: its traces by the plain dual matrix G are tr G B^k."""
+    body = (node("dense"), node("tanh"), node("dense"))
+    plain, metric = (numerics.Composition(body, 8, 5, 3, 1, last, 1.7, 0.3) for last in ("none", "softmax"))
+    drawn = draw(plain, 4, [7])
+    g, found = gram(plain, drawn)[0], gram(metric, drawn)[0]
+    p = forward(plain, drawn).outputs[0].softmax(-1)  # (T, C)
+    at = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    b = torch.einsum("tkj,ts->ktjs", at, torch.eye(4).double()).reshape(12, 12)
+    for power in (1, 2, 3):
+        want = torch.trace(torch.linalg.matrix_power(g @ b, power))
+        assert torch.trace(torch.linalg.matrix_power(found, power)) == pytest.approx(float(want), rel=1e-10)
+
+
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)
 @given(networks())
 def test_random_compositions_agree_with_both_other_routes(network: numerics.Composition) -> None:

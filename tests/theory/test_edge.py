@@ -48,6 +48,15 @@ def test_the_first_two_moments_are_exact(net: theory.WideNetwork, rho: float) ->
 
 
 @pytest.mark.slow
+def test_several_outputs_keep_mean_and_edge() -> None:
+    """The mean of the law is known for any number of outputs; one output is the case without the other directions."""
+    net = chain("tanh", 3, 2.0, 0.3)
+    one, three = (edge(net, 2.0, classes, 1000.0) for classes in (1, 3))
+    assert three.moment == pytest.approx(one.moment, rel=1e-6)
+    assert three.place == pytest.approx(one.place, rel=0.1)
+    assert three.place != pytest.approx(one.place, rel=1e-3)
+
+
 def test_every_slip_moves_a_moment_or_the_edge() -> None:
     net, rho = chain("gelu", 4, 1.9, 0.05), 2.0
     right = edge(net, rho, 1, 1000.0)

@@ -78,6 +78,21 @@ def test_derive_refuses_in_one_line(fimcheck, words: tuple[str, ...], named: str
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize("style", [(), ("--latex",)])
+def test_the_one_expression_has_the_number_of_the_prediction(fimcheck, style: tuple[str, ...]) -> None:
+    numbers = "sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1"
+    code, text, _ = fimcheck("derive", "kappa1", "--depth", "2", "--full", *style, "--at", "sigma_w2=2,sigma_b2=0.1")
+    assert code == 0
+    assert "alpha" in text or "α" in text
+    assert float(fimcheck("derive", "kappa1", "--depth", "2", "--at", numbers).out) > 0
+
+
+def test_what_is_left_open_is_said(fimcheck) -> None:
+    code, text, _ = fimcheck("derive", "m", "--depth", "2", "--at", "sigma_w2=2")
+    assert code == 0
+    assert "numbers put in for sigma_w2; left open: M, alpha_0, alpha_1, sigma_b2" in text
+
+
 def test_book_is_written(fimcheck, tmp_path: Path) -> None:
     code, _, _ = fimcheck("book", str(tmp_path / "book.md"), "--activation", "relu")
     assert code == 0
