@@ -65,7 +65,7 @@ def test_every_step_agrees_with_torch(block: Nodes, last: str) -> None:
 
 
 def test_the_softmax_metric_is_that_of_the_outputs() -> None:
-    """The Fisher matrix of a softmax p is J^T (diag p - p p^T) J/T: its traces by the plain dual matrix G are tr G B^k."""
+    """The Fisher matrix of a softmax p is J^T B J/T, B = diag p - p p^T: its traces are those of (G B)^k."""
     body = (node("dense"), node("tanh"), node("dense"))
     plain, metric = (numerics.Composition(body, 8, 5, 3, 1, last, 1.7, 0.3) for last in ("none", "softmax"))
     drawn = draw(plain, 4, [7])

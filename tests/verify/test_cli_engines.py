@@ -90,7 +90,7 @@ def test_the_one_expression_has_the_number_of_the_prediction(fimcheck, style: tu
 def test_what_is_left_open_is_said(fimcheck) -> None:
     code, text, _ = fimcheck("derive", "m", "--depth", "2", "--at", "sigma_w2=2")
     assert code == 0
-    assert "numbers put in for sigma_w2; left open: M, alpha_0, alpha_1, sigma_b2" in text
+    assert "numbers put in for sigma_w2; left open: C, M, alpha_0, alpha_1, sigma_b2" in text
 
 
 def test_book_is_written(fimcheck, tmp_path: Path) -> None:
