@@ -72,8 +72,8 @@ def numeric_order_parameters(net: Composed, samples: str = "fixed", T: int | Non
     T, the number of samples, is needed where hidden batch normalization is exact in it.
 
     >>> net = theory.WideNetwork(3, "relu", sigma_w2=2, sigma_b2=0.1, ratios=1)
-    >>> round(theory.numeric_order_parameters(net).kappa1, 6)
-    np.float64(1.575)
+    >>> round(float(theory.numeric_order_parameters(net).kappa1), 6)
+    1.575
     """
     if net.depends_on_samples(samples) and T is None:
         raise ValueError("Normalization over finitely many samples depends on T. Give T, or samples='infinite'.")

@@ -217,8 +217,8 @@ def output_spectrum(
     sides.
 
     >>> outputs = np.array([[1.0, 0.5], [2.0, -1.0], [0.0, 0.0]])
-    >>> theory.output_spectrum("layer", 1.5, 0.5, 2.0, 100, outputs).round(2)
-    array([408.26, 202.45,   0.  ,   0.  ,  -0.  ,  -0.  ])
+    >>> theory.output_spectrum("layer", 1.5, 0.5, 2.0, 100, outputs).round(2)[:2]
+    array([408.26, 202.45])
     """
     samples = np.asarray(outputs).shape[-1]
     block = alpha * M / samples * ((kappa1 - kappa2) * np.eye(samples) + kappa2)
