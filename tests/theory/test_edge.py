@@ -19,7 +19,7 @@ from fimcheck.theory.edge import (
     quantiles,
     splitting_width,
 )
-from fimcheck.theory.edge.curve import Curve
+from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
 from fimcheck.theory.edge.spectrum import _Downwards
 from fimcheck.theory.edge.units import units
@@ -49,12 +49,12 @@ def test_the_first_two_moments_are_exact(net: theory.WideNetwork, rho: float) ->
 
 @pytest.mark.slow
 def test_several_outputs_keep_mean_and_edge() -> None:
-    """The mean of the law is known for any number of outputs; one output is the case without the other directions."""
+    """The mean does not know how many outputs there are, but for where |eta| is cut, and the edge hardly does."""
     net = chain("tanh", 3, 2.0, 0.3)
     one, three = (edge(net, 2.0, classes, 1000.0) for classes in (1, 3))
-    assert three.moment == pytest.approx(one.moment, rel=1e-6)
-    assert three.place == pytest.approx(one.place, rel=0.1)
-    assert three.place != pytest.approx(one.place, rel=1e-3)
+    assert three.moment == pytest.approx(one.moment, rel=1e-4)
+    assert three.place == pytest.approx(one.place, rel=1e-3)
+    assert three.place != pytest.approx(one.place, rel=1e-5)
 
 
 def test_every_slip_moves_a_moment_or_the_edge() -> None:
@@ -237,6 +237,16 @@ def test_a_unit_that_splits_off_is_the_largest_eigenvalue() -> None:
         assert outlier is not None
         places.append(outlier / place)
     assert np.allclose(places, 1, atol=0.04)
+
+
+def test_no_edge_is_taken_where_the_curve_still_falls() -> None:
+    """Beside a known edge Newton's steps settle on it from afar; where they cannot there is none."""
+    curve = Curve(units(chain("relu"), 1.0, 1, 1000.0))
+    g, place, _ = curve.minimum()
+    assert curve.minimum(0.6 * g)[1] == pytest.approx(place, rel=1e-9)
+    falling = Curve(units(chain("relu"), 1.0, 1, 5e5))  # cut so late that single units end the solution first
+    with pytest.raises(SplitOff):
+        falling.minimum()
 
 
 @pytest.mark.slow

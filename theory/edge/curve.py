@@ -14,6 +14,10 @@ SPLITTING = 0.1
 backward field: then the lowest point of z belongs to that unit and not to the bulk. A choice."""
 
 
+MOVES, SETTLED = 8, 0.05
+"""Most of Newton's steps with points at one distance; the last one has to be shorter than this share of it."""
+
+
 class SplitOff(ValueError):
     """The spectrum of these units has no regular edge: a single unit splits off before the bulk ends."""
 
@@ -62,26 +66,36 @@ class Curve:
             return self._refined(self._bracketed(), (self.steps[-1] / 2, self.steps[-1] / 4))
 
     def _refined(self, g: float, steps: tuple[float, ...]) -> tuple[float, float, float]:
-        """(g, z, z'') by Newton's method from differences, whose steps are shares of g."""
-        lowest = curvature = move = wanted = np.nan
+        """(g, z, z'') by Newton's method from differences, whose steps are shares of g; SplitOff where z falls on."""
+        lowest = curvature = move = step = np.nan
         for share in steps:
-            step = share * g
-            around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
-            while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
-                g -= 2 * step
-                around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
-            curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
-            slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
-            if not (np.all(np.isfinite(around)) and curvature > 0):
-                raise SplitOff
-            if share < 4e-2 and self.margin(g) < SPLITTING:
-                raise SplitOff
-            wanted = -slope / curvature
-            move = float(np.clip(wanted, -4 * step, 4 * step))
-            lowest, g = around[2] + slope * move + curvature * move**2 / 2, g + move
-        if move != wanted:  # z still falls beyond: there is no lowest point here
+            settled = 4 if self.rough or share != steps[-1] else SETTLED
+            for _ in range(MOVES):
+                lowest, curvature, move, g, step = self._moved(g, share)
+                if abs(move) < settled * step:
+                    break
+        if not abs(move) < 4 * step:
             raise SplitOff
         return g, lowest, curvature
+
+    def _moved(self, g: float, share: float) -> tuple[float, float, float, float, float]:
+        """One step: z at the vertex of the parabola through points around g, z'', the move, the new g, their distance.
+
+        A move is four times the distance of the points at most.
+        """
+        step = share * g
+        around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
+        while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
+            g -= 2 * step
+            around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
+        curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
+        slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
+        if not (np.all(np.isfinite(around)) and curvature > 0):
+            raise SplitOff
+        if share < 4e-2 and self.margin(g) < SPLITTING:
+            raise SplitOff
+        move = float(np.clip(-slope / curvature, -4 * step, 4 * step))
+        return around[2] + slope * move + curvature * move**2 / 2, curvature, move, g + move, step
 
     def _bracketed(self) -> float:
         """The lowest point of the whole curve, to a thousandth."""
