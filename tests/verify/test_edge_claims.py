@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fimcheck.verify import cli
@@ -31,6 +32,18 @@ def test_the_edge_given_the_units_of_the_network() -> None:
     setting = Setting("tanh", sigma_b2=0.3, last="mean", rho=2.0, depth=2)
     found = judged("growth.last_mean.lambda_max_given", setting, ("1/rho",))
     assert found == {"": "AGREE", "1/rho": "DISAGREE"}
+
+
+def test_every_drawn_network_has_an_edge() -> None:
+    """Three of these sixty once ended with an error: a step beyond the end of the curve was taken for a unit's."""
+    setting = Setting("relu", sigma_b2=0.1, last="mean", rho=1.0)
+    claim = CLAIMS["growth.last_mean.lambda_max_given"]
+    drawn = Draws(setting, claim.quantities).take("main", {64: 60})[64]
+    predicted = np.asarray(claim.predictor(setting)(64, drawn))
+    assert np.all(np.isfinite(predicted))
+    ratio = drawn["lambda_max"] / predicted
+    assert ratio.min() > 0.5
+    assert ratio.max() < 2
 
 
 def test_a_quantile_of_the_law() -> None:

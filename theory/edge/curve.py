@@ -85,8 +85,10 @@ class Curve:
         """
         step = share * g
         around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
-        while not np.all(np.isfinite(around)) and share > 1e-2:  # the lowest point lies beside the last one
-            g -= 2 * step
+        for _ in range(MOVES):
+            if np.all(np.isfinite(around)):
+                break
+            g -= 2 * step  # the step before went beyond the end
             around = [self(g + k * step) for k in (-2, -1, 0, 1, 2)]
         curvature = (-around[0] + 16 * around[1] - 30 * around[2] + 16 * around[3] - around[4]) / (12 * step**2)
         slope = (around[0] - 8 * around[1] + 8 * around[3] - around[4]) / (12 * step)
