@@ -130,7 +130,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Narrow networks, few of them, and no other processes: valid command lines are run, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (4, 8, 16, 32, 64))
-    monkeypatch.setattr("fimcheck.verify.show.progress.make", lambda *_: None)
+    monkeypatch.setattr("fimcheck.verify.draws.source.make", lambda *_: None)
     for name in ("fimcheck.verify.cli.scaling.BUDGET", "fimcheck.verify.sweep.exponent.BUDGET"):
         monkeypatch.setattr(name, 1e6)
     for name in ("run", "trust", "check"):

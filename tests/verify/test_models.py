@@ -225,7 +225,7 @@ def test_modules_have_one_name_at_every_width() -> None:
         ),
         lambda samples, generator: torch.randn(samples, 8, generator=generator),
     )
-    with pytest.raises(ModelError, match="2 runs at one of the widths 8 and 16 alone"):
+    with pytest.raises(ModelError, match="2 runs at only one of the widths 8 and 16"):
         coordinates.check(model, (8, 16, 32, 64, 128), steps=1, networks=2)
 
 
