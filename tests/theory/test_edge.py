@@ -22,7 +22,7 @@ from fimcheck.theory.edge import (
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
 from fimcheck.theory.edge.spectrum import _Downwards
-from fimcheck.theory.edge.units import units
+from fimcheck.theory.edge.units import ORDERS, units
 
 
 def chain(act: str, depth: int = 3, w2: float = 2.0, b2: float = 0.1, ratios: tuple[float, ...] | None = None):
@@ -209,11 +209,7 @@ def test_a_solution_that_fails_its_own_check_is_an_error(monkeypatch: pytest.Mon
 def given_units(net: theory.WideNetwork, width: int, largest: float) -> dict[str, np.ndarray]:
     """The shared fields of a network at quantiles of their laws, but for one unit of the last hidden layer."""
     orders = theory.numeric_order_parameters(net, "proportional")
-    names = {"hq1": 0, "hq2": 0, "q1": 1, "q2": 1, "tq1": 1, "tq2": 1}
-    found = {
-        name: np.array([float(getattr(orders, name)[first + i]) for i in range(net.depth)])
-        for name, first in names.items()
-    }
+    found = {name: np.array([float(v) for _, v in sorted(getattr(orders, name).items())]) for name in ORDERS}
     rng = np.random.default_rng(0)
     fields = []
     for layer in range(1, net.depth):

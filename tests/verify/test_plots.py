@@ -1,6 +1,5 @@
 """The pictures: each is drawn by its command, at a size that a test can afford, and shows what it says."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fimcheck import theory
-from fimcheck.verify import Setting, cli
-from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify import Setting
 from fimcheck.verify.show import edge, learning, plots, spectrum
 
 
@@ -45,27 +43,11 @@ def lines(panel) -> list[np.ndarray]:
     ("kind", "suffix"),
     [*((k, ".svg") for k in ("sharpness", "histogram", "edge", "map", "learning-rate", "depth")), ("phase", ".png")],
 )
-def test_every_kind_is_one_command(
-    kind: str, suffix: str, axes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class InThisProcess:
-        """Instead of worker processes, which would not see what this test made smaller."""
-
-        def __init__(self, *_) -> None: ...
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_) -> None: ...
-        def draws(self, setting, quantities) -> Draws:
-            return Draws(setting, quantities)
-
-    monkeypatch.setattr("fimcheck.verify.cli.pictures.Source", InThisProcess)
+def test_every_kind_is_one_command(fimcheck, kind: str, suffix: str, axes, tmp_path: Path) -> None:
     file = tmp_path / f"{kind}{suffix}"
     small = [] if kind == "phase" else ["--networks", "2"]
-    monkeypatch.setattr(sys, "argv", ["fimcheck", "plot", kind, str(file), "--activation", "erf", *small])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 0, capsys.readouterr().err
+    done = fimcheck("plot", kind, str(file), "--activation", "erf", *small)
+    assert done.code == 0, done.err
     start = file.read_bytes()[:100]
     assert start.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
     assert axes(), "a picture was saved"

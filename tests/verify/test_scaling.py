@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from fimcheck.verify import Setting, cli
+from fimcheck.verify import Setting
 from fimcheck.verify.cli import scaling
 from fimcheck.verify.rule.regression import regress
 from fimcheck.verify.sweep.exponent import STEPS, WANTED, Variable, exponent, judge, name_of
@@ -190,15 +189,11 @@ def test_the_page_about_scaling_says_what_runs() -> None:
         name_of(quantity)
 
 
-def test_the_command_prints_the_exponent_and_its_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_the_exponent_and_its_table(fimcheck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "BUDGET", 1e8)
-    monkeypatch.setattr(sys, "argv", ["fimcheck", "scaling", "relu L=2 C=2 T=6", "m", "--in", "M"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    text = " ".join(capsys.readouterr().out.split())
-    assert stopped.value.code == 0, text
+    code, text, _ = fimcheck("scaling", "relu L=2 C=2 T=6", "m", "--in", "M")
+    text = " ".join(text.split())
+    assert code == 0, text
     assert "grows like M^-" in text
     assert "local exponents" in text
 
@@ -212,11 +207,7 @@ def test_the_command_prints_the_exponent_and_its_table(
         (("rleu T=6", "m"), "rleu"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
-    words: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["fimcheck", "scaling", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 2
-    assert named in capsys.readouterr().err.replace("\n", "")
+def test_bad_input_is_one_line_and_exit_code_2(fimcheck, words: tuple[str, ...], named: str) -> None:
+    code, _, text = fimcheck("scaling", *words)
+    assert code == 2
+    assert named in text.replace("\n", "")

@@ -61,11 +61,18 @@ class Edge:
         """Chance that no unit has split off."""
         return float(np.exp(-self.split))
 
+    @property
+    def largest(self) -> tuple[float, float, float]:
+        """Of the largest eigenvalue: its limit, the scale of Tracy and Widom times the chance that no unit has split
+        off, and what units that have add. An outlier has neither of the two."""
+        if self.outlier is not None:
+            return self.outlier, 0.0, 0.0
+        return self.place, self.alone * self.scale, self.excess
+
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of what has split off from it."""
-        if self.outlier is not None:
-            return self.outlier
-        return self.place + self.alone * _shift(self.scale, samples) + self.excess
+        place, scale, excess = self.largest
+        return place + _shift(scale, samples) + excess
 
     def sd(self, samples: float) -> float:
         """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
@@ -74,7 +81,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class GivenEdge:
-    """The same for one given network: place, g and scale of the edge of its bulk, and the unit that has split off."""
+    """The same for one given network: place, g and scale of the edge of its bulk, and what has split off from it."""
 
     place: float
     g: float
@@ -114,8 +121,12 @@ def edge(
     error = abs(Curve(change(finer))(g) - place)
     excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
-    by_lengths = None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
-    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments(), by_lengths)
+    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments(), _of_lengths(net, curve, g))
+
+
+def _of_lengths(net: WideNetwork, curve: Curve, g: float) -> float | None:
+    """The outlier of the lengths of the inputs, which a normalization of the units takes away."""
+    return None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
 
 
 def _bulk(
@@ -151,11 +162,10 @@ def given_edge(
     change: Change = as_it_is,
 ) -> GivenEdge:
     """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
-    found = units_of(net, rho, measured, classes)
-    (g, place, curvature), outlier = outliers.bulk(change(found), near)
-    if net.depth == 2:
-        outlier = outliers.of_lengths(Curve(change(found)), g)
-    return GivenEdge(place, g, (curvature / 2) ** (1 / 3), outlier)
+    found = change(units_of(net, rho, measured, classes))
+    (g, place, curvature), unit = outliers.bulk(found, near)  # of two layers no unit ever splits off
+    lengths = _of_lengths(net, Curve(found), g)
+    return GivenEdge(place, g, (curvature / 2) ** (1 / 3), unit if lengths is None else lengths)
 
 
 def logarithmic_slope(net: WideNetwork) -> float:

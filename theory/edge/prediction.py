@@ -98,9 +98,8 @@ class EdgePrediction(Prediction):
         found = self.edge(values)
         if self.slip == "kappa gap":
             return found.moment, 0.0, 0.0
-        if found.outlier is not None and self.slip != "no lengths":
-            return found.outlier, 0.0, 0.0
-        return found.place, 0.0 if self.slip == "no Tracy-Widom" else found.alone * found.scale, found.excess
+        place, scale, excess = (replace(found, outlier=None) if self.slip == "no lengths" else found).largest
+        return place, 0.0 if self.slip == "no Tracy-Widom" else scale, excess
 
     def edge(self, values: Mapping[str, float]) -> Edge:
         """The edge at numbers by name, those of `symbols`."""

@@ -124,8 +124,9 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray], c
     _check(net, rho)
     if is_normalized(net):
         raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
-    by_layer = {name: dict(enumerate(map(float, measured[name]), int(name[0] != "h"))) for name in ORDERS}
-    orders = replace(numeric_order_parameters(net, "proportional"), **by_layer)
+    orders = numeric_order_parameters(net, "proportional")
+    own = {name: dict(zip(sorted(getattr(orders, name)), map(float, measured[name]), strict=True)) for name in ORDERS}
+    orders = replace(orders, **own)
     alpha = [float(a) for a in net.ratios]
     shares = np.cumsum(alpha[1:]) / sum(alpha[1:])
     shared = np.split(measured["shared"], np.rint(shares[:-1] * len(measured["shared"])).astype(int))

@@ -71,13 +71,14 @@ def derive(
 ) -> None:
     """Derive a formula from the activation and print it, with its order parameters step by step."""
     style = _style(latex, python, full, steps)
+    _check_alone(network, activation, hidden, depth)
     numbers = _numbers(at)
     if depth == "symbolic" or (network and SYMBOLIC.search(network)):
         if steps or full or given or json is not None:
             raise ValueError(
                 "a symbolic depth with --steps, --full, --given or --json: they need a number of layers; give one"
             )
-        blocks = _blocks(network, activation, hidden, last, depth)
+        blocks = _blocks(network, activation, hidden, last)
         found = theory.predict(blocks.make(1), quantity, samples)
         check_numbers(quantity, numbers, set(found.symbols))
         for text in lines(found, blocks, numbers, style, partial(_listed, style=style)):
@@ -97,7 +98,7 @@ def _style(latex: bool, python: bool, full: bool, steps: bool) -> str:
     return "latex" if latex else "python" if python else "text"
 
 
-def _alone(network: str | None, activation: str, hidden: str, depth: str) -> None:
+def _check_alone(network: str | None, activation: str, hidden: str, depth: str) -> None:
     """Refuse beside a network of steps what it says itself."""
     for name, value, plain in (("activation", activation, "relu"), ("hidden", hidden, "none"), ("depth", depth, "3")):
         if network is not None and value != plain:
@@ -105,7 +106,6 @@ def _alone(network: str | None, activation: str, hidden: str, depth: str) -> Non
 
 
 def _network(network: str | None, activation: str, hidden: str, last: str, depth: str) -> Composed:
-    _alone(network, activation, hidden, depth)
     if network is not None:
         return composed(network, last)
     if not depth.isdecimal():
@@ -113,8 +113,7 @@ def _network(network: str | None, activation: str, hidden: str, last: str, depth
     return theory.WideNetwork(int(depth), theory.parse.parse_activation(activation, theory.BUILTIN), hidden, last)
 
 
-def _blocks(network: str | None, activation: str, hidden: str, last: str, depth: str) -> Blocks:
-    _alone(network, activation, hidden, depth)
+def _blocks(network: str | None, activation: str, hidden: str, last: str) -> Blocks:
     if network is not None:
         return blocks_of(network, last)
     return chain_blocks(theory.parse.parse_activation(activation, theory.BUILTIN), hidden, last)
