@@ -7,7 +7,6 @@ import numpy as np
 from scipy import optimize, stats
 
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.dyson import critical
 from fimcheck.theory.edge.units import EdgeError, Units
 
 POINTS = 60
@@ -22,13 +21,12 @@ MOST_APART = 0.2
 
 def beyond(curve: Curve, g: float) -> float:
     """Units that are expected to be eigenvalues beyond z(g), per unit of the width M; of a grid of (xi, |eta|)."""
-    at = curve.solved(g)
-    if at is None:
+    critical = curve.critical(g)
+    if critical is None:
         return np.inf
-    found, count = curve.found, 0.0
-    for i, layer in enumerate(found.layers):
-        length = np.sqrt(critical(layer, g, at[0], i, found.classes) / layer.above)
-        tail = stats.chi.sf(np.broadcast_to(length, layer.f1.shape), found.classes)
+    count = 0.0
+    for layer, limit in zip(curve.found.layers, critical, strict=True):
+        tail = stats.chi.sf(np.broadcast_to(np.sqrt(limit / layer.above), layer.f1.shape), curve.found.classes)
         count += layer.alpha * float((layer.weights.sum(1, keepdims=True) * tail).sum())
     return count
 
@@ -57,8 +55,9 @@ def of_lengths(curve: Curve, end: float) -> float | None:
         at = curve.solved(g)
         if at is None:
             return np.inf
-        forward = layer.forward + at[0].c[1]
-        response = forward / (1 - (g * layer.n_pp + at[0].a[0] * layer.f1**2) * forward)
+        a, _, c, _ = at.of_layer(0)
+        forward = layer.forward + c
+        response = forward / (1 - (g * layer.n_pp + a * layer.f1**2) * forward)
         both = layer.alpha / curve.found.alpha_0 * layer.weight**2 / 2
         return g * both * float(layer.mean(layer.f2**2 * response).real)
 
@@ -108,15 +107,14 @@ def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
         weights, e = layers[i].weights.copy(), layers[i].e.copy()
         weights[unit] = e[unit] = 0.0
         layers[i] = replace(layers[i], weights=weights, e=e)
-    return Curve(replace(given, layers=tuple(layers)), rough=True)
+    return Curve(replace(given, layers=tuple(layers)))
 
 
 def _ratios(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
-    """|eta|^2 of every unit over the critical one at g."""
-    at = curve.solved(g)
-    assert at is not None
-    layers = enumerate(given.layers)
-    return [layer.e**2 / critical(layer, g, at[0], i, given.classes) for i, layer in layers]
+    """|eta|^2 of all units, those set aside too, over the critical one at g."""
+    critical = curve.critical(g)
+    assert critical is not None  # a lowest point, an end, or left of them
+    return [layer.e**2 / limit for layer, limit in zip(given.layers, critical, strict=True)]
 
 
 def _nearness(given: Units, curve: Curve, g: float, unit: tuple[int, int]) -> float:

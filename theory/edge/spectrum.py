@@ -7,7 +7,7 @@ from scipy import interpolate
 
 from fimcheck.theory.edge.accuracy import enough_nodes
 from fimcheck.theory.edge.curve import Curve
-from fimcheck.theory.edge.dyson import Resolvent, start
+from fimcheck.theory.edge.dyson import Dyson, Resolvent
 from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is, units
 from fimcheck.theory.network.chain import WideNetwork
 
@@ -31,31 +31,31 @@ class _Downwards:
     """g(z) above the real axis, followed from far above, where it is 1/(z - mean), down a line of fixed real part."""
 
     def __init__(self, found: Units, mean: float, x: float) -> None:
-        self.found = found
+        self.equation = Dyson(found)
         self.mean = mean
         self.far = 1e4 * (1 + abs(x) + self.mean)
         z = complex(x, self.far)
-        self.last = Resolvent(z, 1 / (z - self.mean), start(found, complex)).at(found, z)
+        self.last = Resolvent(z, 1 / (z - self.mean), np.zeros(self.equation.size)).at(self.equation, z)
 
     def __call__(self, z: complex) -> complex:
         """g at a point not far from the one before."""
         if z.imag > self.far:
             return 1 / (z - self.mean)
         while self.last.z.imag > STRIDE * z.imag:
-            self.last = _followed(self.found, self.last, complex(self.last.z.real, self.last.z.imag / STRIDE))
-        self.last = _followed(self.found, self.last, z)
+            self.last = _followed(self.equation, self.last, complex(self.last.z.real, self.last.z.imag / STRIDE))
+        self.last = _followed(self.equation, self.last, z)
         return self.last.g
 
 
-def _followed(found: Units, before: Resolvent, z: complex, halvings: int = 12) -> Resolvent:
+def _followed(equation: Dyson, before: Resolvent, z: complex, halvings: int = 12) -> Resolvent:
     """The resolvent at z from that at a point before, by smaller steps where one does not converge."""
     try:
-        return before.at(found, z)
+        return before.at(equation, z)
     except EdgeError:
         if halvings == 0:
             raise
-    middle = _followed(found, before, (before.z + z) / 2, halvings - 1)
-    return _followed(found, middle, z, halvings - 1)
+    middle = _followed(equation, before, (before.z + z) / 2, halvings - 1)
+    return _followed(equation, middle, z, halvings - 1)
 
 
 def _units(net: WideNetwork, rho: float, classes: int) -> Units:
