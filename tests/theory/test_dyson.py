@@ -94,7 +94,7 @@ def test_a_resolvent_that_is_not_found_is_an_error() -> None:
     equation = Dyson(units(chain("relu"), 1.0))
     begin = Resolvent(1j, -1j, np.zeros(equation.size))
     with pytest.raises(EdgeError, match="did not converge"):
-        begin.at(equation, 20.0 + 0j)  # right of the spectrum, where g is real
+        begin.at(equation, 2.0 - 0.5j)  # below the axis g has another sign
 
 
 def test_a_network_without_variation_has_no_law() -> None:
