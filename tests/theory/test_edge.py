@@ -268,6 +268,22 @@ def test_nothing_jumps_where_units_begin_to_split_off(net: theory.WideNetwork, p
     assert middle == pytest.approx((low + high) / 2, rel=0.02)
 
 
+def test_of_two_layers_units_of_large_mean_field_split_off() -> None:
+    """|x| is linear where |xi| is large, and a linear unit is an eigenvalue before the bulk ends: at M = 256, T = M
+    measured 5.35(5), 4 to 6% above the limit, which its units give too. Once this was refused at every width."""
+    net = chain("abs", 2)
+    edges = [edge(net, 1.0, 1, width) for width in (256.0, 1e4, 1e8)]
+    places = [e.mean(np.inf) for e in edges]
+    assert np.all(np.diff(places) > 0)
+    assert places[0] == pytest.approx(5.1, abs=0.1)
+    assert edges[-1].split > np.log(2)
+    curve = Curve(units(net, 1.0))
+    ends = [curve(g) for g in np.linspace(0.38, 0.49, 100)]
+    assert places[-1] < min(ends)  # where a unit of infinite xi is an eigenvalue
+    with pytest.raises(EdgeError, match="Give a finite width"):
+        edge(net, 1.0)
+
+
 def test_the_prediction_is_a_number_where_bounds_were_all() -> None:
     net = theory.WideNetwork(3, "relu", last="mean")
     found = theory.predict(net, "lambda_max", "proportional")

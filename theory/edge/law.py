@@ -1,6 +1,6 @@
 """The edge of the limiting spectrum, the largest eigenvalue at finite size, and the growth like ln M."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -9,9 +9,9 @@ import numpy as np
 from scipy import optimize
 
 from fimcheck.theory.edge import outliers
-from fimcheck.theory.edge.accuracy import enough_nodes
+from fimcheck.theory.edge.accuracy import REFINED, enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import Change, EdgeError, as_it_is, is_normalized, units, units_of
+from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
@@ -22,6 +22,9 @@ SURELY = 3.0
 
 LARGEST = 30.0
 """Power of ten of the width up to which a unit that splits off is looked for."""
+
+FINE = REFINED[-1]
+"""Nodes of xi for the count of single units, most of them far out."""
 
 SMALLEST_CUT = 4.0
 """Width of the extreme unit below which no bulk is looked for."""
@@ -116,12 +119,13 @@ def edge(
     7.441
     """
     nodes = enough_nodes(net, rho, classes)
-    curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes)
-    finer = units(net, rho, classes, cut, 2 * nodes - 1)
+    fine = change(units(net, rho, classes, nodes=FINE)).layers
+    curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
+    finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(change(finer))(g) - place)
-    excess = outliers.excess(curve, g, width) if split > 1e-12 else 0.0
+    excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
-    return Edge(place, g, scale, error, width, cut, split, excess, *curve.moments(), _of_lengths(net, curve, g))
+    return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), _of_lengths(net, curve, g))
 
 
 def _of_lengths(net: WideNetwork, curve: Curve, g: float) -> float | None:
@@ -130,27 +134,34 @@ def _of_lengths(net: WideNetwork, curve: Curve, g: float) -> float | None:
 
 
 def _bulk(
-    net: WideNetwork, rho: float, classes: int, width: float, change: Change, nodes: int
-) -> tuple[Curve, tuple[float, float, float], float, float]:
-    """The curve; (g, z, z'') at its lowest point, or at its end where z'' = 0; where |eta| was cut, and how many units
-    are expected beyond."""
-    cut = width
+    net: WideNetwork, rho: float, classes: int, width: float, change: Change, nodes: int, fine: Sequence[Layer]
+) -> tuple[Curve, tuple[float, float, float], tuple[float, float], float]:
+    """The curve, (g, z, z'') at its lowest point, where |eta| and xi were cut, and how many units are expected beyond.
+
+    Or at its end, where z'' = 0. fine: the layers whose units are counted.
+    """
+    cut = [width, np.inf]
     while True:
-        curve = Curve(change(units(net, rho, classes, cut, nodes)))
+        curve = Curve(change(units(net, rho, classes, cut[0], nodes, cut[1])))
         try:
             lowest = curve.minimum()
-            return curve, lowest, cut, 0.0 if np.isinf(width) else width * outliers.beyond(curve, lowest[0])
+            split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, lowest[0], fine)
+            return curve, lowest, (cut[0], cut[1]), split
         except SplitOff:
-            if np.isinf(width) or cut < SMALLEST_CUT:
+            if np.isinf(width):
                 raise EdgeError(
-                    "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and "
-                    "lambda_max grows like kappa_log ln M. Give a finite width."
+                    "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and where "
+                    "it lies depends on the width. Give a finite width."
                 ) from None
         g = curve.end()
-        split = width * outliers.beyond(curve, g)
+        split = width * outliers.beyond(curve, g, fine)
         if split >= SURELY:
-            return curve, (g, curve(g), 0.0), cut, split
-        cut = cut / 2
+            return curve, (g, curve(g), 0.0), (cut[0], cut[1]), split
+        by_eta, by_xi = curve.extremes(g)
+        which = int(by_xi > by_eta)
+        cut[which] = min(cut[which], 2 * width) / 2
+        if cut[which] < SMALLEST_CUT:
+            raise EdgeError(f"the spectrum has no regular edge at M = {width:g}; take a larger width.")
 
 
 def given_edge(
@@ -171,7 +182,8 @@ def given_edge(
 def logarithmic_slope(net: WideNetwork) -> float:
     """kappa_log: lambda_max ~ kappa_log ln M in the end, for three layers or more and Gaussian output weights.
 
-    2 max_l (alpha_{l-1}/alpha_l) hq_2^{l-1} sigma_w2 tq_2^{l+1} sup_xi Var phi'.
+    2 max_l (alpha_{l-1}/alpha_l) hq_2^{l-1} sigma_w2 tq_2^{l+1} sup_xi Var phi'. Where phi' is bounded: else units of
+    large xi split off too.
 
     >>> net = theory.WideNetwork(3, "relu", last="mean", sigma_w2=2, sigma_b2=0.1, ratios=1)
     >>> round(edge.logarithmic_slope(net), 2)
@@ -191,11 +203,11 @@ def splitting_width(net: WideNetwork, rho: float, classes: int = 1) -> float:
     inf
     """
 
-    nodes = enough_nodes(net, rho, classes)
+    nodes, fine = enough_nodes(net, rho, classes), units(net, rho, classes, nodes=FINE).layers
 
     @cache
     def above(power: float) -> float:
-        split = _bulk(net, rho, classes, 10.0**power, as_it_is, nodes)[-1]
+        split = _bulk(net, rho, classes, 10.0**power, as_it_is, nodes, fine)[-1]
         return float(np.log(max(split, 1e-300) / np.log(2)))
 
     low = high = float(np.log10(SMALLEST_CUT))

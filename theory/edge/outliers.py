@@ -1,5 +1,6 @@
 """Units that leave the bulk: one with a large |eta| is an eigenvalue of its own, at z(g) where its determinant is 0."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,38 +8,38 @@ import numpy as np
 from scipy import optimize, stats
 
 from fimcheck.theory.edge.curve import Curve, SplitOff
-from fimcheck.theory.edge.units import EdgeError, Units
+from fimcheck.theory.edge.units import EdgeError, Layer, Units
 
 POINTS = 60
 """Places of z between infinity and the edge at which the units beyond are counted."""
 
 NEAR = 0.6
-"""|eta|^2 over the critical one, at the edge of all units together, below which none can be beyond that of the rest."""
+"""Nearness, at the edge of all units together, below which none can be beyond that of the rest."""
 
 MOST_APART = 0.2
 """Largest share of the units of a given network that may be set aside before there is no bulk to speak of."""
 
 
-def beyond(curve: Curve, g: float) -> float:
-    """Units that are expected to be eigenvalues beyond z(g), per unit of the width M; of a grid of (xi, |eta|)."""
-    critical = curve.critical(g)
+def beyond(curve: Curve, g: float, layers: Sequence[Layer]) -> float:
+    """Units that are expected to be eigenvalues beyond z(g), per unit of the width M; layers: a fine grid of xi."""
+    critical = curve.critical(g, layers)
     if critical is None:
         return np.inf
     count = 0.0
-    for layer, limit in zip(curve.found.layers, critical, strict=True):
+    for layer, (limit, _) in zip(layers, critical, strict=True):
         tail = stats.chi.sf(np.broadcast_to(np.sqrt(limit / layer.above), layer.f1.shape), curve.found.classes)
         count += layer.alpha * float((layer.weights.sum(1, keepdims=True) * tail).sum())
     return count
 
 
-def excess(curve: Curve, g: float, width: float) -> float:
+def excess(curve: Curve, g: float, width: float, layers: Sequence[Layer]) -> float:
     """By how much the largest unit that has split off exceeds the edge z(g), on average over networks of width M.
 
-    The number beyond z is Poisson: the integral over z of the chance that there is one.
+    The number beyond z is Poisson: the integral over z of the chance that there is one. layers: see `beyond`.
     """
     points = g * np.linspace(1, 0.02, POINTS)
     z = np.array([curve(float(p)) for p in points])
-    chance = -np.expm1(-width * np.array([beyond(curve, float(p)) for p in points]))
+    chance = -np.expm1(-width * np.array([beyond(curve, float(p), layers) for p in points]))
     return float(np.trapezoid(chance, z))
 
 
@@ -104,28 +105,29 @@ def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
     """The curve of a given network without some units, (layer, unit)."""
     layers = list(given.layers)
     for i, unit in aside:
-        weights, e = layers[i].weights.copy(), layers[i].e.copy()
-        weights[unit] = e[unit] = 0.0
-        layers[i] = replace(layers[i], weights=weights, e=e)
+        arrays = {name: value.copy() for name, value in vars(layers[i]).items() if isinstance(value, np.ndarray)}
+        for values in arrays.values():
+            values[unit] = 0.0
+        layers[i] = replace(layers[i], **arrays)
     return Curve(replace(given, layers=tuple(layers)))
 
 
-def _ratios(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
-    """|eta|^2 of all units, those set aside too, over the critical one at g."""
-    critical = curve.critical(g)
-    assert critical is not None  # a lowest point, an end, or left of them
-    return [layer.e**2 / limit for layer, limit in zip(given.layers, critical, strict=True)]
+def _all(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
+    """Nearness of all units, those set aside too."""
+    near = curve.nearness(g, given.layers)
+    assert near is not None  # a lowest point, an end, or left of them
+    return [values.max(0) for values in near]
 
 
 def _nearness(given: Units, curve: Curve, g: float, unit: tuple[int, int]) -> float:
     """The same of one unit: above 1 it is an eigenvalue beyond z(g)."""
-    return float(_ratios(given, curve, g)[unit[0]][unit[1]])
+    return float(_all(given, curve, g)[unit[0]][unit[1]])
 
 
 def _nearest(given: Units, curve: Curve, g: float, aside: list[tuple[int, int]]) -> tuple[int, int]:
     """The unit, of those not set aside, that is nearest to splitting off or has gone farthest."""
-    ratios = _ratios(given, curve, g)
+    near = _all(given, curve, g)
     for i, unit in aside:
-        ratios[i][unit] = 0.0
-    layer = int(np.argmax([ratio.max() for ratio in ratios]))
-    return layer, int(np.argmax(ratios[layer]))
+        near[i][unit] = 0.0
+    layer = int(np.argmax([values.max() for values in near]))
+    return layer, int(np.argmax(near[layer]))

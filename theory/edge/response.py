@@ -98,16 +98,17 @@ def _pair(layer: Layer, g: Number, energies: np.ndarray, n_dd: Number) -> Respon
     return Response(means[0], means[1:].T, float(np.real(det).min()))
 
 
-def critical(layer: Layer, g: float, energies: np.ndarray, classes: int) -> np.ndarray:
-    """|eta|^2 from which a unit of the layer is an eigenvalue beyond z(g): there its determinant is 0.
+def critical(layer: Layer, g: float, energies: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """|eta|^2 from which a unit of the layer is an eigenvalue beyond z(g), and its determinant at eta = 0.
 
-    The determinant is linear in |eta|^2. One number per xi; inf where no unit ever is.
+    The determinant is linear in |eta|^2, and 0 there. One number per xi; inf where no unit ever is, 0 where all are.
     """
     a, b, c, e = energies
     lp, ld = layer.forward + c, layer.backward + b
     forward = 1 - (g * layer.n_pp + a * layer.f1**2) * lp
+    backward = 1 - (g * classes * layer.gamma * layer.slope_variance + e * layer.f1**2) * ld
     own = g * layer.k_d + a * layer.f2**2
-    shared = g * classes * layer.gamma * layer.slope_variance + e * layer.f1**2
     falls = ld * (forward * own + (g * layer.k_x + a * layer.f1 * layer.f2) ** 2 * lp)
-    with np.errstate(divide="ignore"):
-        return np.where(falls > 0, forward * (1 - shared * ld) / falls, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limit = np.where(falls > 0, forward * backward / falls, np.inf)
+    return np.where((forward > 0) & (backward > 0), limit, 0.0), forward * backward

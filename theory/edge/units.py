@@ -94,13 +94,20 @@ def is_normalized(net: WideNetwork) -> bool:
     return any(type(step) in PER_PLACE for step in net.steps.steps)
 
 
-def units(net: WideNetwork, rho: float, classes: int = 1, width: float = np.inf, nodes: int = XI_NODES) -> Units:
+def units(
+    net: WideNetwork,
+    rho: float,
+    classes: int = 1,
+    width: float = np.inf,
+    nodes: int = XI_NODES,
+    xi_width: float = np.inf,
+) -> Units:
     """The averages of a chain without hidden batch normalization, all of whose parameters are numbers.
 
-    width: |eta| is cut where one unit in so many lies beyond; inf for its whole distribution. nodes: of xi.
+    width, xi_width: |eta| and xi are cut where one unit in so many lies beyond; inf for the whole law. nodes: of xi.
     """
     _check(net, rho)
-    xi, weight_xi = _normal(nodes)
+    xi, weight_xi = _normal(nodes, xi_width)
     e, weight_e = _length(classes, width)
 
     def grid(centers: tuple[float, float], above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -218,10 +225,10 @@ def _layer(
     )
 
 
-def _normal(nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of N(0, 1)."""
+def _normal(nodes: int, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of N(0, 1), cut where one in ``width`` lies beyond on either side."""
     points, weights = np.polynomial.legendre.leggauss(nodes)
-    x = 9.0 * points
+    x = (9.0 if np.isinf(width) else float(stats.norm.isf(0.5 / width))) * points
     w = weights * stats.norm.pdf(x)
     return x, w / w.sum()
 
