@@ -58,7 +58,7 @@ def iterated(found: Units, g: float) -> np.ndarray:
 @pytest.mark.parametrize("net", NETS)
 def test_newton_finds_what_iteration_finds(net: theory.WideNetwork) -> None:
     for found in (units(net, 1.0, 1, 100.0), units_of(net, 1.0, sampled(net, 64))):
-        curve = Curve(found)
+        curve = Curve(Dyson(found))
         end = curve.end()
         for share in (0.01, 0.5, 0.9, 0.99):
             direct = curve.equation.solved(share * end)
@@ -68,7 +68,7 @@ def test_newton_finds_what_iteration_finds(net: theory.WideNetwork) -> None:
 
 def test_there_is_no_solution_beyond_the_end() -> None:
     """Newton's method would find another solution there, or a negative one; iteration finds none."""
-    curve = Curve(units(chain("relu"), 1.0, 1, 100.0))
+    curve = Curve(Dyson(units(chain("relu"), 1.0, 1, 100.0)))
     end = curve.end()
     assert curve.solved(1.5 * end) is None
     assert curve(10 * end) == np.inf
@@ -81,7 +81,7 @@ def test_the_lowest_point_is_that_of_a_scan(net: theory.WideNetwork) -> None:
     found = units_of(net, 1.0, sampled(net, 48, 3))
     given = given_edge(net, 1.0, sampled(net, 48, 3))
     assert given.outlier is None
-    curve = Curve(found)
+    curve = Curve(Dyson(found))
     points = given.g * np.linspace(0.7, 1.05, 701)
     heights = np.array([curve(g) for g in points])
     assert given.place == pytest.approx(heights.min(), rel=1e-6)

@@ -20,6 +20,7 @@ from fimcheck.theory.edge import (
     splitting_width,
 )
 from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
 from fimcheck.theory.edge.spectrum import _Downwards
 from fimcheck.theory.edge.units import ORDERS, units
@@ -42,7 +43,7 @@ def test_the_first_two_moments_are_exact(net: theory.WideNetwork, rho: float) ->
     """Mean: the trace, rho alpha (kappa_1 - kappa_2). Variance: rho V, V the fluctuation variance derived elsewhere."""
     orders = theory.numeric_order_parameters(net, "proportional")
     trace = rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)
-    mean, variance = Curve(units(net, rho)).moments()
+    mean, variance = Curve(Dyson(units(net, rho))).moments()
     assert mean == pytest.approx(trace, rel=1e-6)
     assert variance == pytest.approx(rho * theory.fluctuation_variance(net), rel=1e-6)
 
@@ -157,7 +158,7 @@ def free_convolution(net: theory.WideNetwork, rho: float, z: complex) -> complex
 )
 def test_centered_networks_by_free_multiplicative_convolution(net: theory.WideNetwork, rho: float) -> None:
     found = units(net, rho)
-    mean = Curve(found).moments()[0]
+    mean = Curve(Dyson(found)).moments()[0]
     for x in (0.5, 1.0, 1.7):
         z = mean * (x + 0.3j)
         assert _Downwards(found, mean, z.real)(z) == pytest.approx(free_convolution(net, rho, z), rel=1e-8)
@@ -167,7 +168,7 @@ def test_another_network_is_not_its_free_convolution() -> None:
     """The check above can fail: with biases the shared fields add a part that free convolution has not."""
     net, rho = chain("tanh", 3, 2.0, 0.3), 2.0
     found = units(net, rho)
-    mean = Curve(found).moments()[0]
+    mean = Curve(Dyson(found)).moments()[0]
     z = mean * (1 + 0.3j)
     assert abs(_Downwards(found, mean, z.real)(z) / free_convolution(net, rho, z) - 1) > 1e-3
 
@@ -237,10 +238,10 @@ def test_a_unit_that_splits_off_is_the_largest_eigenvalue() -> None:
 
 def test_no_edge_is_taken_where_the_curve_still_falls() -> None:
     """Beside a known edge Newton's steps settle on it from afar; where they cannot there is none."""
-    curve = Curve(units(chain("relu"), 1.0, 1, 1000.0))
+    curve = Curve(Dyson(units(chain("relu"), 1.0, 1, 1000.0)))
     g, place, _ = curve.minimum()
     assert curve.minimum(0.6 * g)[1] == pytest.approx(place, rel=1e-9)
-    falling = Curve(units(chain("relu"), 1.0, 1, 5e5))  # cut so late that single units end the solution first
+    falling = Curve(Dyson(units(chain("relu"), 1.0, 1, 5e5)))  # cut so late that single units end the solution first
     with pytest.raises(SplitOff):
         falling.minimum()
 
@@ -277,7 +278,7 @@ def test_of_two_layers_units_of_large_mean_field_split_off() -> None:
     assert np.all(np.diff(places) > 0)
     assert places[0] == pytest.approx(5.1, abs=0.1)
     assert edges[-1].split > np.log(2)
-    curve = Curve(units(net, 1.0))
+    curve = Curve(Dyson(units(net, 1.0)))
     ends = [curve(g) for g in np.linspace(0.38, 0.49, 100)]
     assert places[-1] < min(ends)  # where a unit of infinite xi is an eigenvalue
     with pytest.raises(EdgeError, match="Give a finite width"):
@@ -308,7 +309,7 @@ def test_an_edge_next_to_where_the_solution_ends_is_found() -> None:
     net = chain("relu", 3, 1.0, 0.3)
     found = edge(net, 1.0, 1, 1024.0)
     assert found.cut == 1024.0
-    z = Curve(units(net, 1.0, 1, 1024.0))
+    z = Curve(Dyson(units(net, 1.0, 1, 1024.0)))
     assert found.place == pytest.approx(min(z(g) for g in np.linspace(0.515, 0.53, 16)), rel=1e-4)
 
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from fimcheck.theory.edge.curve import Curve
+from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.units import XI_NODES, EdgeError, is_normalized, units
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.fluctuations import fluctuation_variance
@@ -26,7 +27,7 @@ def enough_nodes(net: WideNetwork, rho: float, classes: int) -> int:
     known += [rho * fluctuation_variance(net)] if classes == 1 and not is_normalized(net) else []
     far = np.inf
     for nodes in REFINED:
-        found = Curve(units(net, rho, classes, nodes=nodes)).moments()[: len(known)]
+        found = Curve(Dyson(units(net, rho, classes, nodes=nodes))).moments()[: len(known)]
         far = float(np.max(np.abs(np.array(found) / known - 1)))
         if far < EXACT:
             return nodes

@@ -1,15 +1,13 @@
 """z(g), the inverse of the trace of the resolvent, right of the spectrum: its lowest point is the edge."""
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from scipy import optimize
 
-from fimcheck.theory.edge.dyson import Dyson, Solution
-from fimcheck.theory.edge.response import critical
-from fimcheck.theory.edge.units import EdgeError, Layer, Units
+from fimcheck.theory.edge.dyson import Equation, Solution
+from fimcheck.theory.edge.units import EdgeError
 
 SPLITTING = 0.1
 """The most extreme unit is said to split off where its determinant is below this share of what it is without the
@@ -18,27 +16,27 @@ shared backward field, or on average: then the lowest point of z belongs to it a
 STRIDE = 1.3
 """Factor between the values of g of a scan."""
 
-BEYOND = 1e6
-"""Nearness of a unit that is beyond by far."""
-
 NO_SOLUTION = 50.0
 """Stands for ln(g^2 Sigma'(g)) where there is no solution."""
+
+
+Kind = TypeVar("Kind", bound=Equation)
 
 
 class SplitOff(ValueError):
     """The spectrum of these units has no regular edge: a single unit splits off before the bulk ends."""
 
 
-class Curve:
+class Curve(Generic[Kind]):
     """z(g) = c + 1/g + Sigma(g) on real g > 0, infinite where the equation has no positive solution."""
 
-    def __init__(self, found: Units) -> None:
-        self.found, self.equation = found, Dyson(found)
+    def __init__(self, equation: Kind) -> None:
+        self.equation = equation
         self._known: dict[float, Solution] = {}
 
     def __call__(self, g: float) -> float:
         at = self.solved(g)
-        return np.inf if at is None else self.found.shift + 1 / g + at.sigma
+        return np.inf if at is None else self.equation.shift + 1 / g + at.sigma
 
     def solved(self, g: float) -> Solution | None:
         """The solution at g, from that at the nearest smaller g that is known."""
@@ -58,7 +56,7 @@ class Curve:
 
     def moments(self) -> tuple[float, float]:
         """Mean c + Sigma(0) and variance Sigma'(0) of the law: z(g) = 1/g + mean + variance g + ..."""
-        return self.found.shift + self._origin.sigma, self._origin.slope
+        return self.equation.shift + self._origin.sigma, self._origin.slope
 
     @property
     def scale(self) -> float:
@@ -108,38 +106,6 @@ class Curve:
         return low
 
     def margin(self, g: float) -> float:
-        """How far the most extreme unit is from splitting off: 1 less its nearness, 0 where it is an eigenvalue."""
-        return 1 - max(self.extremes(g))
-
-    def extremes(self, g: float) -> tuple[float, float]:
-        """Largest nearness by |eta| and by xi; 1 without a solution."""
-        near = self.nearness(g, self.found.layers)
-        if near is None:
-            return 1.0, 1.0
-        by_eta, by_xi = np.max([values.reshape(2, -1).max(1) for values in near], axis=0)
-        return float(by_eta), float(by_xi)
-
-    def nearness(self, g: float, layers: Sequence[Layer]) -> list[np.ndarray] | None:
-        """Of units of each hidden layer, here or set aside: above 1 they are eigenvalues beyond z(g), and well below
-        they are like the others. (2, ...) each; None without a solution.
-
-        By |eta|: its square over the critical one. By xi: how far the determinant at eta = 0 falls short of its mean.
-        """
-        critical = self.critical(g, layers)
-        if critical is None:
-            return None
-        near = []
-        for own, layer, (limit, without) in zip(self.found.layers, layers, critical, strict=True):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                by_eta = np.where(limit > 0, layer.e**2 / limit, BEYOND)
-            by_xi = 1 - without / float(np.real(own.mean(without + 0 * own.e)))
-            near.append(np.minimum(np.stack(np.broadcast_arrays(by_eta, by_xi)), BEYOND))
-        return near
-
-    def critical(self, g: float, layers: Sequence[Layer]) -> list[tuple[np.ndarray, np.ndarray]] | None:
-        """For units of each hidden layer the |eta|^2 from which they are eigenvalues beyond z(g), and the determinant
-        at eta = 0; None without a solution."""
+        """How far the most extreme unit is from splitting off at g, see `Equation.margin`; 0 without a solution."""
         at = self.solved(g)
-        if at is None:
-            return None
-        return [critical(layer, g, at.of_layer(i), self.found.classes) for i, layer in enumerate(layers)]
+        return 0.0 if at is None else self.equation.margin(at)

@@ -11,6 +11,7 @@ from scipy import optimize
 from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 
@@ -122,27 +123,27 @@ def edge(
     fine = change(units(net, rho, classes, nodes=FINE)).layers
     curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
-    error = abs(Curve(change(finer))(g) - place)
+    error = abs(Curve(Dyson(change(finer)))(g) - place)
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
     return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), _of_lengths(net, curve, g))
 
 
-def _of_lengths(net: WideNetwork, curve: Curve, g: float) -> float | None:
+def _of_lengths(net: WideNetwork, curve: Curve[Dyson], g: float) -> float | None:
     """The outlier of the lengths of the inputs, which a normalization of the units takes away."""
     return None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
 
 
 def _bulk(
     net: WideNetwork, rho: float, classes: int, width: float, change: Change, nodes: int, fine: Sequence[Layer]
-) -> tuple[Curve, tuple[float, float, float], tuple[float, float], float]:
+) -> tuple[Curve[Dyson], tuple[float, float, float], tuple[float, float], float]:
     """The curve, (g, z, z'') at its lowest point, where |eta| and xi were cut, and how many units are expected beyond.
 
     Or at its end, where z'' = 0. fine: the layers whose units are counted.
     """
     cut = [width, np.inf]
     while True:
-        curve = Curve(change(units(net, rho, classes, cut[0], nodes, cut[1])))
+        curve = Curve(Dyson(change(units(net, rho, classes, cut[0], nodes, cut[1]))))
         try:
             lowest = curve.minimum()
             split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, lowest[0], fine)
@@ -157,7 +158,9 @@ def _bulk(
         split = width * outliers.beyond(curve, g, fine)
         if split >= SURELY:
             return curve, (g, curve(g), 0.0), (cut[0], cut[1]), split
-        by_eta, by_xi = curve.extremes(g)
+        at = curve.solved(g)
+        assert at is not None  # its end
+        by_eta, by_xi = curve.equation.extremes(at)
         which = int(by_xi > by_eta)
         cut[which] = min(cut[which], 2 * width) / 2
         if cut[which] < SMALLEST_CUT:
@@ -175,7 +178,7 @@ def given_edge(
     """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
     found = change(units_of(net, rho, measured, classes))
     (g, place, curvature), unit = outliers.bulk(found, near)  # of two layers no unit ever splits off
-    lengths = _of_lengths(net, Curve(found), g)
+    lengths = _of_lengths(net, Curve(Dyson(found)), g)
     return GivenEdge(place, g, (curvature / 2) ** (1 / 3), unit if lengths is None else lengths)
 
 

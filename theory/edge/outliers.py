@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.units import EdgeError, Layer, Units
 
 POINTS = 60
@@ -20,19 +21,18 @@ MOST_APART = 0.2
 """Largest share of the units of a given network that may be set aside before there is no bulk to speak of."""
 
 
-def beyond(curve: Curve, g: float, layers: Sequence[Layer]) -> float:
+def beyond(curve: Curve[Dyson], g: float, layers: Sequence[Layer]) -> float:
     """Units that are expected to be eigenvalues beyond z(g), per unit of the width M; layers: a fine grid of xi."""
-    critical = curve.critical(g, layers)
-    if critical is None:
+    at, equation, count = curve.solved(g), curve.equation, 0.0
+    if at is None:
         return np.inf
-    count = 0.0
-    for layer, (limit, _) in zip(layers, critical, strict=True):
-        tail = stats.chi.sf(np.broadcast_to(np.sqrt(limit / layer.above), layer.f1.shape), curve.found.classes)
+    for layer, (limit, _) in zip(layers, equation.critical(at, layers), strict=True):
+        tail = stats.chi.sf(np.broadcast_to(np.sqrt(limit / layer.above), layer.f1.shape), equation.found.classes)
         count += layer.alpha * float((layer.weights.sum(1, keepdims=True) * tail).sum())
     return count
 
 
-def excess(curve: Curve, g: float, width: float, layers: Sequence[Layer]) -> float:
+def excess(curve: Curve[Dyson], g: float, width: float, layers: Sequence[Layer]) -> float:
     """By how much the largest unit that has split off exceeds the edge z(g), on average over networks of width M.
 
     The number beyond z is Poisson: the integral over z of the chance that there is one. layers: see `beyond`.
@@ -43,29 +43,30 @@ def excess(curve: Curve, g: float, width: float, layers: Sequence[Layer]) -> flo
     return float(np.trapezoid(chance, z))
 
 
-def of_lengths(curve: Curve, end: float) -> float | None:
+def of_lengths(curve: Curve[Dyson], end: float) -> float | None:
     """Where the lengths of the inputs give an eigenvalue beyond z(end), of two weight layers; None where they do not.
 
     The variance of a unit goes with |x_t|^2/M_0, which varies from sample to sample by (2/M_0)^(1/2): the centred
     activations share a part r_t v E phi''/2, r_t = |x_t|^2/M_0 - 1. It is of rank one and size O(1), and leaves the
     bulk where 1 = g (alpha_1/alpha_0) (v^2/2) E[(E phi'')^2 p], p the response of a unit.
     """
-    layer, classes = curve.found.layers[0], curve.found.classes
+    found = curve.equation.found
+    layer = found.layers[0]
 
     def strength(g: float) -> float:
         at = curve.solved(g)
         if at is None:
             return np.inf
-        a, _, c, _ = at.of_layer(0)
+        a, _, c, *_ = at.energies
         forward = layer.forward + c
         response = forward / (1 - (g * layer.n_pp + a * layer.f1**2) * forward)
-        both = layer.alpha / curve.found.alpha_0 * layer.weight**2 / 2
+        both = layer.alpha / found.alpha_0 * layer.weight**2 / 2
         return g * both * float(layer.mean(layer.f2**2 * response).real)
 
-    if classes > 1 or strength(end) <= 1:
+    if found.classes > 1 or strength(end) <= 1:
         return None
-    found: Any = optimize.brentq(lambda g: strength(g) - 1, 1e-3 * curve.scale, end)
-    return curve(float(found))
+    root: Any = optimize.brentq(lambda g: strength(g) - 1, 1e-3 * curve.scale, end)
+    return curve(float(root))
 
 
 def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, float], float | None]:
@@ -101,7 +102,7 @@ def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, f
     return lowest, curve(g)
 
 
-def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
+def _without(given: Units, aside: list[tuple[int, int]]) -> Curve[Dyson]:
     """The curve of a given network without some units, (layer, unit)."""
     layers = list(given.layers)
     for i, unit in aside:
@@ -109,22 +110,22 @@ def _without(given: Units, aside: list[tuple[int, int]]) -> Curve:
         for values in arrays.values():
             values[unit] = 0.0
         layers[i] = replace(layers[i], **arrays)
-    return Curve(replace(given, layers=tuple(layers)))
+    return Curve(Dyson(replace(given, layers=tuple(layers))))
 
 
-def _all(given: Units, curve: Curve, g: float) -> list[np.ndarray]:
+def _all(given: Units, curve: Curve[Dyson], g: float) -> list[np.ndarray]:
     """Nearness of all units, those set aside too."""
-    near = curve.nearness(g, given.layers)
-    assert near is not None  # a lowest point, an end, or left of them
-    return [values.max(0) for values in near]
+    at = curve.solved(g)
+    assert at is not None  # a lowest point, an end, or left of them
+    return [values.max(0) for values in curve.equation.nearness(at, given.layers)]
 
 
-def _nearness(given: Units, curve: Curve, g: float, unit: tuple[int, int]) -> float:
+def _nearness(given: Units, curve: Curve[Dyson], g: float, unit: tuple[int, int]) -> float:
     """The same of one unit: above 1 it is an eigenvalue beyond z(g)."""
     return float(_all(given, curve, g)[unit[0]][unit[1]])
 
 
-def _nearest(given: Units, curve: Curve, g: float, aside: list[tuple[int, int]]) -> tuple[int, int]:
+def _nearest(given: Units, curve: Curve[Dyson], g: float, aside: list[tuple[int, int]]) -> tuple[int, int]:
     """The unit, of those not set aside, that is nearest to splitting off or has gone farthest."""
     near = _all(given, curve, g)
     for i, unit in aside:

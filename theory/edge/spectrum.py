@@ -75,7 +75,7 @@ def density(
     """
     away = AWAY * float(np.max(np.abs(points))) if away is None else away
     found = _units(net, rho, classes)
-    g = _Downwards(found, Curve(found).moments()[0], float(np.max(points)))
+    g = _Downwards(found, Curve(Dyson(found)).moments()[0], float(np.max(points)))
     out = np.empty(len(points))
     for i in np.argsort(points)[::-1]:
         out[i] = -g(complex(points[i], away)).imag / np.pi
@@ -92,7 +92,7 @@ def distribution(net: WideNetwork, rho: float, x: float, classes: int = 1) -> fl
     0.533
     """
     found = _units(net, rho, classes)
-    return float(_below(found, Curve(found).moments()[0], x))
+    return float(_below(found, Curve(Dyson(found)).moments()[0], x))
 
 
 def _below(found: Units, mean: float, x: float) -> float:
@@ -113,7 +113,7 @@ def mean(net: WideNetwork, rho: float, classes: int = 1, change: Change = as_it_
     >>> round(edge.mean(net, 2.0), 3)
     2.279
     """
-    return Curve(change(_units(net, rho, classes))).moments()[0]
+    return Curve(Dyson(change(_units(net, rho, classes)))).moments()[0]
 
 
 @lru_cache(maxsize=64)
@@ -133,7 +133,7 @@ def quantiles(
     [1.16, 3.102]
     """
     found = change(_units(net, rho, classes))
-    mean, variance = Curve(found).moments()
+    mean, variance = Curve(Dyson(found)).moments()
     if not variance > 0:
         raise EdgeError(f"there is no law of the eigenvalues: its variance would be {variance:.3g}.")
     high = mean + 3 * variance**0.5

@@ -171,6 +171,28 @@ def moments_around(
     return [np.bincount(row, (inner * f(u)).sum(axis=1), centers.size) for f in functions]
 
 
+def hermite_around(
+    functions: Sequence[Numeric], kinks: tuple[float, ...], centers: np.ndarray, variance: float, terms: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """E f(a + sqrt(variance) x) He_n(x)/sqrt(n!), n < terms, x ~ N(0, 1), for each f at every center a, (terms, centers)
+    each; and E f g of all pairs of functions, (centers,) each."""
+    scale = float(np.sqrt(variance))
+    row, u, inner = _nodes(centers, scale, features(kinks), 0, 1)
+    x, values = (u - centers[row, None]) / scale, [f(u) for f in functions]
+
+    def mean(weighted: np.ndarray) -> np.ndarray:
+        return np.bincount(row, weighted.sum(axis=1), centers.size)
+
+    series: list[list[np.ndarray]] = [[] for _ in functions]
+    before, now = np.zeros_like(x), inner
+    for n in range(terms):
+        for found, f in zip(series, values, strict=True):
+            found.append(mean(now * f))
+        before, now = now, (x * now - np.sqrt(n) * before) / np.sqrt(n + 1)
+    pairs = [mean(inner * f * g) for i, f in enumerate(values) for g in values[i:]]
+    return [np.array(found) for found in series], pairs
+
+
 def features(kinks: tuple[float, ...]) -> np.ndarray:
     """Panel ends at the origin and at the kinks, graded outward from each."""
     centers = np.array([0.0, *kinks])[:, None]
