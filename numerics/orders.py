@@ -22,7 +22,9 @@ from fimcheck.numerics.coupled import CoupledBackward, hidden_layers
 from fimcheck.numerics.network import Network
 from fimcheck.numerics.passes import Forward, backward
 from fimcheck.numerics.sampling import Draw
-from fimcheck.numerics.steps.step import Meeting
+from fimcheck.numerics.steps.combine import Chain, Skip
+from fimcheck.numerics.steps.elementwise import Elementwise
+from fimcheck.numerics.steps.step import Meeting, Step
 from fimcheck.numerics.steps.weights import Dense
 
 FORWARD_ORDERS = ("hq1", "hq2", "q1", "q2")
@@ -76,10 +78,11 @@ def backward_orders(network: Network, run: Forward) -> dict[str, Tensor]:
 
 
 def shared_fields(network: Network, drawn: Draw, run: Forward) -> Tensor:
-    """What the samples of a chain share at every unit of layers 1..L-1, one after the other: (S, sum of M_l, 1 + C).
+    """What the samples share at every unit that a dense step sees through an activation, one activation after the
+    other: (S, units, 1 + C).
 
-    The mean over the samples of the pre-activation u_i, and of sqrt(M_l) d f_k / d phi(u_i) for every class k. For
-    networks whose samples do not couple.
+    The mean over the samples of what the activation sees, u_i, and of sqrt(M_l) d f_k / d phi(u_i) for every class k.
+    For networks whose samples do not couple.
     """
     above: dict[str, Tensor] = {}
 
@@ -88,10 +91,24 @@ def shared_fields(network: Network, drawn: Draw, run: Forward) -> Tensor:
 
     backward(run, look)
     fields = []
-    for below, path in pairwise(network.dense):
-        u = run.trace.inside[below].mean((1, 2))
+    for seen, path in activated(network.steps):
+        u = run.trace.inside[seen].mean((1, 2))
         fields.append(torch.cat([u.unsqueeze(2), u.shape[1] ** 0.5 * above[path].mT], 2))
     return torch.cat(fields, 1)
+
+
+def activated(steps: Chain, path: str = "", before: str = "") -> Iterator[tuple[str, str]]:
+    """Of every dense step right after an activation: the paths of what the activation sees and of the dense step."""
+    last: Step | None = None
+    seen = ""
+    for here, step in steps.located(path):
+        if isinstance(step, Skip):
+            yield from activated(step.branch, f"{here}.branch", before)
+        elif isinstance(step, Elementwise):
+            seen = before
+        elif isinstance(step, Dense) and isinstance(last, Elementwise):
+            yield seen, here
+        last, before = step, here
 
 
 def coupled_orders(network: Network, drawn: Draw, run: Forward) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ batch normalization of the outputs, which removes two directions:
   of the outputs.
 - quantiles: where k/10 of the C d eigenvalues that are left lie below, k = 2..9.
 - Order parameters: `numerics.orders`. tq1, tq2, kappa1, kappa2 exist where hidden normalizations do not couple samples,
-  c_I and c_1 where they do, as batch does. shared: what the samples share at every hidden unit.
+  c_I and c_1 where they do, as batch does. shared: what the samples share at every activation's units.
 - Overlaps after every step, K, mean, tq, Th: `numerics.overlaps`. A composition has these alone, for it has no layers.
 - Output statistics, sd biased and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k
   gamma^4/sd_k^4, Qmax = max_k gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization.
@@ -52,8 +52,10 @@ def _missing(network: Network, quantity: str) -> str | None:
     if quantity in OUTPUT_STATISTICS and OUTPUT_STATISTICS[quantity] != network.last:
         return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
     if not isinstance(network, RandomNetwork):
-        layered = quantity in ORDERS or quantity == SHARED
-        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if layered else None
+        if quantity == SHARED:
+            seen = list(orders.activated(network.steps))
+            return None if len(seen) == len(network.dense) - 1 else "every dense step but one has to see an activation"
+        return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
     if quantity in (*orders.BACKWARD_ORDERS, SHARED) and network.couples_samples:
         return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"
     if quantity in orders.COUPLED_ORDERS and not network.couples_samples:

@@ -1,9 +1,9 @@
 """The edge of a residual network: a stream u^{b+1} = b u^b + a (W phi(u^b) + biases), read out through one more phi.
 
-All its layers share their units, and a unit sees one correlated signal after the other. What a unit gives is K = 2 B + 1
-signals, the activations phi(u^0..u^B) and the derivatives at the B dense steps of the branches; given what its samples
-share these are linear in what comes through the weights, (B + 1) + B fields in all, plus noise. The Dyson equation is
-that of a chain with K by K matrices for numbers.
+All its layers share their units, and a unit sees one correlated signal after the other. What a unit gives is K =
+2 B + 1 signals, the activations phi(u^0..u^B) and the derivatives at the B dense steps of the branches; given what its
+samples share these are linear in what comes through the weights, (B + 1) + B fields in all, plus noise. The Dyson
+equation is that of a chain with K by K matrices for numbers.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ TERMS = 48
 ATOMS = 2**10
 """Units that stand for the law of all of them."""
 
-Pairs = Mapping[str, tuple[float, float]]
+Pairs = Mapping[str, tuple[float, ...]]
 """Overlaps by the path of a step: of one sample with itself, and of two."""
 
 
@@ -152,8 +152,10 @@ class Residual(Equation):
     def _responses(
         self, g: Number, fields: np.ndarray, multipliers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Averages of Y^T H Y (its diagonal), P (its diagonal) and tr N H, as H = L (1 - Q L)^-1, P = Q (1 - L Q)^-1, Q =
-        g N + Y diag(fields) Y^T, L = diag(multipliers); their slopes by g, fields and multipliers."""
+        """Averages of the diagonals of Y^T H Y and P, and of tr N H; their slopes by g, fields and multipliers.
+
+        H = L (1 - Q L)^-1, P = Q (1 - L Q)^-1, Q = g N + Y diag(fields) Y^T, L = diag(multipliers).
+        """
         y, n = self.columns, self.noise
         q = g * n + (y * fields) @ y.mT
         eye = np.eye(q.shape[-1])
@@ -188,14 +190,14 @@ class Residual(Equation):
 
 
 def residual(net: Composed, rho: float, atoms: int = ATOMS, width: float = np.inf) -> Residual:
-    """The equation at units that stand for their law; width: every field is cut where one unit in so many lies beyond."""
+    """The equation at units that stand for their law; width: fields are cut where one unit in so many lies beyond."""
     parts = stream(net)
     assert parts is not None
     orders = numeric_order_parameters(net, "proportional")
     K = {path: (float(o.same), float(o.other)) for path, o in orders.K.items() if o.other is not None}
-    tq = {path: (float(orders.tq[path, "same"].same), float(orders.tq[path, "other"].other)) for path, _ in orders.tq}
+    tq = {path: tuple(float(getattr(orders.tq[path, r], r)) for r in ("same", "other")) for path, _ in orders.tq}
     B = parts.blocks
-    uniform = stats.qmc.Sobol(2 * B + 2, seed=0).random(atoms)
+    uniform = stats.qmc.Sobol(2 * B + 2, rng=0).random(atoms)
     tail = 0.5 / width
     normal = special.ndtri(tail + (1 - 2 * tail) * uniform)
     means = np.empty((atoms, B + 1))
@@ -233,8 +235,8 @@ def _equation(
     # What is left of the stream at place c of that at place b, b <= c.
     left = np.array([[np.prod(carry[b:c]) if b <= c else 0.0 for c in range(B + 1)] for b in range(B + 1)])
     own = np.array([K[parts.stream(c)][0] - K[parts.stream(c)][1] for c in range(B + 1)])
-    weights = [parts.first, *(s.branch.steps[1] for s in parts.skips)]
-    gains = np.array([float(w.sigma_w2) for w in weights])  # type: ignore[attr-defined]
+    steps = [parts.first, *(s.branch.steps[1] for s in parts.skips)]
+    gains = np.array([float(step.sigma_w2) for step in steps])  # type: ignore[attr-defined]
     gaps = np.array([tq[parts.dense(b)][0] - tq[parts.dense(b)][1] for b in range(B)] + [0.0])
     gaps[:B] *= gains[1:]
     series = [_series(phi, means[:, c], own[c]) for c, phi in enumerate(parts.phis)]
@@ -263,16 +265,19 @@ def _equation(
     shift += alpha * sum(
         (tq[parts.dense(b)][0] - tq[parts.dense(b)][1]) * (h[0] - h[1]) for b, h in enumerate(activated[:B])
     )
+    weights = np.full(units, 1 / units)
     return Residual(
-        columns, both @ noise @ both.T, np.full(units, 1 / units), np.array(base), gains[1:], float(gains[0]), alpha, alpha_0,
-        first[1], rho, rho * shift,
+        columns, both @ noise @ both.T, weights, np.array(base), gains[1:], float(gains[0]), alpha, alpha_0, first[1],
+        rho, rho * shift,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Series:
-    """Coefficients (terms, units) of phi and phi' in normalized Hermite polynomials of a unit's own part, and the sums of
-    the products of those from the second on: phi phi, phi phi', phi' phi'."""
+    """Coefficients (terms, units) of phi and phi' in normalized Hermite polynomials of a unit's own part.
+
+    pp, pd, dd: sums of products of those from the second on, of phi with phi, phi with phi', phi' with phi'.
+    """
 
     phi: np.ndarray
     slope: np.ndarray

@@ -174,8 +174,10 @@ def moments_around(
 def hermite_around(
     functions: Sequence[Numeric], kinks: tuple[float, ...], centers: np.ndarray, variance: float, terms: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """E f(a + sqrt(variance) x) He_n(x)/sqrt(n!), n < terms, x ~ N(0, 1), for each f at every center a, (terms, centers)
-    each; and E f g of all pairs of functions, (centers,) each."""
+    """E f(a + sqrt(variance) x) He_n(x)/sqrt(n!), x ~ N(0, 1), for each f at every center a, (terms, centers).
+
+    And E f g of all pairs of functions, (centers,).
+    """
     scale = float(np.sqrt(variance))
     row, u, inner = _nodes(centers, scale, features(kinks), 0, 1)
     x, values = (u - centers[row, None]) / scale, [f(u) for f in functions]
