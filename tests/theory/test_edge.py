@@ -21,7 +21,8 @@ from fimcheck.theory.edge import (
 )
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
-from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
+from fimcheck.theory.edge.prediction import EdgePrediction
+from fimcheck.theory.edge.slips import SLIPS
 from fimcheck.theory.edge.spectrum import _Downwards
 from fimcheck.theory.edge.units import ORDERS, units
 

@@ -4,7 +4,8 @@ Derived here at a physicist's rigour: a network linearized unit by unit given wh
 equivalent), and the Dyson equation of the random matrix that is left. No constant is fitted.
 """
 
-from fimcheck.theory.edge.law import Edge, GivenEdge, edge, given_edge, logarithmic_slope, splitting_width
+from fimcheck.theory.edge.largest import Edge, GivenEdge
+from fimcheck.theory.edge.law import edge, given_edge, logarithmic_slope, splitting_width
 from fimcheck.theory.edge.spectrum import density, distribution, mean, quantiles
 from fimcheck.theory.edge.units import EdgeError
 

@@ -1,7 +1,6 @@
-"""The edge of the limiting spectrum, the largest eigenvalue at finite size, and the growth like ln M."""
+"""The edge of the limiting spectrum, and the growth like ln M."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -12,11 +11,13 @@ from fimcheck.theory.edge import outliers
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
+from fimcheck.theory.edge.largest import Edge, GivenEdge
+from fimcheck.theory.edge.residual import stream
+from fimcheck.theory.edge.residual_dyson import Residual
+from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
 from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
-
-TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
-"""Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
+from fimcheck.theory.network.composition import Composed
 
 SURELY = 3.0
 """Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
@@ -31,83 +32,15 @@ SMALLEST_CUT = 4.0
 """Width of the extreme unit below which no bulk is looked for."""
 
 
-def _shift(scale: float, samples: float) -> float:
-    """Of the mean of the largest of T eigenvalues against the edge."""
-    return TRACY_WIDOM_MEAN * scale * samples ** (-2 / 3)
-
-
-@dataclass(frozen=True)
-class Edge:
-    """The right edge of the limiting spectrum at ``place``; g: the resolvent there; scale: (z''(g)/2)^(1/3).
-
-    Where so many units have split off that the end of the bulk plays no part, scale = 0 and place is as far as the
-    equation of the bulk was followed. error: of the place, from a second discretization. width: M. cut: the width at
-    whose extreme unit the shared fields were cut, M or, where units split off before, less. split: how many units are
-    expected beyond the place at this width. excess: by how much the largest of them exceeds it, on average. moment,
-    variance: mean and variance of the law over the C T eigenvalues. outlier: of two layers, where the lengths of the
-    inputs give an eigenvalue beyond the bulk, its limit.
-    """
-
-    place: float
-    g: float
-    scale: float
-    error: float
-    width: float
-    cut: float
-    split: float
-    excess: float
-    moment: float
-    variance: float
-    outlier: float | None = None
-
-    @property
-    def alone(self) -> float:
-        """Chance that no unit has split off."""
-        return float(np.exp(-self.split))
-
-    @property
-    def largest(self) -> tuple[float, float, float]:
-        """Of the largest eigenvalue: its limit, the scale of Tracy and Widom times the chance that no unit has split
-        off, and what units that have add. An outlier has neither of the two."""
-        if self.outlier is not None:
-            return self.outlier, 0.0, 0.0
-        return self.place, self.alone * self.scale, self.excess
-
-    def mean(self, samples: float) -> float:
-        """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of what has split off from it."""
-        place, scale, excess = self.largest
-        return place + _shift(scale, samples) + excess
-
-    def sd(self, samples: float) -> float:
-        """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
-        return TRACY_WIDOM_SD * self.scale * samples ** (-2 / 3)
-
-
-@dataclass(frozen=True)
-class GivenEdge:
-    """The same for one given network: place, g and scale of the edge of its bulk, and what has split off from it."""
-
-    place: float
-    g: float
-    scale: float
-    outlier: float | None
-
-    def mean(self, samples: float) -> float:
-        """E lambda_max of T samples."""
-        if self.outlier is not None:
-            return self.outlier
-        return self.place + _shift(self.scale, samples)
-
-
 @lru_cache(maxsize=512)
 def edge(
-    net: WideNetwork,
+    net: Composed,
     rho: float,
     classes: int = 1,
     width: float = np.inf,
     change: Change = as_it_is,
 ) -> Edge:
-    """The edge of a numeric chain under mean subtraction, T = M/rho.
+    """The edge of a numeric chain or residual network under mean subtraction, T = M/rho.
 
     width: M, at whose extreme unit the shared fields are cut, or at a less extreme one where that has split off. In the
     strict limit, for three layers or more, there is no finite edge unless no unit can split off: Gaussian output
@@ -119,6 +52,9 @@ def edge(
     >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
     7.441
     """
+    if stream(net) is not None:
+        return _of_residual(net, rho, classes, width, change)
+    assert isinstance(net, WideNetwork)
     nodes = enough_nodes(net, rho, classes)
     fine = change(units(net, rho, classes, nodes=FINE)).layers
     curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
@@ -127,6 +63,27 @@ def edge(
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
     scale = (curvature / 2) ** (1 / 3)
     return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), _of_lengths(net, curve, g))
+
+
+def _of_residual(net: Composed, rho: float, classes: int, width: float, change: Change) -> Edge:
+    """Twice as many units that stand for their law tell the error."""
+    if classes != 1:
+        raise EdgeError(f"C = {classes}: the edge of a residual network is derived for one output. Take one.")
+    curve, (g, place, curvature) = _lowest(change(residual(net, rho, ATOMS, width)))
+    error = abs(Curve(change(residual(net, rho, 2 * ATOMS, width)))(g) - place)
+    return Edge(place, g, (curvature / 2) ** (1 / 3), error, width, width, 0.0, 0.0, *curve.moments())
+
+
+def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residual], tuple[float, float, float]]:
+    """The curve with (g, z, z'') at its lowest point."""
+    curve = Curve(equation)
+    try:
+        return curve, curve.minimum(near)
+    except SplitOff:
+        raise EdgeError(
+            "a single unit splits off before the bulk ends, which is not derived for a residual network. Take smaller "
+            "branches or another activation."
+        ) from None
 
 
 def _of_lengths(net: WideNetwork, curve: Curve[Dyson], g: float) -> float | None:
@@ -168,14 +125,19 @@ def _bulk(
 
 
 def given_edge(
-    net: WideNetwork,
+    net: Composed,
     rho: float,
     measured: Mapping[str, np.ndarray],
     classes: int = 1,
     near: float | None = None,
     change: Change = as_it_is,
 ) -> GivenEdge:
-    """The edge of one network given what its samples share; measured: see `units_of`. near: a guess of g there."""
+    """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a residual
+    network. near: a guess of g there."""
+    if stream(net) is not None:
+        g, place, curvature = _lowest(change(residual_of(net, rho, measured)), near)[1]
+        return GivenEdge(place, g, (curvature / 2) ** (1 / 3), None)
+    assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured, classes))
     (g, place, curvature), unit = outliers.bulk(found, near)  # of two layers no unit ever splits off
     lengths = _of_lengths(net, Curve(Dyson(found)), g)

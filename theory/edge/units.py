@@ -7,7 +7,7 @@ its slope act as their best linear approximations in w plus independent noise.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from scipy import stats
@@ -75,11 +75,11 @@ class Units:
     shift: float
 
 
-Change = Callable[[Units], Units]
-"""Of the averages, to make a mistake on purpose."""
+Change = Callable[[Any], Any]
+"""Of the averages of a chain, `Units`, or of a residual network, to make a mistake on purpose."""
 
 
-def as_it_is(found: Units) -> Units:
+def as_it_is(found: Any) -> Any:
     """No change."""
     return found
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import sympy as sp
@@ -12,7 +12,8 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.numerics.eigenvalues import FRACTIONS
 from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles
-from fimcheck.theory.edge.prediction import SLIPS, EdgePrediction
+from fimcheck.theory.edge.prediction import EdgePrediction
+from fimcheck.theory.edge.slips import RESIDUAL_SLIPS, SLIPS
 from fimcheck.theory.edge.units import ORDERS, Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
@@ -85,6 +86,7 @@ class GivenEdgeClaim(OneOutputClaim):
 
     given: tuple[str, ...] = ("shared", *ORDERS)
     """And Q1 under batch normalization of the outputs, which divides by their variance."""
+    mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = SLIPS
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
         """What is left are corrections to the law of Tracy and Widom, and the square of what linearizing drops."""
@@ -100,16 +102,27 @@ class GivenEdgeClaim(OneOutputClaim):
 
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
         """The edge of every draw."""
-        return _given(setting, self.prediction(setting, wide).network)
+        return self._solved(setting, self.prediction(setting, wide).network)
 
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
         """Mistakes in the equation."""
-        for name, (what, change) in SLIPS.items():
-            yield name, what, _or_nothing(_given(setting, setting.wide(), change))
+        for name, (what, change) in self.mistakes.items():
+            yield name, what, _or_nothing(self._solved(setting, setting.wide(), change))
+
+    def _solved(self, setting: Setting, net: Any, change: Change = as_it_is) -> Predictor:
+        return _given(setting, net, tuple(name for name in self.given if name != "Q1"), change)
 
 
-def _given(setting: Setting, net: Any, change: Change = as_it_is) -> Predictor:
-    """The edge of every draw, solved once for each."""
+@dataclass(frozen=True)
+class ResidualEdgeClaim(GivenEdgeClaim):
+    """The same of a residual network, whose overlaps are measured step by step."""
+
+    given: tuple[str, ...] = ("shared", "K", "tq")
+    mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = RESIDUAL_SLIPS
+
+
+def _given(setting: Setting, net: Any, names: Sequence[str], change: Change) -> Predictor:
+    """The edge of every draw given what is measured under these names, solved once for each."""
     rho, known = setting.rho, {}
     assert rho is not None
 
@@ -126,7 +139,7 @@ def _given(setting: Setting, net: Any, change: Change = as_it_is) -> Predictor:
     def predicted(width: int, measured: dict[str, Array]) -> Array:
         gains = measured.get("Q1", 1.0)
         draws = range(len(measured["shared"]))
-        return gains * np.array([largest(width, {n: measured[n][i] for n in ("shared", *ORDERS)}) for i in draws])
+        return gains * np.array([largest(width, {n: measured[n][i] for n in names}) for i in draws])
 
     return predicted
 

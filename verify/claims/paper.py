@@ -13,7 +13,14 @@ from typing import Any
 from fimcheck import theory
 from fimcheck.numerics.orders import BACKWARD_ORDERS
 from fimcheck.verify.claims.claim import Claim, couples_samples
-from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GivenEdgeClaim, LengthsClaim, QuantileClaim
+from fimcheck.verify.claims.edge import (
+    EdgeClaim,
+    EdgeOverMeanClaim,
+    GivenEdgeClaim,
+    LengthsClaim,
+    QuantileClaim,
+    ResidualEdgeClaim,
+)
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
 NAMES = {
@@ -182,6 +189,9 @@ GROWTH = [
     law_claim(LengthsClaim, "last_mean.lambda_max_lengths",
               ", two layers of cos without biases: the largest eigenvalue is the outlier of the lengths of the inputs",
               network="cos L=2 a=0.5,1 sb2=0 last=mean M/T=0.25"),
+    law_claim(ResidualEdgeClaim, "residual.lambda_max",
+              ", residual network: the largest eigenvalue is the edge of the network's own units",
+              network="dense 2*(skip(relu dense)) relu dense sw2=1 sb2=0.1 last=mean M/T=2"),
     *(
         law_claim(QuantileClaim, f"last_mean.quantile[{k}]",
                   f": {k}/10 of the eigenvalues lie below the quantile of the limiting law, given their mean",

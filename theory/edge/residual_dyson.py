@@ -1,0 +1,115 @@
+"""The Dyson equation of a residual network, where every unit is a matrix."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fimcheck.theory.edge.dyson import Equation, Number, Solution
+
+
+@dataclass(frozen=True)
+class Residual(Equation):
+    """The Dyson equation. columns (units, K, J): what the J fields do to the K signals; noise (units, K, K); weights
+    (units,), their sum 1; base (K,): multipliers of the signals. gains (B,), into: sigma_w2 of the branches and of the
+    first step; alpha, alpha_0: widths of stream and inputs; first: tq_2 of the first step.
+
+    The energies: of the B + 1 fields forward and the B backward; of the first B signals and of the last B; of the
+    inputs.
+    """
+
+    columns: np.ndarray
+    noise: np.ndarray
+    weights: np.ndarray
+    base: np.ndarray
+    gains: np.ndarray
+    into: float
+    alpha: float
+    alpha_0: float
+    first: float
+    rho: float
+    shift: float
+
+    @property
+    def blocks(self) -> int:
+        """B."""
+        return len(self.gains)
+
+    @property
+    def size(self) -> int:
+        """How many energies."""
+        return 4 * self.blocks + 2
+
+    @cached_property
+    def _feed(self) -> tuple[np.ndarray, np.ndarray]:
+        """(size + 1, J + K + 1): what forms in the fields, responses and noise add to Sigma and to the energies; and
+        where the energies stand among g, the fields and the multipliers."""
+        B, J = self.blocks, 2 * self.blocks + 1
+        feed = np.zeros((self.size + 1, 2 * J + 1))
+        feed[0, -1] = self.rho * self.alpha
+        for b, gain in enumerate(self.gains):
+            feed[2 + b, J + b] = feed[1 + J + b, 1 + b] = gain  # through W forward: field b + 1 and signal b
+            feed[2 + B + b, J + B + 1 + b] = feed[1 + J + B + b, B + 1 + b] = gain  # and backward
+        feed[-1, 0] = self.into * self.alpha / self.alpha_0
+        return feed, np.delete(np.arange(2 * J + 1), 1 + J + B)  # nothing is added to the multiplier of phi(u^B)
+
+    def at(self, g: Number, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """(Sigma, F), its derivatives by (g, energies), and the smallest determinant, which has to be positive."""
+        B, J = self.blocks, 2 * self.blocks + 1
+        feed, places = self._feed
+        averages, slopes, lowest = self._responses(g, *self._parts(energies))
+        kind = np.result_type(g, energies)
+        value, by = (feed @ averages).astype(kind), np.zeros((self.size + 1, self.size + 1), kind)
+        by[:, : 1 + J + 2 * B] = feed @ slopes[:, places]
+        lam = self.first + energies[-1]
+        inputs = 1 - g * lam
+        value[0] += self.rho * self.alpha_0 * lam / inputs
+        by[0, [0, -1]] += self.rho * self.alpha_0 * np.array([lam**2, 1]) / inputs**2
+        value[1] = self.into * g / inputs
+        by[1, [0, -1]] = self.into * np.array([1, g**2]) / inputs**2
+        return value, by, min(lowest, float(np.real(inputs)))
+
+    def _parts(self, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies of the fields (J,), and multipliers of the signals (K,)."""
+        B, J = self.blocks, 2 * self.blocks + 1
+        multipliers = self.base + np.concatenate([energies[J : J + B], [0.0], energies[J + B : J + 2 * B]])
+        return energies[:J], multipliers
+
+    def _responses(
+        self, g: Number, fields: np.ndarray, multipliers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Averages of the diagonals of Y^T H Y and P, and of tr N H; their slopes by g, fields and multipliers.
+
+        H = L (1 - Q L)^-1, P = Q (1 - L Q)^-1, Q = g N + Y diag(fields) Y^T, L = diag(multipliers).
+        """
+        y, n = self.columns, self.noise
+        q = g * n + (y * fields) @ y.mT
+        eye = np.eye(q.shape[-1])
+        matrix = eye - q * multipliers
+        back = np.linalg.inv(matrix)  # (1 - Q L)^-1
+        h, p = multipliers[:, None] * back, back @ q
+        forms = y.mT @ h @ y
+        through = back @ y  # (1 - Q L)^-1 Y
+        hy, nh = h @ y, n @ h
+        k = back.mT  # (1 - L Q)^-1
+        by_noise = np.concatenate([(hy * (n @ hy)).sum(1), (k * (n @ k)).sum(1)], 1)
+        square = np.block([[forms, through.mT], [through, p]]) ** 2
+        averages = np.concatenate([forms.diagonal(0, 1, 2), p.diagonal(0, 1, 2), nh.trace(0, 1, 2)[:, None]], 1)
+        slopes = np.zeros((*averages.shape, averages.shape[1]), averages.dtype)
+        slopes[:, :-1, 1:] = square
+        slopes[:, :-1, 0] = slopes[:, -1, 1:] = by_noise
+        slopes[:, -1, 0] = (nh * nh.mT).sum((1, 2))
+        return self.weights @ averages, np.tensordot(self.weights, slopes, 1), self._lowest(q, multipliers).min()
+
+    def _lowest(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+        """Smallest eigenvalue of 1 - Q L of every unit; of real matrices alone."""
+        if np.iscomplexobj(q):
+            return np.ones(1)
+        root = np.sqrt(np.maximum(multipliers, 0.0))
+        return 1 - np.linalg.eigvalsh(root[:, None] * q * root)[:, -1]
+
+    def margin(self, at: Solution) -> float:
+        """How far the most extreme unit is from splitting off: its smallest eigenvalue over their mean."""
+        fields, multipliers = self._parts(at.energies)
+        lowest = self._lowest(at.g * self.noise + (self.columns * fields) @ self.columns.mT, multipliers)
+        return float(lowest.min() / (self.weights @ lowest))

@@ -1,0 +1,90 @@
+"""Mistakes in the equations of the edge, which a test has to refuse."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fimcheck.theory.edge.residual_dyson import Residual
+from fimcheck.theory.edge.units import Change, Units
+
+
+def _layers(**change: Callable[[Any], Any]) -> Change:
+    """Every hidden layer with some fields changed."""
+
+    def changed(found: Units) -> Units:
+        layers = (
+            replace(layer, **{name: f(getattr(layer, name)) for name, f in change.items()}) for layer in found.layers
+        )
+        return replace(found, layers=tuple(layers))
+
+    return changed
+
+
+def _zero(value: Any) -> Any:
+    return 0 * value
+
+
+SLIPS: dict[str, tuple[str, Change]] = {
+    "no shared eta": ("the backward signal that all samples share is dropped", _layers(e=_zero)),
+    "forward alone": ("the backward part of the edge is dropped", _layers(backward=_zero)),
+    "backward alone": (
+        "the forward part of the edge is dropped",
+        lambda found: replace(_layers(forward=_zero)(found), first=0.0),
+    ),
+    "no f2": ("the curvature of phi is dropped from the edge", _layers(f2=_zero, k_x=_zero)),
+    "1/rho": (
+        "rho is inverted in the edge",
+        lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
+    ),
+}
+"""Mistakes in the equation: words, and what they do to the averages."""
+
+
+def _parts(**change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """A residual network's equation with some fields changed."""
+    return lambda found: replace(found, **{name: f(getattr(found, name)) for name, f in change.items()})
+
+
+def _without_signals(found: Residual, keep: slice) -> Residual:
+    """With the multipliers of some signals alone."""
+    base = np.zeros_like(found.base)
+    base[keep] = found.base[keep]
+    return replace(found, base=base)
+
+
+def _apart(noise: np.ndarray) -> np.ndarray:
+    """Signals of different places without noise in common."""
+    return noise * np.eye(noise.shape[-1])
+
+
+def _straight(columns: np.ndarray) -> np.ndarray:
+    """What comes through the weights forward without effect on the derivatives."""
+    places = columns.shape[-1] // 2 + 1
+    found = columns.copy()
+    found[:, places:, :places] = 0.0
+    return found
+
+
+RESIDUAL_SLIPS: dict[str, tuple[str, Change]] = {
+    "forward alone": (
+        "the backward part of the edge is dropped",
+        lambda found: _without_signals(found, slice(0, found.blocks + 1)),
+    ),
+    "backward alone": (
+        "the forward part of the edge is dropped",
+        lambda found: replace(_without_signals(found, slice(found.blocks + 1, None)), first=0.0),
+    ),
+    "no f2": ("the curvature of phi is dropped from the edge", _parts(columns=_straight)),
+    "apart": ("what a unit gives at different blocks is taken for independent", _parts(noise=_apart)),
+    "no stream": (
+        "the units of every layer are taken for units of their own",
+        _parts(noise=_apart, columns=lambda columns: columns * np.eye(columns.shape[-1])),
+    ),
+    "1/rho": (
+        "rho is inverted in the edge",
+        lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
+    ),
+}
+"""The same of a residual network."""
