@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fimcheck.numerics import Measurement, RandomNetwork, draw, gram, measure, measurement
+from fimcheck.numerics import Composition, Measurement, RandomNetwork, draw, gram, measure, measurement
 from fimcheck.numerics.autograd import slow_gram
 from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 
@@ -299,6 +299,36 @@ def test_shared_fields_are_the_means_of_signals_and_derivatives() -> None:
     outputs = (below @ weights[1].T + biases[1]).tanh() @ weights[2].T + biases[2]
     (g,) = torch.autograd.grad(outputs[:, 1].sum(), below)
     np.testing.assert_allclose(found[:6, 2], 6**0.5 * g.mean(0).numpy(), rtol=1e-12)
+
+
+def test_shared_fields_of_a_residual_network() -> None:
+    """By torch's own derivative: u^1 = 0.5 u^0 + 0.8 (W tanh(u^0) + b), f = w tanh(u^1)."""
+    nodes = (("dense", {}, ()), ("skip", {"a": 0.8, "b": 0.5}, (BRANCH,)), ("tanh", {}, ()), ("dense", {}, ()))
+    network = Composition(nodes, 6, 4, 1, sigma_b2=0.2)
+    drawn = draw(network, 7, [3])
+    found = measure(network, 7, [3], ["shared"]).draws["shared"][0]
+    W, b = ({path: drawn.numbers[f"{path}.{kind}"][0] for path in network.dense} for kind in "Wb")
+    first, inner, last = network.dense
+    u = drawn.inputs[0] @ W[first].T + b[first]
+    below = u.tanh().requires_grad_()
+    stream = 0.5 * u + 0.8 * (below @ W[inner].T + b[inner])
+    above = stream.tanh()
+    above.retain_grad()
+    (above @ W[last].T).sum().backward()
+    assert below.grad is not None
+    assert above.grad is not None
+    for part, seen, slope in ((found[:6], u, below.grad), (found[6:], stream, above.grad)):
+        np.testing.assert_allclose(part[:, 0], seen.detach().mean(0).numpy(), rtol=1e-12)
+        np.testing.assert_allclose(part[:, 1], 6**0.5 * slope.mean(0).numpy(), rtol=1e-12)
+
+
+def test_shared_fields_where_a_dense_step_sees_no_activation() -> None:
+    nodes = (("dense", {}, ()), ("dense", {}, ()), ("tanh", {}, ()), ("dense", {}, ()))
+    with pytest.raises(ValueError, match="see an activation"):
+        measure(Composition(nodes, 6, 4, 1), 5, SEEDS, ["shared"])
+
+
+BRANCH = (("tanh", {}, ()), ("dense", {}, ()))
 
 
 def test_shared_fields_of_coupled_samples_are_refused() -> None:

@@ -32,6 +32,13 @@ def test_the_edge_given_the_units_of_the_network() -> None:
     assert found == {"": "AGREE", "1/rho": "DISAGREE"}
 
 
+@pytest.mark.slow
+def test_the_edge_of_a_residual_network() -> None:
+    claim = CLAIMS["growth.residual.lambda_max"]
+    found = judged(claim.id, Setting.parse(claim.network), ("1/rho", "no stream", "apart"))
+    assert found == {"": "AGREE", "1/rho": "DISAGREE", "no stream": "DISAGREE", "apart": "DISAGREE"}
+
+
 def test_every_drawn_network_has_an_edge() -> None:
     """Three of these sixty once ended with an error: a step beyond the end of the curve was taken for a unit's."""
     setting = Setting("relu", sigma_b2=0.1, last="mean", rho=1.0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,12 +90,14 @@ class GivenEdgeClaim(OneOutputClaim):
     mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = SLIPS
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
-        """What is left are corrections to the law of Tracy and Widom, and the square of what linearizing drops."""
-        return SMOOTH
+        """What is left are corrections to the law of Tracy and Widom, whose shift is of order T^-2/3 and whose
+        corrections are T^-1/3 and T^-2/3 of that, and the square of what linearizing drops."""
+        return (1.0, 4 / 3)
 
-    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
-        """Each draw takes a solution of its own."""
-        return (64, 96, 128, 256, 512)
+    def widths(self, setting: Setting) -> tuple[int, ...]:
+        """Each draw takes a solution of its own. T >= 32: of fewer the largest is far from the law of Tracy and Widom."""
+        assert setting.rho is not None
+        return tuple(round(max(1.0, setting.rho / 2) * width) for width in (64, 96, 128, 256, 512))
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The formula; its edge is that of every draw's own units, see `predictor`."""
@@ -121,15 +124,16 @@ class ResidualEdgeClaim(GivenEdgeClaim):
     mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = RESIDUAL_SLIPS
 
 
-def _given(setting: Setting, net: Any, names: Sequence[str], change: Change) -> Predictor:
-    """The edge of every draw given what is measured under these names, solved once for each."""
+@lru_cache(maxsize=32)
+def _given(setting: Setting, net: Any, names: tuple[str, ...], change: Change) -> Predictor:
+    """The edge of every draw given what is measured under these names, solved once for each, for all who ask."""
     rho, known = setting.rho, {}
     assert rho is not None
 
     def largest(width: int, own: dict[str, Array]) -> float:
         if not all(np.all(np.isfinite(v)) for v in own.values()):
             return np.nan
-        key = width, own["shared"].tobytes()
+        key = width, hash(own["shared"].tobytes())
         if key not in known:
             near = known.get(width)  # g of the draw before, a good guess of the next
             found = given_edge(net, rho, own, near=near, change=change)

@@ -1,0 +1,171 @@
+"""The edge of a residual network: against the chain, against quadrature in two dimensions, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from fimcheck import theory
+from fimcheck.theory.edge import EdgeError, edge, given_edge
+from fimcheck.theory.edge.curve import Curve
+from fimcheck.theory.edge.dyson import Dyson, Resolvent
+from fimcheck.theory.edge.prediction import EdgePrediction
+from fimcheck.theory.edge.residual import stream
+from fimcheck.theory.edge.residual_dyson import Residual
+from fimcheck.theory.edge.residual_units import _noise, _series, residual, residual_of
+from fimcheck.theory.edge.slips import RESIDUAL_SLIPS
+from fimcheck.theory.edge.units import ORDERS, units_of
+from fimcheck.theory.network.combine import Chain, Skip
+from fimcheck.theory.network.dense import Dense
+from fimcheck.theory.network.elementwise import Phi
+
+
+def network(
+    act: str, blocks: int = 2, w2: float = 1.0, b2: float = 0.1, a: float = 1.0, b: float = 1.0, last: str = "mean"
+) -> theory.Network:
+    """A residual network, of the same numbers everywhere."""
+    phi = Phi(theory.activation(act))
+
+    def dense(width: int = 1) -> Dense:
+        return Dense(sp.Integer(width), sp.Float(w2), sp.Float(b2))
+
+    skips = [Skip(Chain((phi, dense())), a=sp.Float(a), b=sp.Float(b)) for _ in range(blocks)]
+    return theory.Network(Chain((dense(), *skips, phi, dense(0))), last=last)
+
+
+def given(net: theory.Network, shared: np.ndarray) -> dict[str, np.ndarray]:
+    """What would be measured, with the order parameters of the limit."""
+    orders = theory.numeric_order_parameters(net, "proportional")
+    dense = [path for path, step in net.all_steps.items() if isinstance(step, Dense)]
+    tq = [np.diag([orders.tq[p, "same"].same, orders.tq[p, "other"].other]) for p in dense]
+    K = [[orders.K[path].same, orders.K[path].other] for path in net.all_steps]
+    return {"K": np.array(K, float), "tq": np.array(tq, float), "shared": shared}
+
+
+@pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
+def test_without_the_stream_it_is_the_chain(act: str) -> None:
+    """b = 0: the equation of matrices falls apart into those of the layers, which other code solves."""
+    chain = theory.WideNetwork(4, act, last="mean", sigma_w2=2.0, sigma_b2=0.3, ratios=1)
+    orders, rng = theory.numeric_order_parameters(chain, "proportional"), np.random.default_rng(0)
+    fields = [rng.standard_normal((64, 2)) * np.sqrt([orders.q2[n], 2.0 * orders.tq2[n + 1]]) for n in range(1, 4)]
+    own = {name: np.array([float(v) for _, v in sorted(getattr(orders, name).items())]) for name in ORDERS}
+    one = Curve(Dyson(units_of(chain, 2.0, own | {"shared": np.concatenate(fields)})))
+    cut = network(act, 2, 2.0, 0.3, b=0.0)
+    two = Curve(residual_of(cut, 2.0, given(cut, np.concatenate(fields))))
+    assert two.minimum() == pytest.approx(one.minimum(), rel=1e-9)
+    assert two.moments() == pytest.approx(one.moments(), rel=1e-12)
+    z = 3.0 + 1.0j
+    resolvents = [
+        Resolvent(40j, 1 / 40j, np.zeros(c.equation.size)).at(c.equation, 40j).at(c.equation, z) for c in (one, two)
+    ]
+    assert resolvents[1].g == pytest.approx(resolvents[0].g, rel=1e-9)
+
+
+def small(act: str = "gelu", b: float = 0.8) -> Residual:
+    return residual(network(act, 2, 1.2, 0.1, a=0.7, b=b), 1.5, 16, 100.0)
+
+
+@pytest.mark.parametrize("turn", [1.0, np.exp(-0.3j)])
+def test_derivatives_are_those_by_differences(turn: complex) -> None:
+    equation = small()
+    numbers = turn * np.array([0.05, *np.linspace(0.05, 0.15, equation.size)])
+    by = equation.at(numbers[0], numbers[1:])[1]
+    for i, step in enumerate(1e-6 * np.eye(len(numbers))):
+        high, low = (equation.at(*(lambda v: (v[0], v[1:]))(numbers + s * step))[0] for s in (1, -1))
+        assert by[:, i] == pytest.approx((high - low) / 2e-6, rel=1e-6, abs=1e-8)
+
+
+def test_newton_finds_what_iteration_finds() -> None:
+    curve = Curve(small())
+    g = 0.9 * curve.minimum()[0]
+    energies = np.zeros(curve.equation.size)
+    for _ in range(5000):
+        energies = curve.equation.at(g, energies)[0][1:]
+    at = curve.solved(g)
+    assert at is not None
+    assert at.energies == pytest.approx(energies, rel=1e-9)
+
+
+def test_noise_is_that_of_quadrature_in_two_dimensions() -> None:
+    """One unit: (u, v) with v = 0.8 u + w; what the best linear approximations leave of tanh(u), tanh'(u) eta.."""
+    phi, own = Phi(theory.activation("tanh")), np.array([0.7, 0.8**2 * 0.7 + 0.5])
+    means, eta, gaps = np.array([[0.4, -0.9]]), np.array([[1.3, -0.6]]), np.array([0.25, 0.0])
+    left = np.array([[1.0, 0.8], [0.0, 1.0]])
+    found = _noise([_series(phi, means[:, c], own[c]) for c in (0, 1)], own, left, eta, gaps)[0]
+    x, weight = np.polynomial.hermite_e.hermegauss(80)
+    weight = np.outer(weight, weight).ravel() / (2 * np.pi)
+    u = np.sqrt(own[0]) * np.repeat(x, 80)
+    v = 0.8 * u + np.sqrt(0.5) * np.tile(x, 80)
+    values, slopes = [], []
+    for c, w in enumerate((u, v)):
+        value, slope = np.tanh(means[0, c] + w), 1 - np.tanh(means[0, c] + w) ** 2
+        for f, into in ((value, values), (slope, slopes)):
+            into.append(f - weight @ f - w * (weight @ (f * w)) / own[c])
+    signals = np.array([*values, *(s * e for s, e in zip(slopes, eta[0], strict=True))])
+    expected = signals * weight @ signals.T
+    private = weight @ (1 - np.tanh(means[0, 0] + u) ** 2) ** 2 - (weight @ (1 - np.tanh(means[0, 0] + u) ** 2)) ** 2
+    expected[2, 2] += gaps[0] * private
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("act", ["relu", "tanh"])
+def test_the_mean_is_the_trace(act: str) -> None:
+    """rho alpha (kappa_1 - kappa_2), but for the quasirandom units that stand for their law."""
+    net = network(act, 3)
+    orders = theory.numeric_order_parameters(net, "proportional")
+    trace = 1.5 * float(net.alpha) * float(orders.kappa1 - orders.kappa2)
+    assert Curve(residual(net, 1.5)).moments()[0] == pytest.approx(trace, rel=2e-3)
+    found = edge(net, 1.5, 1, 512.0)
+    assert found.error < 2e-3 * found.place
+    assert found.moment == pytest.approx(trace, rel=5e-3)
+
+
+def test_every_slip_moves_the_edge() -> None:
+    net = network("gelu")
+    right = edge(net, 2.0, 1, 500.0)
+    for name, (_, change) in RESIDUAL_SLIPS.items():
+        try:
+            assert abs(edge(net, 2.0, 1, 500.0, change).place / right.place - 1) > 0.01, name
+        except EdgeError:
+            continue  # no edge at all
+
+
+def test_it_is_predicted_where_bounds_were_all() -> None:
+    net = network("relu")
+    found = theory.predict(net, "lambda_max", "proportional")
+    assert isinstance(found, EdgePrediction)
+    value = found.evaluate(M=512.0, rho=2.0, C=1.0)
+    low = theory.predict(net, "lambda_max_lower", "proportional").evaluate(rho=2.0)
+    high = theory.predict(net, "lambda_max_upper", "proportional").evaluate(M=512.0, rho=2.0, c_2=0.0, C=1.0)
+    assert low < value < high
+    assert "stream" in "\n".join(found.steps())
+    with pytest.raises(EdgeError, match="one output"):
+        edge(net, 2.0, 2)
+
+
+def test_other_networks_of_steps_have_bounds_alone() -> None:
+    phi, dense, out = Phi(theory.activation("relu")), Dense(sp.Integer(1)), Dense(sp.Integer(0))
+    block = Skip(Chain((phi, dense)))
+    assert stream(theory.Network(Chain((dense, block, phi, out)))) is not None
+    for steps in (
+        (dense, phi, dense, phi, out),
+        (dense, Skip(Chain((phi, dense, phi, dense))), phi, out),
+        (dense, block, dense, phi, out),
+        (dense, block, phi, dense, phi, out),
+        (dense, Skip(Chain((phi, replace(dense, rate=sp.Integer(2))))), phi, out),
+    ):
+        net = theory.Network(Chain(steps), last="mean")
+        assert stream(net) is None
+        with pytest.raises(EdgeError, match="residual network"):
+            theory.predict(net, "lambda_max", "proportional")
+
+
+def test_a_unit_that_splits_off_is_refused() -> None:
+    """One unit with a huge output weight."""
+    net = network("abs", 1)
+    rng = np.random.default_rng(1)
+    shared = rng.standard_normal((2, 50, 2))
+    shared[1, 0] = 0.0, 12.0
+    with pytest.raises(EdgeError, match="splits off"):
+        given_edge(net, 1.0, given(net, shared.reshape(-1, 2)))
