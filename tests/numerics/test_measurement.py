@@ -309,7 +309,7 @@ def test_shared_fields_of_a_residual_network() -> None:
     found = measure(network, 7, [3], ["shared"]).draws["shared"][0]
     W, b = ({path: drawn.numbers[f"{path}.{kind}"][0] for path in network.dense} for kind in "Wb")
     first, inner, last = network.dense
-    u = drawn.inputs[0] @ W[first].T + b[first]
+    u = drawn.inputs[0].view(7, 4) @ W[first].T + b[first]
     below = u.tanh().requires_grad_()
     stream = 0.5 * u + 0.8 * (below @ W[inner].T + b[inner])
     above = stream.tanh()

@@ -165,7 +165,7 @@ def test_a_unit_that_splits_off_is_refused() -> None:
     """One unit with a huge output weight."""
     net = network("abs", 1)
     rng = np.random.default_rng(1)
-    shared = rng.standard_normal((2, 50, 2))
+    shared = rng.standard_normal((2, 400, 2))
     shared[1, 0] = 0.0, 12.0
     with pytest.raises(EdgeError, match="splits off"):
         given_edge(net, 1.0, given(net, shared.reshape(-1, 2)))

@@ -99,17 +99,28 @@ class Residual(Equation):
         slopes[:, :-1, 1:] = square
         slopes[:, :-1, 0] = slopes[:, -1, 1:] = by_noise
         slopes[:, -1, 0] = (nh * nh.mT).sum((1, 2))
-        return self.weights @ averages, np.tensordot(self.weights, slopes, 1), self._lowest(q, multipliers).min()
+        return self.weights @ averages, np.tensordot(self.weights, slopes, 1), self._determinant(q, multipliers)
 
-    def _lowest(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
-        """Smallest eigenvalue of 1 - Q L of every unit; of real matrices alone."""
+    def _matrix(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+        """1 - Q L of every unit, made symmetric."""
+        root = np.sqrt(multipliers)
+        return np.eye(len(root)) - root[:, None] * q * root
+
+    def _determinant(self, q: np.ndarray, multipliers: np.ndarray) -> float:
+        """The smallest of all units; below 0 where a matrix is not positive; 1 if complex."""
         if np.iscomplexobj(q):
-            return np.ones(1)
-        root = np.sqrt(np.maximum(multipliers, 0.0))
-        return 1 - np.linalg.eigvalsh(root[:, None] * q * root)[:, -1]
+            return 1.0
+        if multipliers.min() < 0:
+            return -1.0
+        try:
+            factors = np.linalg.cholesky(self._matrix(q, multipliers))
+        except np.linalg.LinAlgError:
+            return -1.0
+        return float(factors.diagonal(0, 1, 2).prod(1).min() ** 2)
 
     def margin(self, at: Solution) -> float:
         """How far the most extreme unit is from splitting off: its smallest eigenvalue over their mean."""
         fields, multipliers = self._parts(at.energies)
-        lowest = self._lowest(at.g * self.noise + (self.columns * fields) @ self.columns.mT, multipliers)
+        q = at.g * self.noise + (self.columns * fields) @ self.columns.mT
+        lowest = np.linalg.eigvalsh(self._matrix(q, multipliers))[:, 0]
         return float(lowest.min() / (self.weights @ lowest))

@@ -182,16 +182,16 @@ def hermite_around(
     row, u, inner = _nodes(centers, scale, features(kinks), 0, 1)
     x, values = (u - centers[row, None]) / scale, [f(u) for f in functions]
 
-    def mean(weighted: np.ndarray) -> np.ndarray:
-        return np.bincount(row, weighted.sum(axis=1), centers.size)
+    def mean(weighted: np.ndarray, f: np.ndarray) -> np.ndarray:
+        return np.bincount(row, np.einsum("rp,rp->r", weighted, f), centers.size)
 
     series: list[list[np.ndarray]] = [[] for _ in functions]
     before, now = np.zeros_like(x), inner
     for n in range(terms):
         for found, f in zip(series, values, strict=True):
-            found.append(mean(now * f))
+            found.append(mean(now, f))
         before, now = now, (x * now - np.sqrt(n) * before) / np.sqrt(n + 1)
-    pairs = [mean(inner * f * g) for i, f in enumerate(values) for g in values[i:]]
+    pairs = [mean(inner * f, g) for i, f in enumerate(values) for g in values[i:]]
     return [np.array(found) for found in series], pairs
 
 

@@ -95,7 +95,7 @@ class GivenEdgeClaim(OneOutputClaim):
         return (1.0, 4 / 3)
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Each draw takes a solution of its own. T >= 32: of fewer the largest is far from the law of Tracy and Widom."""
+        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far."""
         assert setting.rho is not None
         return tuple(round(max(1.0, setting.rho / 2) * width) for width in (64, 96, 128, 256, 512))
 
