@@ -99,7 +99,8 @@ class Residual(Equation):
         slopes[:, :-1, 1:] = square
         slopes[:, :-1, 0] = slopes[:, -1, 1:] = by_noise
         slopes[:, -1, 0] = (nh * nh.mT).sum((1, 2))
-        return self.weights @ averages, np.tensordot(self.weights, slopes, 1), self._determinant(q, multipliers)
+        means = (np.einsum("u,u...->...", self.weights, v) for v in (averages, slopes))
+        return *means, self._determinant(q, multipliers)
 
     def _matrix(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
         """1 - Q L of every unit, made symmetric."""

@@ -94,7 +94,8 @@ def _pair(layer: Layer, g: Number, energies: np.ndarray, n_dd: Number) -> Respon
         by((k_pp, k_dp), (p_pp, p_pd)),
         by((f1 * h_pd, f1 * h_dd), (f1 * k_dp, f1 * k_dd)),
     )
-    means = np.array([averages, *slopes]) @ layer.weights
+    # Not by a matrix product, whose threads would wait for each other where several processes run.
+    means = np.einsum("iju,u->ij", np.array([averages, *slopes]), layer.weights)
     return Response(means[0], means[1:].T, float(np.real(det).min()))
 
 
