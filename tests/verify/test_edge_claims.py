@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fimcheck.verify.claims.composition import network_claims
 from fimcheck.verify.claims.paper import CLAIMS
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.claims.wording import SettingError
@@ -37,6 +38,18 @@ def test_the_edge_of_a_residual_network() -> None:
     claim = CLAIMS["growth.residual.lambda_max"]
     found = judged(claim.id, Setting.parse(claim.network), ("1/rho", "no stream"))
     assert found == {"": "AGREE", "1/rho": "DISAGREE", "no stream": "DISAGREE"}
+
+
+def test_what_is_claimed_of_a_network_of_steps_for_many_samples() -> None:
+    setting = Setting.parse("dense 2*(skip(erf dense, a=0.7)) erf dense M/T=1 last=batch")
+    (claim,) = network_claims(setting)
+    assert claim.quantities == ("lambda_max", "Q1", "shared", "K", "tq")
+    for text in (
+        "dense 2*(skip(erf dense)) erf dense M/T=1",
+        "dense 2*(skip(rms erf dense)) erf dense M/T=1 last=mean",
+    ):
+        with pytest.raises(SettingError, match="T fixed"):
+            network_claims(Setting.parse(text))
 
 
 def test_every_drawn_network_has_an_edge() -> None:

@@ -6,6 +6,7 @@ equivalent), and the Dyson equation of the random matrix that is left. No consta
 
 from fimcheck.theory.edge.largest import Edge, GivenEdge
 from fimcheck.theory.edge.law import edge, given_edge, logarithmic_slope, splitting_width
+from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.spectrum import density, distribution, mean, quantiles
 from fimcheck.theory.edge.units import EdgeError
 
@@ -17,6 +18,7 @@ __all__ = [
     "distribution",
     "edge",
     "given_edge",
+    "is_residual",
     "logarithmic_slope",
     "mean",
     "quantiles",

@@ -12,7 +12,7 @@ from fimcheck.theory.edge.accuracy import REFINED, enough_nodes
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import Edge, GivenEdge
-from fimcheck.theory.edge.residual import stream
+from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
 from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
@@ -52,7 +52,7 @@ def edge(
     >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
     7.441
     """
-    if stream(net) is not None:
+    if is_residual(net):
         return _of_residual(net, rho, classes, width, change)
     assert isinstance(net, WideNetwork)
     nodes = enough_nodes(net, rho, classes)
@@ -134,7 +134,7 @@ def given_edge(
 ) -> GivenEdge:
     """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a residual
     network. near: a guess of g there."""
-    if stream(net) is not None:
+    if is_residual(net):
         g, place, curvature = _lowest(change(residual_of(net, rho, measured)), near)[1]
         return GivenEdge(place, g, (curvature / 2) ** (1 / 3), None)
     assert isinstance(net, WideNetwork)

@@ -9,7 +9,7 @@ import sympy as sp
 
 from fimcheck.theory.edge.largest import TRACY_WIDOM_MEAN, Edge
 from fimcheck.theory.edge.law import edge
-from fimcheck.theory.edge.residual import stream
+from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.slips import SLIPS
 from fimcheck.theory.edge.steps import RESIDUAL_STEPS, SOURCE, STEPS
 from fimcheck.theory.edge.units import EdgeError, as_it_is, is_normalized, is_plain
@@ -115,7 +115,7 @@ class EdgePrediction(Prediction):
 
 def predict(net: Composed, given_outputs: bool) -> Prediction:
     """The prediction, where it is derived."""
-    if not is_plain(net) and stream(net) is None:
+    if not is_plain(net) and not is_residual(net):
         raise EdgeError(
             "lambda_max for T = M/rho without an all-ones outlier is derived for a chain whose hidden layers are not "
             "normalized or over their units, and for a residual network dense B*(skip(phi dense)) phi dense, under "

@@ -56,6 +56,15 @@ def stream(net: Composed) -> Stream | None:
     return Stream(first, skips, tuple(p for p in (*phis, phi) if isinstance(p, Phi)), last)
 
 
+def is_residual(net: Composed) -> bool:
+    """Whether it is a residual network that the edge is derived for.
+
+    >>> edge.is_residual(theory.WideNetwork(3, "relu"))
+    False
+    """
+    return stream(net) is not None
+
+
 def _is_block(step: Skip) -> bool:
     steps = step.branch.steps
     return len(steps) == 2 and type(steps[0]) is Phi and _is_plain(steps[1])

@@ -9,8 +9,10 @@ import sympy as sp
 
 from fimcheck import theory
 from fimcheck.numerics import overlaps
+from fimcheck.theory.edge import is_residual
 from fimcheck.theory.network.composition import Composed
 from fimcheck.verify.claims.claim import Claim, rivals
+from fimcheck.verify.claims.edge import ResidualEdgeClaim
 from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.claims.paper import NAMES, add_claim
 from fimcheck.verify.claims.setting import Setting
@@ -89,6 +91,8 @@ def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
     """Claims about a composed network at a setting: quantities of its spectrum, the overlaps of its gradients and, with
     ``every``, each overlap in the order of computation: forward, then backward from the output.
 
+    For T = M/rho it is the largest eigenvalue alone, where that is derived.
+
     Overlaps that the theory predicts to vanish have no ratio to test and are left out, and so is what is the same in
     every network, such as K[same] after a layer normalization.
 
@@ -98,6 +102,8 @@ def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
     """
     if not setting.composed:
         raise SettingError(f"{setting}: the paper's chain has claims of its own; give a network of steps")
+    if setting.rho is not None:
+        return [_edge_claim(setting)]
     about = {"last": setting.last, "hidden": setting.hidden, "network": str(setting), "source": SOURCE,
              "fewest_samples": fewest_samples(setting)}  # fmt: skip
     found: list[Claim] = []
@@ -107,6 +113,22 @@ def network_claims(setting: Setting, every: bool = True) -> list[Claim]:
         statement = f"{setting.steps or setting}: {NAMES[quantity]}"
         found.append(Claim(f"network.{quantity}", statement, quantity, quantity, **about))
     return found
+
+
+def _edge_claim(setting: Setting) -> Claim:
+    """All that is claimed for T = M/rho: the largest eigenvalue of a residual network."""
+    if not is_residual(setting.wide()) or not setting.wide().output.removed:
+        raise SettingError(
+            f"{setting}: for T = M/rho there are claims about dense B*(skip(phi dense)) phi dense with last = mean or "
+            "batch; take one of these, or T fixed"
+        )
+    return ResidualEdgeClaim(
+        id="network.lambda_max",
+        statement=f"{setting.steps}: the largest eigenvalue is the edge of the network's own units",
+        quantity="lambda_max", measured="lambda_max", samples="proportional", last=setting.last, network=str(setting),
+        given=(*(("Q1",) if setting.wide().output.scaled else ()), *ResidualEdgeClaim.given), source=SOURCE,
+        fewest_samples=12,
+    )  # fmt: skip
 
 
 def fewest_samples(setting: Setting) -> int:
