@@ -11,7 +11,7 @@ from fimcheck.theory.edge import EdgeError, edge, given_edge
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Resolvent
 from fimcheck.theory.edge.prediction import EdgePrediction
-from fimcheck.theory.edge.residual import stream
+from fimcheck.theory.edge.residual import Place, stream
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.edge.residual_units import _noise, _series, residual, residual_of
 from fimcheck.theory.edge.slips import RESIDUAL_SLIPS
@@ -92,7 +92,8 @@ def test_noise_is_that_of_quadrature_in_two_dimensions() -> None:
     phi, own = Phi(theory.activation("tanh")), np.array([0.7, 0.8**2 * 0.7 + 0.5])
     means, eta, gaps = np.array([[0.4, -0.9]]), np.array([[1.3, -0.6]]), np.array([0.25, 0.0])
     left = np.array([[1.0, 0.8], [0.0, 1.0]])
-    found = _noise([_series(phi, means[:, c], own[c]) for c in (0, 1)], own, left, eta, gaps)[0]
+    places = [Place(phi, Dense(), *"1112") for _ in own]
+    found = _noise([_series(p, means[:, c], own[c], 1.0) for c, p in enumerate(places)], own, left, eta, gaps)[0]
     x, weight = np.polynomial.hermite_e.hermegauss(80)
     weight = np.outer(weight, weight).ravel() / (2 * np.pi)
     u = np.sqrt(own[0]) * np.repeat(x, 80)
@@ -152,6 +153,7 @@ def test_other_networks_of_steps_have_bounds_alone() -> None:
         (dense, phi, dense, phi, out),
         (dense, Skip(Chain((phi, dense, phi, dense))), phi, out),
         (dense, block, dense, phi, out),
+        (dense, block, dense, out),
         (dense, block, phi, dense, phi, out),
         (dense, Skip(Chain((phi, replace(dense, rate=sp.Integer(2))))), phi, out),
     ):

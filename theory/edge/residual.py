@@ -1,4 +1,5 @@
-"""The edge of a residual network: a stream u^{b+1} = b u^b + a (W phi(u^b) + biases), read out through one more phi.
+"""The edge of a residual network: a stream u^{b+1} = b u^b + a (W phi(u^b) + biases), read out through one more phi; a
+normalization over the units may stand before an activation.
 
 All its layers share their units, and a unit sees one correlated signal after the other. What a unit gives is K =
 2 B + 1 signals, the activations phi(u^0..u^B) and the derivatives at the B dense steps of the branches; given what its
@@ -6,8 +7,10 @@ samples share these are linear in what comes through the weights, (B + 1) + B fi
 equation is that of a chain with K by K matrices for numbers.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fimcheck.theory.edge.units import PER_PLACE
 from fimcheck.theory.network.combine import Skip
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
@@ -16,44 +19,45 @@ from fimcheck.theory.network.step import Step
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the stream is read: an activation, behind a normalization or not, and the dense step after it.
+
+    stream, seen, given, after: paths of the stream's value, of what the activation sees, of it and of the dense step.
+    """
+
+    phi: Phi
+    dense: Dense
+    stream: str
+    seen: str
+    given: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Stream:
-    """The steps of a residual network: the first dense step, the skips, the last activation, the outputs."""
+    """A residual network: its first dense step, the skips, and where these and the outputs read the stream."""
 
     first: Dense
     skips: tuple[Skip, ...]
-    phis: tuple[Phi, ...]
-    last: Dense
+    places: tuple[Place, ...]
 
     @property
     def blocks(self) -> int:
         """B."""
         return len(self.skips)
 
-    def dense(self, block: int) -> str:
-        """Path of the dense step of a block, from 0."""
-        return f"{block + 2}.branch.2"
-
-    def stream(self, place: int) -> str:
-        """Path of u^0..u^B."""
-        return str(place + 1)
-
-    def activated(self, place: int) -> str:
-        """Path of phi(u^0)..phi(u^B)."""
-        return f"{place + 2}.branch.1" if place < self.blocks else str(self.blocks + 2)
-
 
 def stream(net: Composed) -> Stream | None:
     """The parts of a residual network that the edge is derived for; None of another network."""
-    first, *middle, phi, last = net.steps.steps if len(net.steps.steps) >= 4 else (None, None, None)
-    skips = tuple(step for step in middle if isinstance(step, Skip) and _is_block(step))
-    whole = skips and len(skips) == len(middle) and _is_plain(first) and type(phi) is Phi and _is_plain(last)
-    if not whole or net.inputs is not None or net.positions != 1:
+    first, *rest = net.steps.steps
+    skips = [step for step in rest if isinstance(step, Skip)]
+    tail = rest[len(skips) :]
+    places = list(_places([*(skip.branch.steps for skip in skips), tail]))
+    if not skips or rest[: len(skips)] != skips or None in places or net.inputs is not None or net.positions != 1:
         return None
-    assert isinstance(first, Dense)
-    assert isinstance(last, Dense)
-    assert isinstance(phi, Phi)
-    phis = [step.branch.steps[0] for step in skips]
-    return Stream(first, skips, tuple(p for p in (*phis, phi) if isinstance(p, Phi)), last)
+    if not (isinstance(first, Dense) and _is_plain(first)):
+        return None
+    return Stream(first, tuple(skips), tuple(place for place in places if place is not None))
 
 
 def is_residual(net: Composed) -> bool:
@@ -65,10 +69,19 @@ def is_residual(net: Composed) -> bool:
     return stream(net) is not None
 
 
-def _is_block(step: Skip) -> bool:
-    steps = step.branch.steps
-    return len(steps) == 2 and type(steps[0]) is Phi and _is_plain(steps[1])
+def _places(branches: Sequence[Sequence[Step]]) -> Iterator[Place | None]:
+    """Of the skips' branches and of the steps behind them; None where a branch is of another kind."""
+    for number, steps in enumerate(branches, 1):
+        before = str(number)
+        last = number == len(branches)
+        paths = [str(number + k) if last else f"{number + 1}.branch.{k}" for k in range(1, len(steps) + 1)]
+        *normalizations, phi, dense = steps if len(steps) > 1 else (None, None)
+        plain = len(normalizations) < 2 and all(type(step) in PER_PLACE for step in normalizations)
+        if plain and type(phi) is Phi and isinstance(dense, Dense) and _is_plain(dense):
+            yield Place(phi, dense, before, paths[-3] if normalizations else before, paths[-2], paths[-1])
+        else:
+            yield None
 
 
-def _is_plain(step: Step | None) -> bool:
+def _is_plain(step: Step) -> bool:
     return type(step) is Dense and step.param == "standard" and step.rate == 1

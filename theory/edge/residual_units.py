@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from fimcheck.theory.edge.residual import Stream, stream
+from fimcheck.theory.edge.residual import Place, Stream, stream
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.gaussian.quadrature import hermite_around
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
-from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.elementwise import slope_of
 from fimcheck.theory.network.orders import numeric_order_parameters
 
 TERMS = 48
@@ -35,19 +35,27 @@ def residual(net: Composed, rho: float, atoms: int = ATOMS, width: float = np.in
     orders = numeric_order_parameters(net, "proportional")
     K = {path: (float(o.same), float(o.other)) for path, o in orders.K.items() if o.other is not None}
     tq = {path: tuple(float(getattr(orders.tq[path, r], r)) for r in ("same", "other")) for path, _ in orders.tq}
-    B = parts.blocks
-    uniform = stats.qmc.Sobol(2 * B + 2, rng=0).random(atoms)
+    uniform = stats.qmc.Sobol(2 * parts.blocks + 2, rng=0).random(atoms)
     tail = 0.5 / width
-    normal = special.ndtri(tail + (1 - 2 * tail) * uniform)
-    means = np.empty((atoms, B + 1))
-    means[:, 0] = np.sqrt(K[parts.stream(0)][1]) * normal[:, 0]
-    backward = np.empty((atoms, B + 1))
-    for b, skip in enumerate(parts.skips):
-        means[:, b + 1] = float(skip.b) * means[:, b] + float(skip.a) * np.sqrt(K[parts.dense(b)][1]) * normal[:, b + 1]
-        dense = skip.branch.steps[1]
-        backward[:, b] = np.sqrt(float(dense.sigma_w2) * tq[parts.dense(b)][1]) * normal[:, B + 1 + b]  # type: ignore[attr-defined]
-    backward[:, B] = np.sqrt(float(parts.last.sigma_w2)) * normal[:, -1]
-    return _equation(net, parts, rho, K, tq, means, backward)
+    forward, back = np.split(special.ndtri(tail + (1 - 2 * tail) * uniform).T, 2)
+    means = [np.sqrt(K[parts.places[0].stream][1]) * forward[0]]
+    for place, skip, normal in zip(parts.places, parts.skips, forward[1:], strict=False):
+        means.append(float(skip.b) * means[-1] + float(skip.a) * np.sqrt(K[place.after][1]) * normal)
+    seen = [
+        float(orders.mean[place.seen]) + np.sqrt(_square(place, K)) * mean
+        for place, mean in zip(parts.places, means, strict=True)
+    ]
+    backward = [
+        np.sqrt(float(place.dense.sigma_w2) * tq[place.after][1]) * normal
+        for place, normal in zip(parts.places, back, strict=True)
+    ]
+    return _equation(net, parts, rho, K, tq, np.stack(seen, 1), np.stack(backward, 1))
+
+
+def _square(place: Place, K: Pairs) -> float:
+    """Square of the factor of the normalization before an activation."""
+    (one, two), (before, pair) = K[place.seen], K[place.stream]
+    return (one - two) / (before - pair)
 
 
 def residual_of(net: Composed, rho: float, measured: Mapping[str, np.ndarray]) -> Residual:
@@ -68,18 +76,16 @@ def _equation(
 ) -> Residual:
     """means, backward (units, B + 1): what the samples of a unit share at u^0..u^B, and of the derivatives by the
     activations there."""
-    B, units = parts.blocks, len(means)
+    B, units, places = parts.blocks, len(means), parts.places
     carry = np.array([float(s.b) for s in parts.skips])
     branch = np.array([float(s.a) for s in parts.skips])
     # What is left of the stream at place c of that at place b, b <= c.
     left = np.array([[np.prod(carry[b:c]) if b <= c else 0.0 for c in range(B + 1)] for b in range(B + 1)])
-    own = np.array([K[parts.stream(c)][0] - K[parts.stream(c)][1] for c in range(B + 1)])
-    steps = [parts.first, *(s.branch.steps[1] for s in parts.skips)]
-    gains = np.array([float(step.sigma_w2) for step in steps])  # type: ignore[attr-defined]
-    gaps = np.array([tq[parts.dense(b)][0] - tq[parts.dense(b)][1] for b in range(B)] + [0.0])
-    gaps[:B] *= gains[1:]
-    series = [_series(phi, means[:, c], own[c]) for c, phi in enumerate(parts.phis)]
-    noise = _noise(series, own, left, backward, gaps)
+    own = np.array([K[place.stream][0] - K[place.stream][1] for place in places])
+    gains = np.array([float(step.sigma_w2) for step in (parts.first, *(place.dense for place in places[:B]))])
+    gaps = np.array([tq[place.after][0] - tq[place.after][1] for place in places])  # of one output itself: none
+    series = [_series(place, means[:, c], own[c], _square(place, K)) for c, place in enumerate(places)]
+    noise = _noise(series, own, left, backward, gaps * [*gains[1:], 0.0])
     # Signals: phi(u^0..u^B), then the derivatives at the dense steps of the branches.
     pull = np.zeros((B, B + 1))
     for b in range(B):
@@ -96,14 +102,12 @@ def _equation(
     both = np.zeros((2 * B + 1, 2 * B + 2))
     both[: B + 1, : B + 1] = np.eye(B + 1)
     both[B + 1 :, B + 1 :] = pull
-    activated = [K[parts.activated(c)] for c in range(B + 1)]
+    given = [K[place.given] for place in places]
     alpha, alpha_0 = float(parts.first.width), float(net.input_width)
-    base = [*(tq[parts.dense(b)][1] for b in range(B)), 1.0, *(h[1] for h in activated[:B])]
-    first = tq[parts.stream(0)]
-    shift = alpha_0 * (first[0] - first[1])
-    shift += alpha * sum(
-        (tq[parts.dense(b)][0] - tq[parts.dense(b)][1]) * (h[0] - h[1]) for b, h in enumerate(activated[:B])
-    )
+    base = [*(tq[place.after][1] for place in places), *(h[1] for h in given[:B])]
+    first = tq[places[0].stream]
+    layers = sum(gap * (h[0] - h[1]) for gap, h in zip(gaps, given, strict=True))
+    shift = alpha_0 * (first[0] - first[1]) + alpha * layers
     weights = np.full(units, 1 / units)
     return Residual(
         columns, both @ noise @ both.T, weights, np.array(base), gains[1:], float(gains[0]), alpha, alpha_0, first[1],
@@ -113,7 +117,7 @@ def _equation(
 
 @dataclass(frozen=True)
 class _Series:
-    """Coefficients (terms, units) of phi and phi' in normalized Hermite polynomials of a unit's own part.
+    """Coefficients (terms, units) of phi and of its slope by the stream, in Hermite polynomials of a unit's own part.
 
     pp, pd, dd: sums of products of those from the second on, of phi with phi, phi with phi', phi' with phi'.
     """
@@ -125,11 +129,14 @@ class _Series:
     dd: np.ndarray
 
 
-def _series(step: Phi, centers: np.ndarray, variance: float) -> _Series:
-    phi, slope = step.activation.phi, slope_of(step.activation)
+def _series(place: Place, centers: np.ndarray, variance: float, square: float) -> _Series:
+    """centers: means of what the activation sees; variance: own one of the stream, and square of the factor on it."""
+    phi, slope = place.phi.activation.phi, slope_of(place.phi.activation)
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    (p, d), (pp, pd, dd) = hermite_around((phi, slope), kinks, centers, variance, TERMS)
-    return _Series(p, d, pp - p[0] ** 2 - p[1] ** 2, pd - p[0] * d[0] - p[1] * d[1], dd - d[0] ** 2 - d[1] ** 2)
+    (p, d), (pp, pd, dd) = hermite_around((phi, slope), kinks, centers, square * variance, TERMS)
+    pp, pd, dd = pp - p[0] ** 2 - p[1] ** 2, pd - p[0] * d[0] - p[1] * d[1], dd - d[0] ** 2 - d[1] ** 2
+    factor = np.sqrt(square)
+    return _Series(p, factor * d, pp, factor * pd, square * dd)
 
 
 def _noise(
