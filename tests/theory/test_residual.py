@@ -19,6 +19,7 @@ from fimcheck.theory.edge.units import ORDERS, units_of
 from fimcheck.theory.network.combine import Chain, Skip
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi
+from fimcheck.theory.network.normalize import RMSNorm
 
 
 def network(
@@ -161,6 +162,28 @@ def test_other_networks_of_steps_have_bounds_alone() -> None:
         assert stream(net) is None
         with pytest.raises(EdgeError, match="residual network"):
             theory.predict(net, "lambda_max", "proportional")
+
+
+def test_a_normalization_that_changes_nothing_leaves_the_edge() -> None:
+    """gamma u/sqrt(q_1) with gamma^2 = q_1 at every place; another gamma moves the edge."""
+    net = network("tanh", 2, 1.3, 0.2)
+    K = theory.numeric_order_parameters(net, "proportional").K
+
+    def normalized(factor: float) -> theory.Network:
+        def before(place: int) -> RMSNorm:
+            return RMSNorm(gamma=sp.Float(factor * float(K[str(place)].same) ** 0.5))
+
+        first, *skips, phi, out = net.steps.steps
+        steps = [
+            replace(s, branch=Chain((before(n), *s.branch.steps)))
+            for n, s in enumerate(skips, 1)
+            if isinstance(s, Skip)
+        ]
+        return theory.Network(Chain((first, *steps, before(3), phi, out)), last="mean")
+
+    plain = edge(net, 2.0, 1, 400.0).place
+    assert edge(normalized(1.0), 2.0, 1, 400.0).place == pytest.approx(plain, rel=1e-9)
+    assert abs(edge(normalized(1.3), 2.0, 1, 400.0).place / plain - 1) > 0.05
 
 
 def test_a_unit_that_splits_off_is_refused() -> None:

@@ -118,9 +118,9 @@ def predict(net: Composed, given_outputs: bool) -> Prediction:
     if not is_plain(net) and not is_residual(net):
         raise EdgeError(
             "lambda_max for T = M/rho without an all-ones outlier is derived for a chain whose hidden layers are not "
-            "normalized or over their units, and for a residual network dense B*(skip(phi dense)) phi dense, under "
-            "mean subtraction or batch normalization of the outputs; here the theory bounds it. Ask for "
-            "lambda_max_lower or lambda_max_upper."
+            "normalized or over their units, and for a residual network dense B*(skip(phi dense)) phi dense, whose "
+            "activations may come after such a normalization, under mean subtraction or batch normalization of the "
+            "outputs; here the theory bounds it. Ask for lambda_max_lower or lambda_max_upper."
         )
     gain = sp.S.One
     if net.output.scaled:

@@ -38,6 +38,7 @@ RESIDUAL_STEPS = (
     "  H = L (1 - Q L)^-1, P = Q (1 - L Q)^-1, averaged over the units:",
     "  a_d = sigma_w2 P_(Hc^d), e_d = sigma_w2 P_(Dc^d), c_d and b_d = sigma_w2 (Y^T H Y) of the fields through W^d",
     "  z(g) = c + 1/g + rho (lam/(1 - g lam) + tr N H), lam = tq_2^0 + c_0; the edge: its minimum, g > 0",
+    "A normalization over the units before phi multiplies u^b, and what comes back through it, by a number",
     "Without the stream, b = 0, these are the equations of the chain",
     "Largest eigenvalue of T samples: lambda_+ - 1.2065 s_+ T^(-2/3), s_+ = (z''(g)/2)^(1/3) (Tracy and Widom 1996)",
     "Averages over units by 1024 quasirandom ones, fields cut where one unit in M lies beyond; another number of them",
