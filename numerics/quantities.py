@@ -53,8 +53,8 @@ def _missing(network: Network, quantity: str) -> str | None:
         return f"it belongs to last = {OUTPUT_STATISTICS[quantity]!r}"
     if not isinstance(network, RandomNetwork):
         if quantity == SHARED:
-            seen = list(orders.activated(network.steps))
-            return None if len(seen) == len(network.dense) - 1 else "every dense step but one has to see an activation"
+            whole = len(list(orders.activated(network.steps))) == len(network.dense) - 1 and not network.couples_samples
+            return None if whole else "every dense step but one has to see an activation, and no step several samples"
         return "ask for its overlaps, " + ", ".join(overlaps.OVERLAPS) if quantity in ORDERS else None
     if quantity in (*orders.BACKWARD_ORDERS, SHARED) and network.couples_samples:
         return f"with hidden = {network.hidden!r} a derivative reaches every sample; ask for c_I and c_1"

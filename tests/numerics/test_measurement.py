@@ -323,9 +323,10 @@ def test_shared_fields_of_a_residual_network() -> None:
 
 
 def test_shared_fields_where_a_dense_step_sees_no_activation() -> None:
-    nodes = (("dense", {}, ()), ("dense", {}, ()), ("tanh", {}, ()), ("dense", {}, ()))
-    with pytest.raises(ValueError, match="see an activation"):
-        measure(Composition(nodes, 6, 4, 1), 5, SEEDS, ["shared"])
+    dense, tanh, batch = ("dense", {}, ()), ("tanh", {}, ()), ("batch", {}, ())
+    for nodes in ((dense, dense, tanh, dense), (dense, batch, tanh, dense)):
+        with pytest.raises(ValueError, match="see an activation"):
+            measure(Composition(nodes, 6, 4, 1), 5, SEEDS, ["shared"])
 
 
 BRANCH = (("tanh", {}, ()), ("dense", {}, ()))

@@ -13,7 +13,7 @@ from fimcheck.theory.edge.dyson import Dyson, Resolvent
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.theory.edge.residual import Place, stream
 from fimcheck.theory.edge.residual_dyson import Residual
-from fimcheck.theory.edge.residual_units import _noise, _series, residual, residual_of
+from fimcheck.theory.edge.residual_units import _enough_terms, _noise, _series, residual, residual_of
 from fimcheck.theory.edge.slips import RESIDUAL_SLIPS
 from fimcheck.theory.edge.units import ORDERS, units_of
 from fimcheck.theory.network.combine import Chain, Skip
@@ -111,6 +111,17 @@ def test_noise_is_that_of_quadrature_in_two_dimensions() -> None:
     assert found == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("narrow", [0.5, 0.03])
+def test_noise_of_a_kink_under_a_narrow_branch(narrow: float) -> None:
+    """ReLU without means: E theta(u) theta(v) = 1/4 + arcsin(r)/(2 pi), r the correlation."""
+    places, own = [Place(Phi(theory.activation("relu")), Dense(), *"1112")] * 2, np.array([1.0, 1 + narrow])
+    left, zero, one = np.array([[1.0, 1.0], [0.0, 1.0]]), np.zeros((1, 2)), np.ones((1, 2))
+    found = _noise(_enough_terms(places, zero, own, [1.0, 1.0], left), own, left, one, np.zeros(2))[0]
+    r = (1 + narrow) ** -0.5
+    assert found[2, 3] == pytest.approx((np.arcsin(r) - r) / (2 * np.pi), abs=1e-4)
+    assert found[2, 2] == pytest.approx(1 / 4 - 1 / (2 * np.pi), rel=1e-9)
+
+
 @pytest.mark.parametrize("act", ["relu", "tanh"])
 def test_the_mean_is_the_trace(act: str) -> None:
     """rho alpha (kappa_1 - kappa_2), but for the quasirandom units that stand for their law."""
@@ -157,6 +168,7 @@ def test_other_networks_of_steps_have_bounds_alone() -> None:
         (dense, block, dense, out),
         (dense, block, phi, dense, phi, out),
         (dense, Skip(Chain((phi, replace(dense, rate=sp.Integer(2))))), phi, out),
+        (replace(dense, weights="orthogonal"), block, phi, out),
     ):
         net = theory.Network(Chain(steps), last="mean")
         assert stream(net) is None

@@ -18,12 +18,16 @@ from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
 from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.network.orders import numeric_order_parameters
 
 SURELY = 3.0
 """Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
 
 LARGEST = 30.0
 """Power of ten of the width up to which a unit that splits off is looked for."""
+
+ROUGH = 0.02
+"""How far the mean of the law of quasirandom units, whose fields are cut, may be from the trace."""
 
 FINE = REFINED[-1]
 """Nodes of xi for the count of single units, most of them far out."""
@@ -69,7 +73,13 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
     """Twice as many units that stand for their law tell the error."""
     if classes != 1:
         raise EdgeError(f"C = {classes}: the edge of a residual network is derived for one output. Take one.")
-    curve, (g, place, curvature) = _lowest(change(residual(net, rho, ATOMS, width)))
+    orders, law = numeric_order_parameters(net, "proportional"), residual(net, rho, ATOMS, width)
+    far = Curve(law).moments()[0] / (rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)) - 1
+    if not abs(far) < ROUGH:
+        raise EdgeError(
+            f"the solution fails its own check: the mean of the law is off by {far:.1e}. Take a larger width."
+        )
+    curve, (g, place, curvature) = _lowest(change(law))
     error = abs(Curve(change(residual(net, rho, 2 * ATOMS, width)))(g) - place)
     return Edge(place, g, (curvature / 2) ** (1 / 3), error, width, width, 0.0, 0.0, *curve.moments())
 
@@ -139,7 +149,7 @@ def given_edge(
         return GivenEdge(place, g, (curvature / 2) ** (1 / 3), None)
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured, classes))
-    (g, place, curvature), unit = outliers.bulk(found, near)  # of two layers no unit ever splits off
+    (g, place, curvature), unit = outliers.bulk(found, near)
     lengths = _of_lengths(net, Curve(Dyson(found)), g)
     return GivenEdge(place, g, (curvature / 2) ** (1 / 3), unit if lengths is None else lengths)
 

@@ -84,4 +84,5 @@ def _places(branches: Sequence[Sequence[Step]]) -> Iterator[Place | None]:
 
 
 def _is_plain(step: Step) -> bool:
-    return type(step) is Dense and step.param == "standard" and step.rate == 1
+    """Other weights than independent ones have another spectrum where T is in proportion to M."""
+    return type(step) is Dense and (step.param, step.rate, step.weights) == ("standard", 1, "gaussian")

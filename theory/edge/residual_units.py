@@ -4,7 +4,7 @@ A unit's own part of u^0..u^B is a walk with independent steps, so that phi(u^b)
 expansions in Hermite polynomials have, times a power of the correlation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,19 @@ from scipy import special, stats
 
 from fimcheck.theory.edge.residual import Place, Stream, stream
 from fimcheck.theory.edge.residual_dyson import Residual
+from fimcheck.theory.edge.units import EdgeError
 from fimcheck.theory.gaussian.quadrature import hermite_around
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import slope_of
 from fimcheck.theory.network.orders import numeric_order_parameters
 
-TERMS = 48
-"""Of the expansion in Hermite polynomials of what a unit's signals at two places have in common."""
+TERMS, MOST_TERMS = 48, 768
+"""Of the expansion in Hermite polynomials of what a unit's signals at two places have in common: at first, and at most.
+A kink under a narrow branch needs many."""
+
+LEFT_OUT = 1e-3
+"""Share of the noise of phi' that the terms beyond may have in common at two places."""
 
 ATOMS = 2**10
 """Units that stand for the law of all of them."""
@@ -65,6 +70,8 @@ def residual_of(net: Composed, rho: float, measured: Mapping[str, np.ndarray]) -
     parts = stream(net)
     assert parts is not None
     K = {path: (float(v[0]), float(v[1])) for path, v in zip(net.all_steps, measured["K"], strict=True)}
+    if measured["shared"].shape[-1] != 2:
+        raise EdgeError("the edge of a residual network is derived for one output. Take C = 1.")
     dense = [path for path, step in net.all_steps.items() if isinstance(step, Dense)]
     tq = {path: (float(v[0, 0]), float(v[1, 1])) for path, v in zip(dense, measured["tq"], strict=True)}
     shared = measured["shared"].reshape(parts.blocks + 1, -1, 2)
@@ -84,7 +91,7 @@ def _equation(
     own = np.array([K[place.stream][0] - K[place.stream][1] for place in places])
     gains = np.array([float(step.sigma_w2) for step in (parts.first, *(place.dense for place in places[:B]))])
     gaps = np.array([tq[place.after][0] - tq[place.after][1] for place in places])  # of one output itself: none
-    series = [_series(place, means[:, c], own[c], _square(place, K)) for c, place in enumerate(places)]
+    series = _enough_terms(places, means, own, [_square(place, K) for place in places], left)
     noise = _noise(series, own, left, backward, gaps * [*gains[1:], 0.0])
     # Signals: phi(u^0..u^B), then the derivatives at the dense steps of the branches.
     pull = np.zeros((B, B + 1))
@@ -129,11 +136,25 @@ class _Series:
     dd: np.ndarray
 
 
-def _series(place: Place, centers: np.ndarray, variance: float, square: float) -> _Series:
+def _enough_terms(
+    places: Sequence[Place], means: np.ndarray, own: np.ndarray, squares: Sequence[float], left: np.ndarray
+) -> list[_Series]:
+    """The series at every place, with so many terms that the others add nothing to what two places have in common."""
+    closest = max(left[b, b + 1] * np.sqrt(own[b] / own[b + 1]) for b in range(len(places) - 1))
+    terms = TERMS
+    while True:
+        series = [_series(p, means[:, c], own[c], squares[c], terms) for c, p in enumerate(places)]
+        beyond = max(1 - float((s.slope[2:] ** 2).sum()) / float(s.dd.sum() + 1e-300) for s in series)
+        if beyond * closest**terms < LEFT_OUT or terms == MOST_TERMS:
+            return series
+        terms *= 2
+
+
+def _series(place: Place, centers: np.ndarray, variance: float, square: float, terms: int = TERMS) -> _Series:
     """centers: means of what the activation sees; variance: own one of the stream, and square of the factor on it."""
     phi, slope = place.phi.activation.phi, slope_of(place.phi.activation)
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    (p, d), (pp, pd, dd) = hermite_around((phi, slope), kinks, centers, square * variance, TERMS)
+    (p, d), (pp, pd, dd) = hermite_around((phi, slope), kinks, centers, square * variance, terms)
     pp, pd, dd = pp - p[0] ** 2 - p[1] ** 2, pd - p[0] * d[0] - p[1] * d[1], dd - d[0] ** 2 - d[1] ** 2
     factor = np.sqrt(square)
     return _Series(p, factor * d, pp, factor * pd, square * dd)
@@ -146,7 +167,7 @@ def _noise(
     what comes back there: a part that the samples share, and one with variance ``gaps`` that they do not."""
     n, units = len(series), len(backward)
     found = np.zeros((units, 2 * n, 2 * n))
-    order = np.arange(2, TERMS)[:, None]
+    order = np.arange(2, len(series[0].phi))[:, None]
     for b, one in enumerate(series):
         for c, two in enumerate(series):
             if b == c:
