@@ -72,6 +72,17 @@ class Equation:
         return Solution(g, energies, float(value[0]), tangent, float(by[0, 0] + by[0, 1:] @ tangent))
 
 
+def add_inputs(value: np.ndarray, by: np.ndarray, g: Number, lam: Number, share: float, weight: float) -> float:
+    """What the inputs give to Sigma and to the first energy, with the derivatives by g and by the last energy, which is
+    part of lam; 1 - g lam, their determinant."""
+    inputs = 1 - g * lam
+    value[0] += share * lam / inputs
+    by[0, [0, -1]] += share * np.array([lam**2, 1]) / inputs**2
+    value[1] += weight * g / inputs
+    by[1, [0, -1]] += weight * np.array([1, g**2]) / inputs**2
+    return float(np.real(inputs))
+
+
 class Dyson(Equation):
     """Of a chain; energies: a, b, c, e of every hidden layer in turn and c of the inputs."""
 
@@ -105,13 +116,7 @@ class Dyson(Equation):
         found = self.found
         kind = np.result_type(g, energies)
         value, by = np.zeros(self.size + 1, kind), np.zeros((self.size + 1, self.size + 1), kind)
-        lam = found.first + energies[-1]
-        inputs = 1 - g * lam
-        value[0] = found.rho * found.alpha_0 * lam / inputs
-        by[0, 0], by[0, -1] = found.rho * found.alpha_0 * np.array([lam**2, 1]) / inputs**2
-        value[1] = found.layers[0].weight * g / inputs
-        by[1, 0], by[1, -1] = found.layers[0].weight * np.array([1, g**2]) / inputs**2
-        lowest = float(np.real(inputs))
+        lowest = add_inputs(value, by, g, found.first + energies[-1], found.rho * found.alpha_0, found.layers[0].weight)
         for i, (layer, feed) in enumerate(zip(self.rows, self.feeds, strict=True)):
             own = response(layer, g, energies[4 * i : 4 * i + 4], found.classes)
             value += feed @ own.averages

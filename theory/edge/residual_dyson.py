@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fimcheck.theory.edge.dyson import Equation, Number, Solution
+from fimcheck.theory.edge.dyson import Equation, Number, Solution, add_inputs
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,8 @@ class Residual(Equation):
         kind = np.result_type(g, energies)
         value, by = (feed @ averages).astype(kind), np.zeros((self.size + 1, self.size + 1), kind)
         by[:, : 1 + J + 2 * B] = feed @ slopes[:, places]
-        lam = self.first + energies[-1]
-        inputs = 1 - g * lam
-        value[0] += self.rho * self.alpha_0 * lam / inputs
-        by[0, [0, -1]] += self.rho * self.alpha_0 * np.array([lam**2, 1]) / inputs**2
-        value[1] = self.into * g / inputs
-        by[1, [0, -1]] = self.into * np.array([1, g**2]) / inputs**2
-        return value, by, min(lowest, float(np.real(inputs)))
+        inputs = add_inputs(value, by, g, self.first + energies[-1], self.rho * self.alpha_0, self.into)
+        return value, by, min(lowest, inputs)
 
     def _parts(self, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies of the fields (J,), and multipliers of the signals (K,)."""
