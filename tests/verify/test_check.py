@@ -83,7 +83,8 @@ def test_every_wrong_theory_differs_from_some_claim() -> None:
             measured |= Draws(case.setting, case.claim.quantities).take("main", {width: 1})[width]
         right = case.claim.predictor(case.setting)(width, measured)
         for wrong in wrong_theories(case.setting):
-            slips.add(wrong.id) if wrong not in WRONG_THEORIES else None
+            if wrong not in WRONG_THEORIES and "K" not in case.claim.given:  # measured overlaps do not see them
+                slips.add(wrong.id)
             predicted = wrong.build(case.claim, case.setting)
             if predicted is not None:
                 value = predicted(width, measured)
@@ -93,7 +94,7 @@ def test_every_wrong_theory_differs_from_some_claim() -> None:
                     made.add(wrong.id)
                 elif more > (1.05 + 1e-9) * less and case.claim.prediction(case.setting).relation == "equals":
                     near.add((case.claim.id, wrong.id, more / less))
-    assert made == {wrong.id for wrong in WRONG_THEORIES} | slips
+    assert {wrong.id for wrong in WRONG_THEORIES} | slips <= made
     assert not near  # so near to the edge of the band that many more draws are needed to refuse it
 
 

@@ -46,7 +46,7 @@ def test_what_is_claimed_of_a_network_of_steps_for_many_samples() -> None:
     assert claim.quantities == ("lambda_max", "Q1", "shared", "K", "tq")
     for text in (
         "dense 2*(skip(erf dense)) erf dense M/T=1",
-        "dense 2*(skip(rms erf dense)) erf dense M/T=1 last=mean",
+        "dense 2*(skip(batch erf dense)) erf dense M/T=1 last=mean",
     ):
         with pytest.raises(SettingError, match="T fixed"):
             network_claims(Setting.parse(text))
