@@ -151,8 +151,12 @@ def _last_held_fixed(claim: Claim, setting: Setting) -> Predictor | None:
 
 
 def _through_mean_only(claim: Claim, setting: Setting) -> Predictor | None:
-    """Batch normalization differentiated through the mean and not through the standard deviation."""
-    return _scaled_with_last(claim, setting, "mean") if claim.output.over == "samples" else None
+    """Batch normalization differentiated through the mean and not through the standard deviation.
+
+    For T in proportion to M the direction that this leaves is one of ever more, and the limit is the same: no mistake.
+    """
+    few = claim.output.over == "samples" and claim.samples != "proportional"
+    return _scaled_with_last(claim, setting, "mean") if few else None
 
 
 def _without_hidden(setting: Setting) -> Setting:
