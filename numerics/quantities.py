@@ -9,7 +9,7 @@ batch normalization of the outputs, which removes two directions:
 - quantiles: where k/10 of the C d eigenvalues that are left lie below, k = 2..9.
 - Order parameters: `numerics.orders`. tq1, tq2, kappa1, kappa2 exist where hidden normalizations do not couple samples,
   c_I and c_1 where they do, as batch does. shared: what the samples share at every activation's units.
-- Overlaps after every step, K, mean, tq, Th: `numerics.overlaps`. A composition has these alone, for it has no layers.
+- Overlaps after every step, K, mean, tq, Th: `numerics.overlaps`. A composition has these, and no layers.
 - Output statistics, sd biased and over the axis of the last normalization: Q1 = mean_k gamma^2/sd_k^2, Q2 = mean_k
   gamma^4/sd_k^4, Qmax = max_k gamma^2/sd_k^2 under batch, R1 = mean_t 1/sd(t)^2 under layer normalization.
 - outputs: after the last normalization; raw_outputs: before it.

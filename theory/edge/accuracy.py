@@ -8,6 +8,7 @@ from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.units import XI_NODES, EdgeError, is_normalized, units
 from fimcheck.theory.network.chain import WideNetwork
+from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.fluctuations import fluctuation_variance
 from fimcheck.theory.network.orders import numeric_order_parameters
 
@@ -18,11 +19,16 @@ REFINED = (XI_NODES, 2 * XI_NODES - 1, 4 * XI_NODES - 3, 8 * XI_NODES - 7)
 """Nodes of xi: the fewest with which they are not."""
 
 
+def trace(net: Composed, rho: float) -> float:
+    """Mean of the law from the trace: rho alpha (kappa_1 - kappa_2)."""
+    orders = numeric_order_parameters(net, "proportional")
+    return rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)
+
+
 @lru_cache(maxsize=64)
 def enough_nodes(net: WideNetwork, rho: float, classes: int) -> int:
     """How many nodes of xi give the law's mean and, for one output, variance exactly; EdgeError where none do."""
-    orders = numeric_order_parameters(net, "proportional")
-    known = [rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)]
+    known = [trace(net, rho)]
     # Where hidden layers are normalized or there are several outputs the variance is not derived by another route.
     known += [rho * fluctuation_variance(net)] if classes == 1 and not is_normalized(net) else []
     far = np.inf

@@ -64,7 +64,7 @@ class Curve(Generic[Kind]):
         return 1 / self.moments()[0]
 
     def minimum(self, near: float | None = None) -> tuple[float, float, float]:
-        """(g, z, z'') at the smallest z(g), where g^2 Sigma'(g) = 1; near: a guess of that g.
+        """(g, z, (z''/2)^(1/3)) at the smallest z(g), where g^2 Sigma'(g) = 1; near: a guess of that g.
 
         Sigma' rises with g. Raises SplitOff where a single unit ends the curve before the bulk does.
         """
@@ -78,7 +78,8 @@ class Curve(Generic[Kind]):
         around = [self.solved(g * (1 + h)) for h in (-1e-4, 1e-4)]
         if self(g) == np.inf or around[0] is None or around[1] is None or self.margin(g) < SPLITTING:
             raise SplitOff
-        return g, self(g), 2 / g**3 + (around[1].slope - around[0].slope) / (2e-4 * g)
+        curvature = 2 / g**3 + (around[1].slope - around[0].slope) / (2e-4 * g)
+        return g, self(g), (curvature / 2) ** (1 / 3)
 
     def _rise(self, g: float) -> float:
         """ln(g^2 Sigma'(g)), below 0 where z falls."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fimcheck.theory.edge.response import AA, BB, DD, INPUTS, NOISE, PP, Number, critical, in_a_row, response
+from fimcheck.theory.edge.response import AA, AVERAGES, BB, DD, NOISE, PP, Number, critical, in_a_row, response
 from fimcheck.theory.edge.units import EdgeError, Layer, Units
 
 ITERATIONS = 60
@@ -100,7 +100,7 @@ class Dyson(Equation):
         """What the averages of the i-th layer add to Sigma, row 0, and to the energies of its neighbours."""
         layers = self.found.layers
         alphas = [self.found.alpha_0, *(layer.alpha for layer in layers)]
-        feed = np.zeros((self.size + 1, INPUTS))
+        feed = np.zeros((self.size + 1, len(AVERAGES)))
         feed[0, NOISE] = self.found.rho * layers[i].alpha
         own = 4 * i + 1  # the row of its a
         feed[own - 2 if i > 0 else -1, AA] = layers[i].weight * alphas[i + 1] / alphas[i]  # c of the layer below

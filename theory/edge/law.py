@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from fimcheck.theory.edge import outliers
-from fimcheck.theory.edge.accuracy import REFINED, enough_nodes
+from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import Edge, GivenEdge
@@ -18,7 +18,6 @@ from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
 from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
-from fimcheck.theory.network.orders import numeric_order_parameters
 
 SURELY = 3.0
 """Units expected to have split off, from which the place of the largest is known without the end of the bulk."""
@@ -61,11 +60,10 @@ def edge(
     assert isinstance(net, WideNetwork)
     nodes = enough_nodes(net, rho, classes)
     fine = change(units(net, rho, classes, nodes=FINE)).layers
-    curve, (g, place, curvature), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
+    curve, (g, place, scale), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(Dyson(change(finer)))(g) - place)
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
-    scale = (curvature / 2) ** (1 / 3)
     return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), _of_lengths(net, curve, g))
 
 
@@ -73,19 +71,19 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
     """Twice as many units that stand for their law tell the error."""
     if classes != 1:
         raise EdgeError(f"C = {classes}: the edge of a residual network is derived for one output. Take one.")
-    orders, law = numeric_order_parameters(net, "proportional"), residual(net, rho, ATOMS, width)
-    far = Curve(law).moments()[0] / (rho * float(net.alpha) * float(orders.kappa1 - orders.kappa2)) - 1
+    law = residual(net, rho, ATOMS, width)
+    far = Curve(law).moments()[0] / trace(net, rho) - 1
     if not abs(far) < ROUGH:
         raise EdgeError(
             f"the solution fails its own check: the mean of the law is off by {far:.1e}. Take a larger width."
         )
-    curve, (g, place, curvature) = _lowest(change(law))
+    curve, (g, place, scale) = _lowest(change(law))
     error = abs(Curve(change(residual(net, rho, 2 * ATOMS, width)))(g) - place)
-    return Edge(place, g, (curvature / 2) ** (1 / 3), error, width, width, 0.0, 0.0, *curve.moments())
+    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments())
 
 
 def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residual], tuple[float, float, float]]:
-    """The curve with (g, z, z'') at its lowest point."""
+    """The curve with (g, z, scale) at its lowest point."""
     curve = Curve(equation)
     try:
         return curve, curve.minimum(near)
@@ -104,9 +102,9 @@ def _of_lengths(net: WideNetwork, curve: Curve[Dyson], g: float) -> float | None
 def _bulk(
     net: WideNetwork, rho: float, classes: int, width: float, change: Change, nodes: int, fine: Sequence[Layer]
 ) -> tuple[Curve[Dyson], tuple[float, float, float], tuple[float, float], float]:
-    """The curve, (g, z, z'') at its lowest point, where |eta| and xi were cut, and how many units are expected beyond.
+    """The curve, (g, z, scale) at its lowest point, where |eta| and xi were cut, how many units are expected beyond.
 
-    Or at its end, where z'' = 0. fine: the layers whose units are counted.
+    Or at its end, with scale 0. fine: the layers whose units are counted.
     """
     cut = [width, np.inf]
     while True:
@@ -145,13 +143,13 @@ def given_edge(
     """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a residual
     network. near: a guess of g there."""
     if is_residual(net):
-        g, place, curvature = _lowest(change(residual_of(net, rho, measured)), near)[1]
-        return GivenEdge(place, g, (curvature / 2) ** (1 / 3), None)
+        g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]
+        return GivenEdge(place, g, scale, None)
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured, classes))
-    (g, place, curvature), unit = outliers.bulk(found, near)
+    (g, place, scale), unit = outliers.bulk(found, near)
     lengths = _of_lengths(net, Curve(Dyson(found)), g)
-    return GivenEdge(place, g, (curvature / 2) ** (1 / 3), unit if lengths is None else lengths)
+    return GivenEdge(place, g, scale, unit if lengths is None else lengths)
 
 
 def logarithmic_slope(net: WideNetwork) -> float:

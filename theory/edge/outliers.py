@@ -70,7 +70,7 @@ def of_lengths(curve: Curve[Dyson], end: float) -> float | None:
 
 
 def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, float], float | None]:
-    """(g, z, z'') at the edge of the units of a given network, and the place of its leading unit if that has split off.
+    """(g, z, scale) at the edge of the units of a given network, and the place of its leading unit if it has split off.
 
     The most extreme units are set aside one after another until the rest has a regular edge. near: a guess of g there.
     """

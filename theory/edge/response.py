@@ -15,11 +15,8 @@ from fimcheck.theory.edge.units import Layer
 Number = Any
 """Real, or complex off the axis."""
 
-PP, DD, AA, BB, NOISE = range(5)
-"""Averages of P_pp, P_dd, u^T H u, f1^2 H_dd and tr N H."""
-
-INPUTS = 5
-"""g and the self-energies a, b, c, e: ld = backward + b, lp = forward + c."""
+PP, DD, AA, BB, NOISE = AVERAGES = range(5)
+"""Of P_pp, P_dd, u^T H u, f1^2 H_dd and tr N H, at self-energies a, b, c, e: ld = backward + b, lp = forward + c."""
 
 
 @dataclass(frozen=True)

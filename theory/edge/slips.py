@@ -26,6 +26,11 @@ def _zero(value: Any) -> Any:
     return 0 * value
 
 
+INVERTED: tuple[str, Change] = (
+    "rho is inverted in the edge",
+    lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
+)
+
 SLIPS: dict[str, tuple[str, Change]] = {
     "no shared eta": ("the backward signal that all samples share is dropped", _layers(e=_zero)),
     "forward alone": ("the backward part of the edge is dropped", _layers(backward=_zero)),
@@ -34,10 +39,7 @@ SLIPS: dict[str, tuple[str, Change]] = {
         lambda found: replace(_layers(forward=_zero)(found), first=0.0),
     ),
     "no f2": ("the curvature of phi is dropped from the edge", _layers(f2=_zero, k_x=_zero)),
-    "1/rho": (
-        "rho is inverted in the edge",
-        lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
-    ),
+    "1/rho": INVERTED,
 }
 """Mistakes in the equation: words, and what they do to the averages."""
 
@@ -82,9 +84,6 @@ RESIDUAL_SLIPS: dict[str, tuple[str, Change]] = {
         "the units of every layer are taken for units of their own",
         _parts(noise=_apart, columns=lambda columns: columns * np.eye(columns.shape[-1])),
     ),
-    "1/rho": (
-        "rho is inverted in the edge",
-        lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
-    ),
+    "1/rho": INVERTED,
 }
 """The same of a residual network."""
