@@ -21,10 +21,11 @@ from fimcheck.theory.edge import (
 )
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
+from fimcheck.theory.edge.own_units import ORDERS
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.theory.edge.slips import SLIPS
 from fimcheck.theory.edge.spectrum import _Downwards
-from fimcheck.theory.edge.units import ORDERS, units
+from fimcheck.theory.edge.units import units
 
 
 def chain(act: str, depth: int = 3, w2: float = 2.0, b2: float = 0.1, ratios: tuple[float, ...] | None = None):

@@ -10,12 +10,12 @@ from fimcheck import theory
 from fimcheck.theory.edge import EdgeError, edge, given_edge
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Resolvent
+from fimcheck.theory.edge.own_units import ORDERS, units_of
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.theory.edge.residual import Place, stream
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.edge.residual_units import _enough_terms, _noise, _series, residual, residual_of
 from fimcheck.theory.edge.slips import RESIDUAL_SLIPS
-from fimcheck.theory.edge.units import ORDERS, units_of
 from fimcheck.theory.network.combine import Chain, Skip
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi

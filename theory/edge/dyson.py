@@ -30,7 +30,10 @@ class Solution:
 class Equation:
     """Energies = F(g, energies) and z = shift + 1/g + Sigma(g, energies)."""
 
-    shift: float
+    @property
+    def shift(self) -> float:
+        """c."""
+        raise NotImplementedError
 
     @property
     def size(self) -> int:
@@ -88,8 +91,12 @@ class Dyson(Equation):
 
     def __init__(self, found: Units) -> None:
         self.found, self.rows = found, [in_a_row(layer) for layer in found.layers]
-        self.shift = found.shift
         self.feeds = [self._feed(i) for i in range(len(found.layers))]
+
+    @property
+    def shift(self) -> float:
+        """The diagonal shift c."""
+        return self.found.shift
 
     @property
     def size(self) -> int:

@@ -18,11 +18,13 @@ class Edge:
     """The right edge of the limiting spectrum at ``place``; g: the resolvent there; scale: (z''(g)/2)^(1/3).
 
     Where so many units have split off that the end of the bulk plays no part, scale = 0 and place is as far as the
-    equation of the bulk was followed. error: of the place, from a second discretization. width: M. cut: the width at
-    whose extreme unit the shared fields were cut, M or, where units split off before, less. split: how many units are
-    expected beyond the place at this width. excess: by how much the largest of them exceeds it, on average. moment,
-    variance: mean and variance of the law over the C T eigenvalues. outlier: of two layers, where the lengths of the
-    inputs give an eigenvalue beyond the bulk, its limit.
+    equation of the bulk was followed. error: of the place, from a second discretization, and of the overlaps, from the
+    spread of the networks drawn. width: M. cut: the width at whose extreme unit the shared fields were cut, M or, where
+    units split off before, less. split: how many units are expected beyond the place at this width. excess: by how much
+    the largest of them exceeds it, on average. moment, variance: mean and variance of the law over the C T eigenvalues.
+    outlier: of two layers, where the lengths of the inputs give an eigenvalue beyond the bulk, its limit. overlaps: of
+    several outputs, by how much their overlaps at this width raise the edge, on average; the scale is times C^(-2/3)
+    then, for there are C T eigenvalues.
     """
 
     place: float
@@ -36,6 +38,7 @@ class Edge:
     moment: float
     variance: float
     outlier: float | None = None
+    overlaps: float = 0.0
 
     @property
     def alone(self) -> float:
@@ -48,10 +51,10 @@ class Edge:
         off, and what units that have add. An outlier has neither of the two."""
         if self.outlier is not None:
             return self.outlier, 0.0, 0.0
-        return self.place, self.alone * self.scale, self.excess
+        return self.place + self.overlaps, self.alone * self.scale, self.excess
 
     def mean(self, samples: float) -> float:
-        """E lambda_max of T samples, one output: the bulk's (Tracy and Widom), or of what has split off from it."""
+        """E lambda_max of T samples: the bulk's (Tracy and Widom), or of what has split off from it."""
         place, scale, excess = self.largest
         return place + _shift(scale, samples) + excess
 

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from fimcheck.theory.edge import outliers
+from fimcheck.theory.edge import outliers, several
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import Edge, GivenEdge
+from fimcheck.theory.edge.own_units import units_of
 from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
-from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units, units_of
+from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 
@@ -45,6 +46,7 @@ def edge(
 ) -> Edge:
     """The edge of a numeric chain or residual network under mean subtraction, T = M/rho.
 
+    classes: C; several outputs overlap at finite width, for which networks are drawn from the law of the units.
     width: M, at whose extreme unit the shared fields are cut, or at a less extreme one where that has split off. In the
     strict limit, for three layers or more, there is no finite edge unless no unit can split off: Gaussian output
     weights are unbounded. change: of the averages, to make a mistake on purpose. Raises EdgeError where no edge is
@@ -64,7 +66,12 @@ def edge(
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(Dyson(change(finer)))(g) - place)
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
-    return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), _of_lengths(net, curve, g))
+    overlaps = 0.0
+    if classes > 1 and np.isfinite(width):
+        overlaps, uncertain, scale = several.raised(net, rho, classes, round(width), change)
+        error = float(np.hypot(error, uncertain))
+    outlier = _of_lengths(net, curve, g)
+    return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), outlier, overlaps)
 
 
 def _of_residual(net: Composed, rho: float, classes: int, width: float, change: Change) -> Edge:
@@ -136,17 +143,18 @@ def given_edge(
     net: Composed,
     rho: float,
     measured: Mapping[str, np.ndarray],
-    classes: int = 1,
     near: float | None = None,
     change: Change = as_it_is,
 ) -> GivenEdge:
-    """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a residual
-    network. near: a guess of g there."""
+    """The edge of one network given what its samples share; measured: see `own_units`, and `residual_of` for a
+    residual network. near: a guess of g there."""
     if is_residual(net):
         g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]
         return GivenEdge(place, g, scale, None)
     assert isinstance(net, WideNetwork)
-    found = change(units_of(net, rho, measured, classes))
+    found = change(units_of(net, rho, measured))
+    if found.classes > 1:
+        return several.given(found)
     (g, place, scale), unit = outliers.bulk(found, near)
     lengths = _of_lengths(net, Curve(Dyson(found)), g)
     return GivenEdge(place, g, scale, unit if lengths is None else lengths)

@@ -21,8 +21,8 @@ from fimcheck.theory.symbols import Q1, C, Expr, M, rho
 lambda_edge, width_of_edge = sp.Symbol("lambda_+", positive=True), sp.Symbol("s_+", positive=True)
 excess = sp.Symbol("Delta_+", nonnegative=True)
 FORMULA: Expr = lambda_edge + excess + sp.Float(TRACY_WIDOM_MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
-"""lambda_+: the edge, or the outlier of the lengths of the inputs; Delta_+: what units that have split off add; s_+:
-the scale of Tracy and Widom, times the chance that none has."""
+"""lambda_+: the edge, that of several outputs raised by their overlaps, or the outlier of the lengths of the inputs;
+Delta_+: what units that have split off add; s_+: the scale of Tracy and Widom, times the chance that none has."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,11 @@ class EdgePrediction(Prediction):
     def accuracy(self, **numbers: Any) -> str:
         """The edge's own error."""
         found = self.edge({name: float(numbers[name]) for name in self._own})
-        return f"float64; the edge to {found.error:.1g} by a second discretization"
+        how = "networks drawn" if found.overlaps else "a second discretization"
+        return f"float64; the edge to {found.error:.1g} by {how}"
 
     def remedy(self, condition: Any) -> str:  # noqa: ARG002
-        """Several outputs enlarge it at finite width, by an amount that is not derived."""
+        """Overlaps of several outputs enlarge it; by how much is derived for a chain under mean subtraction alone."""
         return "Ask for lambda_max_lower or lambda_max_upper."
 
     def scaling(self, name: str) -> Expr:
@@ -130,4 +131,6 @@ def predict(net: Composed, given_outputs: bool) -> Prediction:
                 "given_outputs=True."
             )
         gain = Q1
-    return EdgePrediction("lambda_max", net, "proportional", FORMULA * gain, "equals", (sp.Eq(C, 1),), SOURCE)
+    # Each output divided by a variance of its own makes other overlaps.
+    conditions = () if isinstance(net, WideNetwork) and not net.output.scaled else (sp.Eq(C, 1),)
+    return EdgePrediction("lambda_max", net, "proportional", FORMULA * gain, "equals", conditions, SOURCE)

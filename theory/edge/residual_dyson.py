@@ -12,7 +12,8 @@ from fimcheck.theory.edge.dyson import Equation, Number, Solution, add_inputs
 class Residual(Equation):
     """The Dyson equation. columns (units, K, J): what the J fields do to the K signals; noise (units, K, K); weights
     (units,), their sum 1; base (K,): multipliers of the signals. gains (B,), into: sigma_w2 of the branches and of the
-    first step; alpha, alpha_0: widths of stream and inputs; first: tq_2 of the first step.
+    first step; alpha, alpha_0: widths of stream and inputs; first: tq_2 of the first step; gap:
+    alpha (kappa_1 - kappa_2), with alpha of all layers.
 
     The energies: of the B + 1 fields forward and the B backward; of the first B signals and of the last B; of the
     inputs.
@@ -28,7 +29,12 @@ class Residual(Equation):
     alpha_0: float
     first: float
     rho: float
-    shift: float
+    gap: float
+
+    @property
+    def shift(self) -> float:
+        """The diagonal shift c."""
+        return self.rho * self.gap
 
     @property
     def blocks(self) -> int:

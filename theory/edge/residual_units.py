@@ -114,11 +114,11 @@ def _equation(
     base = [*(tq[place.after][1] for place in places), *(h[1] for h in given[:B])]
     first = tq[places[0].stream]
     layers = sum(gap * (h[0] - h[1]) for gap, h in zip(gaps, given, strict=True))
-    shift = alpha_0 * (first[0] - first[1]) + alpha * layers
+    gap = alpha_0 * (first[0] - first[1]) + alpha * layers
     weights = np.full(units, 1 / units)
     return Residual(
         columns, both @ noise @ both.T, weights, np.array(base), gains[1:], float(gains[0]), alpha, alpha_0, first[1],
-        rho, rho * shift,
+        rho, gap,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def _zero(value: Any) -> Any:
 
 INVERTED: tuple[str, Change] = (
     "rho is inverted in the edge",
-    lambda found: replace(found, rho=1 / found.rho, shift=found.shift / found.rho**2),
+    lambda found: replace(found, rho=1 / found.rho),
 )
 
 SLIPS: dict[str, tuple[str, Change]] = {

@@ -22,7 +22,10 @@ STEPS = (
     "  and Delta_+ is the integral of 1 - exp(-N) over z > lambda_+",
     "Two layers: the lengths |x_t|^2/M_0 = 1 + r_t add r_t v f2/2 to the activations, of rank one; it is an eigenvalue",
     "  at z(g), in place of lambda_+, where 1 = g (alpha_1/alpha_0) (v^2/2) E[f2^2 lp/(1 - Qpp lp)] before the edge",
-    "Not covered: the same of |h|^2 and h(t) . mean h for three layers or more, and the excess of several outputs",
+    "Several outputs: over the classes tq_2 is (1/M) sum_units f1^2 eta eta^T, and alike for them to M^-1/2 only; g, A",
+    "  and C are matrices over the classes, z 1 = c + g^-1 + Sigma(g), and a unit is a (C + 1) x (C + 1) matrix; the",
+    "  edge is where z is lowest along the largest eigenvalue of g, averaged over networks drawn from the law of units",
+    "Not covered: the same of |h|^2 and h(t) . mean h for three layers or more",
     f"Source: {SOURCE}",
 )
 

@@ -5,8 +5,8 @@ g_k(t) = eta_k + gamma_k(t), eta_k ~ N(0, sigma_w2 tq_2) shared by the samples. 
 its slope act as their best linear approximations in w plus independent noise.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -65,14 +65,22 @@ class Layer:
 
 @dataclass(frozen=True)
 class Units:
-    """All hidden layers, and what is shared: alpha_0, tq_2 of layer 1, C, rho and the diagonal shift c."""
+    """All hidden layers, and what is shared: alpha_0, tq_2 of layer 1, C, rho, and of every weight layer
+    alpha_{l-1} (tq_1^l - tq_2^l) (hq_1^{l-1} - hq_2^{l-1})."""
 
     layers: tuple[Layer, ...]
     alpha_0: float
     first: float
     classes: int
     rho: float
-    shift: float
+    gaps: tuple[float, ...]
+    directions: tuple[np.ndarray, ...] = ()
+    """Of eta of the units of every hidden layer, (units, C), where they are known one by one."""
+
+    @property
+    def shift(self) -> float:
+        """The diagonal shift c."""
+        return self.rho * sum(self.gaps)
 
 
 Change = Callable[[Any], Any]
@@ -106,56 +114,19 @@ def units(
 
     width, xi_width: |eta| and xi are cut where one unit in so many lies beyond; inf for the whole law. nodes: of xi.
     """
-    _check(net, rho)
-    xi, weight_xi = _normal(nodes, xi_width)
-    e, weight_e = _length(classes, width)
-
-    def grid(centers: tuple[float, float], above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        weights = weight_xi[:, None] * weight_e[None, :]
-        return centers[0] + centers[1] * xi[:, None], np.sqrt(above) * e[None, :], weights
-
+    check(net, rho)
     orders = numeric_order_parameters(net, "proportional")
+    (xi, weight_xi), (e, weight_e) = _normal(nodes, xi_width), _length(classes, width)
+    weights = weight_xi[:, None] * weight_e[None, :]
     layers = tuple(
-        _layer(net, orders, number, *grid(_seen(net, orders, number)[1:], _above(net, orders, number)))
-        for number in range(1, net.depth)
+        layer_at(net, orders, n, mean + sd * xi[:, None], np.sqrt(above(net, orders, n)) * e[None, :], weights)
+        for n, (_, mean, sd) in enumerate((seen(net, orders, n) for n in range(1, net.depth)), 1)
     )
-    return _together(net, orders, rho, classes, layers)
+    return together(net, orders, rho, classes, layers)
 
 
-def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray], classes: int = 1) -> Units:
-    """The units of one given finite network: what its samples share, in the place of its distribution.
-
-    measured: order parameters hq1, hq2 of layers 0..L-1 and q1, q2, tq1, tq2 of layers 1..L, (L,), and shared
-    (units of all hidden layers, 1 + C): the means over the samples of u_i and of sqrt(M_l) d f_k / d phi_i.
-    """
-    _check(net, rho)
-    if is_normalized(net):
-        raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
-    orders = numeric_order_parameters(net, "proportional")
-    own = {name: dict(zip(sorted(getattr(orders, name)), map(float, measured[name]), strict=True)) for name in ORDERS}
-    orders = replace(orders, **own)
-    alpha = [float(a) for a in net.ratios]
-    shares = np.cumsum(alpha[1:]) / sum(alpha[1:])
-    shared = np.split(measured["shared"], np.rint(shares[:-1] * len(measured["shared"])).astype(int))
-    layers = tuple(
-        _layer(
-            net,
-            orders,
-            number,
-            fields[:, 0],
-            np.linalg.norm(fields[:, 1:], axis=1),
-            np.full(len(fields), 1 / len(fields)),
-        )
-        for number, fields in enumerate(shared, 1)
-    )
-    return _together(net, orders, rho, classes, layers)
-
-
-ORDERS = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
-"""Order parameters that `units_of` needs."""
-
-
-def _check(net: WideNetwork, rho: float) -> None:
+def check(net: WideNetwork, rho: float) -> None:
+    """Raise EdgeError where the units of a network are not known."""
     if not is_plain(net):
         raise EdgeError(
             "the edge for T proportional to M is derived for a chain of dense weights and activations, whose hidden "
@@ -165,7 +136,7 @@ def _check(net: WideNetwork, rho: float) -> None:
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
 
 
-def _seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
+def seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
     """Of what the activation of hidden layer ``number`` sees: the square of the factor on the dense step's output, the
     mean, and the standard deviation of what its samples share."""
     phis = [i for i, step in enumerate(net.steps.steps) if type(step) is Phi]
@@ -176,20 +147,22 @@ def _seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float
     return square, mean, float(np.sqrt(max(square * q2, 0.0)))
 
 
-def _above(net: WideNetwork, orders: OrderParameters, number: int) -> float:
+def above(net: WideNetwork, orders: OrderParameters, number: int) -> float:
+    """Variance of eta of hidden layer ``number``."""
     return float(net.sigma_w2) * float(orders.tq2[number + 1])
 
 
-def _together(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
+def together(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
+    """The hidden layers with what is shared."""
     alpha = [float(a) for a in net.ratios]
-    gaps = (
+    gaps = tuple(
         width * float(orders.tq1[n + 1] - orders.tq2[n + 1]) * float(orders.hq1[n] - orders.hq2[n])
         for n, width in enumerate(alpha)
     )
-    return Units(layers, alpha[0], float(orders.tq2[1]), classes, rho, rho * sum(gaps))
+    return Units(layers, alpha[0], float(orders.tq2[1]), classes, rho, gaps)
 
 
-def _layer(
+def layer_at(
     net: WideNetwork, orders: OrderParameters, number: int, centers: np.ndarray, e: np.ndarray, weights: np.ndarray
 ) -> Layer:
     """Hidden layer ``number`` at units of mean field ``centers`` and backward field of length ``e``."""
@@ -199,7 +172,7 @@ def _layer(
     functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
     # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
     functions = (*functions, lambda u: slope(u) * u)
-    gain = _seen(net, orders, number)[0]
+    gain = seen(net, orders, number)[0]
     v = gain * float(orders.q1[number] - orders.q2[number])
     around = moments_around(functions, kinks, centers.ravel(), v)
     first, square, d, d_square, mixed, weighted = (m.reshape(centers.shape) for m in around)
@@ -220,7 +193,7 @@ def _layer(
         # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
         backward=gain * alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
         alpha=alpha[number],
-        above=_above(net, orders, number),
+        above=above(net, orders, number),
         weight=gain * float(net.sigma_w2),
     )
 

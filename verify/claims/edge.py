@@ -13,9 +13,10 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.numerics.eigenvalues import FRACTIONS
 from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles
+from fimcheck.theory.edge.own_units import ORDERS
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.theory.edge.slips import RESIDUAL_SLIPS, SLIPS
-from fimcheck.theory.edge.units import ORDERS, Change, as_it_is
+from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Predictor, evaluator

@@ -1,0 +1,148 @@
+"""The edge of several outputs at finite width, where the classes overlap: given a network's units, and on average."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fimcheck.theory.edge.curve import Curve, SplitOff
+from fimcheck.theory.edge.dyson import Dyson
+from fimcheck.theory.edge.largest import GivenEdge
+from fimcheck.theory.edge.own_units import drawn_units
+from fimcheck.theory.edge.several_dyson import Classes, State, alike
+from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is
+from fimcheck.theory.network.chain import WideNetwork
+
+PRECISION, ITERATIONS = 1e-8, 2000
+"""Relative length of the last step to a solution, and the most of them."""
+
+STRIDE, LEAST, AROUND = 1.15, 1.005, 0.015
+"""Factor between the values of the largest eigenvalue of g in the search for the lowest point, and the least one; and
+how far from the lowest point its neighbours are, relative."""
+
+CENTERED = 0.1
+"""How far from the middle of its neighbours it may be, in units of how far they are: z'' changes between them."""
+
+DRAWN, FEWEST = 4096, 8
+"""Units of a layer that are drawn for an average in all, and networks at the least."""
+
+
+class Place(NamedTuple):
+    """Where the largest eigenvalue of g is top: z, the trace of g over C, and the whole state."""
+
+    top: float
+    z: float
+    trace: float
+    state: State
+
+
+class _Followed:
+    """z as a function of the largest eigenvalue of g; infinite where there is no solution."""
+
+    def __init__(self, equation: Classes, begin: State) -> None:
+        self.equation, self.begin = equation, begin
+        self.known: dict[float, Place | None] = {}
+
+    def __call__(self, top: float) -> float:
+        at = self.at(top)
+        return np.inf if at is None else at.z
+
+    def at(self, top: float) -> Place | None:
+        """The solution there, to which iterating the equation rises from that of a smaller eigenvalue."""
+        if top not in self.known:
+            self.known[top] = self._solved(top)
+        return self.known[top]
+
+    def _solved(self, top: float) -> Place | None:
+        below = [place for place in self.known.values() if place is not None and place.top < top]
+        state = max(below, key=lambda place: place.top).state if below else self.begin
+        before = state.flat()
+        for _ in range(ITERATIONS):
+            state, z, lowest = self.equation.at(top, state)
+            now = state.flat()
+            if not lowest > 0:
+                return None
+            if np.abs(now - before).max() <= PRECISION * np.abs(now).max():
+                return Place(top, z, float(state.g.trace()) / len(state.g), state)
+            before = now
+        return None
+
+
+def lowest(found: Units) -> tuple[float, float, float]:
+    """(trace of g over C, z, scale) at the lowest z: the edge of the units of one network. Raises SplitOff.
+
+    The scale is that of C T eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
+    """
+    curve = Curve(Dyson(found))
+    below = curve.solved(curve.minimum()[0] / STRIDE**2)
+    assert below is not None  # z falls there
+    follow = _Followed(Classes(found), alike(below.g, below.energies, found.classes))
+    point, stride = below.g, STRIDE
+    while follow(point / stride) < follow(point):
+        point /= stride
+    while not np.isfinite(follow(point * stride)) or follow(point * stride) < follow(point):
+        if np.isfinite(follow(point * stride)):
+            point *= stride
+        elif stride > LEAST:
+            stride = np.sqrt(stride)
+        else:
+            raise SplitOff
+    places = [follow.at(point / STRIDE), follow.at(point), follow.at(point * stride)]
+    while True:
+        one, middle, two = places
+        if one is None or middle is None or two is None:
+            raise SplitOff
+        top, edge = _edge(one, middle, two, found.classes)
+        if one.top > (1 - 2 * AROUND) * middle.top and abs(top / middle.top - 1) < CENTERED * AROUND:
+            return edge
+        top = min(max(top, one.top), two.top)
+        places = [follow.at(top * step) for step in (1 - AROUND, 1.0, 1 + AROUND)]
+
+
+def _edge(one: Place, middle: Place, two: Place, classes: int) -> tuple[float, tuple[float, float, float]]:
+    """Where the parabola through three places is lowest, and what `lowest` states there."""
+    x = np.array([place.top for place in (one, middle, two)]) / middle.top - 1
+    numbers = np.array([[place.z, place.trace] for place in (one, middle, two)])
+    (a, by_square), (b, by_itself), (z, trace) = np.polyfit(x, numbers, 2).tolist()
+    lowest = -b / (2 * a)
+    slope = by_itself + 2 * by_square * lowest
+    scale = (a / slope**2) ** (1 / 3) * classes ** (-2 / 3)
+    where = trace + by_itself * lowest + by_square * lowest**2
+    return middle.top * (1 + lowest), (where, z - b**2 / (4 * a), scale)
+
+
+@lru_cache(maxsize=64)
+def raised(
+    net: WideNetwork, rho: float, classes: int, width: int, change: Change = as_it_is
+) -> tuple[float, float, float]:
+    """By how much the overlaps of the classes raise the edge at width M, on average over networks; its standard error;
+    and the scale, as in `lowest`.
+
+    Networks are drawn from the law of the units. Each is compared with classes that are alike and have its own |eta|,
+    and so tells the overlaps from the rest of what varies between networks.
+    """
+    rng = np.random.default_rng(0)
+    found, scales = [], []
+    for _ in range(max(FEWEST, DRAWN // width)):
+        own = change(drawn_units(net, rho, classes, width, rng))
+        _, z, scale = _regular(own)
+        found.append(z - Curve(Dyson(own)).minimum()[1])
+        scales.append(scale)
+    return float(np.mean(found)), float(np.std(found, ddof=1)) / np.sqrt(len(found)), float(np.mean(scales))
+
+
+def given(found: Units) -> GivenEdge:
+    """The edge of one network given its units, several outputs."""
+    g, place, scale = _regular(found)
+    return GivenEdge(place, g, scale, None)
+
+
+def _regular(found: Units) -> tuple[float, float, float]:
+    """The lowest point, where there is one."""
+    try:
+        return lowest(found)
+    except SplitOff:
+        raise EdgeError(
+            "a single unit splits off before the bulk ends, which is not derived for several outputs. Take a larger "
+            "width, or one output."
+        ) from None
