@@ -96,9 +96,11 @@ class GivenEdgeClaim(OneOutputClaim):
         return (1.0, 4 / 3)
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far."""
+        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far. And the deeper the
+        network the later what is left falls like 1/M: from M = 128 for three layers of tanh, from 192 for four."""
         assert setting.rho is not None
-        return tuple(round(max(1.0, setting.rho / 2) * width) for width in (64, 96, 128, 256, 512))
+        fewest = max(64 * (setting.depth - 1), 32 * setting.rho)
+        return tuple(round(fewest * ratio) for ratio in (1, 1.5, 2, 3, 5))
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The formula; its edge is that of every draw's own units, see `predictor`."""
