@@ -78,14 +78,20 @@ def test_the_claim_about_split_units_is_about_their_activation() -> None:
 
 
 def test_derive_prints_the_edge_and_its_error(fimcheck) -> None:
-    def said(outputs: int) -> tuple[int, str, str]:
-        at = f"M=2048,rho=2,C={outputs},sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1,alpha_2=1"
-        return fimcheck("derive", "lambda_max", "--last", "mean", "--samples", "proportional", "--at", at)
+    def said(outputs: int, width: int, last: str = "mean") -> tuple[int, str, str]:
+        at = f"M={width},rho=2,C={outputs},sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1,alpha_2=1"
+        given = ("--given",) if last == "batch" else ()
+        at += ",Q1=1" if given else ""
+        return fimcheck("derive", "lambda_max", "--last", last, "--samples", "proportional", "--at", at, *given)
 
-    code, out, err = said(1)
+    code, out, err = said(1, 2048)
     assert code == 0
     assert float(out) == pytest.approx(12.476, abs=2e-3)
     assert "second discretization" in err
-    code, out, err = said(2)
+    code, out, err = said(2, 128)
+    assert code == 0
+    assert float(out) > 1.03 * float(said(1, 128)[1])
+    assert "networks drawn" in err
+    code, out, err = said(2, 128, "batch")
     assert code == 2
     assert "lambda_max_upper" in err

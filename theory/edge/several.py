@@ -16,14 +16,17 @@ from fimcheck.theory.network.chain import WideNetwork
 PRECISION, ITERATIONS = 1e-8, 2000
 """Relative length of the last step to a solution, and the most of them."""
 
-STRIDE, LEAST, AROUND = 1.15, 1.005, 0.015
-"""Factor between the values of the largest eigenvalue of g in the search for the lowest point, and the least one; and
-how far from the lowest point its neighbours are, relative."""
+START, FAR, AROUND = 0.955, 0.05, 0.015
+"""Where the search for the lowest point begins, in units of where it would be if the classes were alike; and how far
+from its middle the ends of a parabola are, at first and in the end, relative."""
 
-CENTERED = 0.1
+STEPS = 40
+"""Parabolas at the most."""
+
+CENTERED = 0.25
 """How far from the middle of its neighbours it may be, in units of how far they are: z'' changes between them."""
 
-DRAWN, FEWEST = 4096, 8
+DRAWN, FEWEST = 4096, 4
 """Units of a layer that are drawn for an average in all, and networks at the least."""
 
 
@@ -37,18 +40,14 @@ class Place(NamedTuple):
 
 
 class _Followed:
-    """z as a function of the largest eigenvalue of g; infinite where there is no solution."""
+    """The solutions by the largest eigenvalue of g."""
 
     def __init__(self, equation: Classes, begin: State) -> None:
         self.equation, self.begin = equation, begin
         self.known: dict[float, Place | None] = {}
 
-    def __call__(self, top: float) -> float:
-        at = self.at(top)
-        return np.inf if at is None else at.z
-
     def at(self, top: float) -> Place | None:
-        """The solution there, to which iterating the equation rises from that of a smaller eigenvalue."""
+        """That to which iterating the equation rises from one of a smaller eigenvalue; None where there is none."""
         if top not in self.known:
             self.known[top] = self._solved(top)
         return self.known[top]
@@ -74,29 +73,21 @@ def lowest(found: Units) -> tuple[float, float, float]:
     The scale is that of C T eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
     """
     curve = Curve(Dyson(found))
-    below = curve.solved(curve.minimum()[0] / STRIDE**2)
+    alone = curve.minimum()[0]
+    below = curve.solved(alone / 2)
     assert below is not None  # z falls there
     follow = _Followed(Classes(found), alike(below.g, below.energies, found.classes))
-    point, stride = below.g, STRIDE
-    while follow(point / stride) < follow(point):
-        point /= stride
-    while not np.isfinite(follow(point * stride)) or follow(point * stride) < follow(point):
-        if np.isfinite(follow(point * stride)):
-            point *= stride
-        elif stride > LEAST:
-            stride = np.sqrt(stride)
-        else:
-            raise SplitOff
-    places = [follow.at(point / STRIDE), follow.at(point), follow.at(point * stride)]
-    while True:
-        one, middle, two = places
+    top, around = START * alone, FAR
+    for _ in range(STEPS):
+        one, middle, two = (follow.at(top * step) for step in (1 - around, 1.0, 1 + around))
         if one is None or middle is None or two is None:
-            raise SplitOff
-        top, edge = _edge(one, middle, two, found.classes)
-        if one.top > (1 - 2 * AROUND) * middle.top and abs(top / middle.top - 1) < CENTERED * AROUND:
+            top *= 1 - around
+            continue
+        vertex, edge = _edge(one, middle, two, found.classes)
+        if around == AROUND and abs(vertex / top - 1) < CENTERED * AROUND:
             return edge
-        top = min(max(top, one.top), two.top)
-        places = [follow.at(top * step) for step in (1 - AROUND, 1.0, 1 + AROUND)]
+        top, around = min(max(vertex, one.top), two.top), AROUND if one.top < vertex < two.top else FAR
+    raise SplitOff
 
 
 def _edge(one: Place, middle: Place, two: Place, classes: int) -> tuple[float, tuple[float, float, float]]:
@@ -104,11 +95,13 @@ def _edge(one: Place, middle: Place, two: Place, classes: int) -> tuple[float, t
     x = np.array([place.top for place in (one, middle, two)]) / middle.top - 1
     numbers = np.array([[place.z, place.trace] for place in (one, middle, two)])
     (a, by_square), (b, by_itself), (z, trace) = np.polyfit(x, numbers, 2).tolist()
-    lowest = -b / (2 * a)
-    slope = by_itself + 2 * by_square * lowest
+    if not a > 0:  # far left of it
+        return np.inf, (np.nan, np.nan, np.nan)
+    vertex = -b / (2 * a)
+    slope = by_itself + 2 * by_square * vertex
     scale = (a / slope**2) ** (1 / 3) * classes ** (-2 / 3)
-    where = trace + by_itself * lowest + by_square * lowest**2
-    return middle.top * (1 + lowest), (where, z - b**2 / (4 * a), scale)
+    where = trace + by_itself * vertex + by_square * vertex**2
+    return middle.top * (1 + vertex), (where, z - b**2 / (4 * a), scale)
 
 
 @lru_cache(maxsize=64)

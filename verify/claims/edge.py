@@ -19,7 +19,7 @@ from fimcheck.theory.edge.slips import RESIDUAL_SLIPS, SLIPS
 from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
-from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Predictor, evaluator
+from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Claim, Predictor, evaluator
 from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.rule.statistics import Array
@@ -83,11 +83,13 @@ class EdgeOverMeanClaim(EdgeClaim):
 
 
 @dataclass(frozen=True)
-class GivenEdgeClaim(OneOutputClaim):
-    """The same given what the samples of the very network share: its order parameters and the fields of its units."""
+class GivenEdgeClaim(Claim):
+    """The same given what the samples of the very network share: its order parameters and the fields of its units.
+
+    Of several outputs too, whose overlaps are those of the fields.
+    """
 
     given: tuple[str, ...] = ("shared", *ORDERS)
-    """And Q1 under batch normalization of the outputs, which divides by their variance."""
     mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = SLIPS
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
@@ -96,8 +98,8 @@ class GivenEdgeClaim(OneOutputClaim):
         return (1.0, 4 / 3)
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far. And the deeper the
-        network the later what is left falls like 1/M: from M = 128 for three layers of tanh, from 192 for four."""
+        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far. The deeper a network
+        the later what is left falls like 1/M: from M = 128 for three layers of tanh, from 192 for four."""
         assert setting.rho is not None
         fewest = max(64 * (setting.depth - 1), 32 * setting.rho)
         return tuple(round(fewest * ratio) for ratio in (1, 1.5, 2, 3, 5))
@@ -120,7 +122,14 @@ class GivenEdgeClaim(OneOutputClaim):
 
 
 @dataclass(frozen=True)
-class ResidualEdgeClaim(GivenEdgeClaim):
+class BatchEdgeClaim(OneOutputClaim, GivenEdgeClaim):
+    """The same under batch normalization of the outputs, which divides by their variance."""
+
+    given: tuple[str, ...] = ("Q1", "shared", *ORDERS)
+
+
+@dataclass(frozen=True)
+class ResidualEdgeClaim(OneOutputClaim, GivenEdgeClaim):
     """The same of a residual network, whose overlaps are measured step by step."""
 
     given: tuple[str, ...] = ("shared", "K", "tq")

@@ -14,6 +14,7 @@ from fimcheck import theory
 from fimcheck.numerics.orders import BACKWARD_ORDERS
 from fimcheck.verify.claims.claim import Claim, couples_samples
 from fimcheck.verify.claims.edge import (
+    BatchEdgeClaim,
     EdgeClaim,
     EdgeOverMeanClaim,
     GivenEdgeClaim,
@@ -178,14 +179,17 @@ GROWTH = [
     ),
     law_claim(EdgeClaim, "last_mean.lambda_max",
               ": the largest eigenvalue is the edge of the limiting spectrum with its Tracy-Widom mean"),
-    law_claim(GivenEdgeClaim, "last_batch.lambda_max",
+    law_claim(BatchEdgeClaim, "last_batch.lambda_max",
               ": the largest eigenvalue is the edge over the variance of the outputs, given the outputs and the "
-              "network's own units", last="batch", given=("Q1", *GivenEdgeClaim.given)),
+              "network's own units", last="batch"),
     law_claim(GivenEdgeClaim, "last_mean.lambda_max_given",
               ": the largest eigenvalue is the edge of the network's own units, or its unit that has split off"),
     law_claim(GivenEdgeClaim, "last_mean.lambda_max_split",
               ", |x|: the largest eigenvalue is a unit that has split off and grows like ln M, given the network's own "
               "units", activations=("abs",)),
+    law_claim(GivenEdgeClaim, "last_mean.lambda_max_outputs",
+              ", two outputs: the largest eigenvalue is the edge of the network's own units, whose fields overlap",
+              network="relu C=2 last=mean M/T=2"),
     law_claim(LengthsClaim, "last_mean.lambda_max_lengths",
               ", two layers of cos without biases: the largest eigenvalue is the outlier of the lengths of the inputs",
               network="cos L=2 a=0.5,1 sb2=0 last=mean M/T=0.25"),
