@@ -73,7 +73,7 @@ def lowest(found: Units) -> tuple[float, float, float]:
     The scale is that of C T eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
     """
     curve = Curve(Dyson(found))
-    alone = curve.minimum()[0]
+    alone = _lowest_alike(curve)[0]
     below = curve.solved(alone / 2)
     assert below is not None  # z falls there
     follow = _Followed(Classes(found), alike(below.g, below.energies, found.classes))
@@ -88,6 +88,15 @@ def lowest(found: Units) -> tuple[float, float, float]:
             return edge
         top, around = min(max(vertex, one.top), two.top), AROUND if one.top < vertex < two.top else FAR
     raise SplitOff
+
+
+def _lowest_alike(curve: Curve[Dyson]) -> tuple[float, float]:
+    """(g, z) at the lowest point for classes that are alike, or where it ends because a unit splits off."""
+    try:
+        return curve.minimum()[:2]
+    except SplitOff:
+        g = curve.end()
+        return g, curve(g)
 
 
 def _edge(one: Place, middle: Place, two: Place, classes: int) -> tuple[float, tuple[float, float, float]]:
@@ -119,7 +128,7 @@ def raised(
     for _ in range(max(FEWEST, DRAWN // width)):
         own = change(drawn_units(net, rho, classes, width, rng))
         _, z, scale = _regular(own)
-        found.append(z - Curve(Dyson(own)).minimum()[1])
+        found.append(z - _lowest_alike(Curve(Dyson(own)))[1])
         scales.append(scale)
     return float(np.mean(found)), float(np.std(found, ddof=1)) / np.sqrt(len(found)), float(np.mean(scales))
 

@@ -98,8 +98,8 @@ class GivenEdgeClaim(Claim):
         return (1.0, 4 / 3)
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
-        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far. The deeper a network
-        the later what is left falls like 1/M: from M = 128 for three layers of tanh, from 192 for four."""
+        """Each draw takes a solution of its own. T >= 32: of fewer the law of Tracy and Widom is far. The deeper a
+        network the later what is left falls like 1/M: from M = 128 for three layers of tanh, from 192 for four."""
         assert setting.rho is not None
         fewest = max(64 * (setting.depth - 1), 32 * setting.rho)
         return tuple(round(fewest * ratio) for ratio in (1, 1.5, 2, 3, 5))
