@@ -44,7 +44,8 @@ def drawn_units(net: WideNetwork, rho: float, classes: int, width: int, rng: np.
     overlap = np.eye(classes)
     for i, layer in reversed(list(enumerate(_units(net, orders, rho, centers, fields).layers))):
         covariance = above(net, orders, i + 1) * overlap
-        fields[i] = rng.standard_normal((sizes[i], classes)) @ np.linalg.cholesky(covariance).T
+        # Of rank less than C where the layer above has fewer units than there are classes.
+        fields[i] = rng.multivariate_normal(np.zeros(classes), covariance, sizes[i], method="eigh")
         overlap = shape(mean_outer(layer, layer.f1**2, fields[i]))
     return _units(net, orders, rho, centers, fields)
 

@@ -26,8 +26,8 @@ STEPS = 40
 CENTERED = 0.25
 """How far from the middle of its neighbours it may be, in units of how far they are: z'' changes between them."""
 
-DRAWN, FEWEST = 4096, 4
-"""Units of a layer that are drawn for an average in all, and networks at the least."""
+DRAWN, FEWEST, MOST = 4096, 4, 64
+"""Units of a layer that are drawn for an average in all, and networks at the least and at the most."""
 
 
 class Place(NamedTuple):
@@ -125,7 +125,7 @@ def raised(
     """
     rng = np.random.default_rng(0)
     found, scales = [], []
-    for _ in range(max(FEWEST, DRAWN // width)):
+    for _ in range(min(max(FEWEST, DRAWN // width), MOST)):
         own = change(drawn_units(net, rho, classes, width, rng))
         _, z, scale = _regular(own)
         found.append(z - _lowest_alike(Curve(Dyson(own)))[1])

@@ -32,17 +32,6 @@ class State:
         return np.concatenate([matrices[:, rows, columns].ravel(), self.b, self.e])
 
 
-def unflat(numbers: Array, classes: int, layers: int) -> State:
-    """The state that `State.flat` wrote."""
-    rows, columns = np.triu_indices(classes)
-    count = 2 + 2 * layers
-    matrices = np.zeros((count, classes, classes))
-    upper = numbers[: count * len(rows)].reshape(count, -1)
-    matrices[:, rows, columns] = matrices[:, columns, rows] = upper
-    b, e = numbers[count * len(rows) :].reshape(2, -1)
-    return State(matrices[0], matrices[1], matrices[2 : 2 + layers], matrices[2 + layers :], b, e)
-
-
 def alike(g: float, energies: Array, classes: int) -> State:
     """The state of classes that are alike, from the energies of `Dyson`."""
     eye = np.eye(classes)
