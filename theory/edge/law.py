@@ -146,7 +146,7 @@ def given_edge(
     near: float | None = None,
     change: Change = as_it_is,
 ) -> GivenEdge:
-    """The edge of one network given what its samples share; measured: see `own_units`, and `residual_of` for a
+    """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a
     residual network. near: a guess of g there."""
     if is_residual(net):
         g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]

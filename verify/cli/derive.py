@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import sympy as sp
 import typer
+from rich.console import Console
 
 from fimcheck import theory
 from fimcheck.theory.gaussian import quadrature
@@ -131,7 +132,8 @@ def _write(found: theory.Prediction, numbers: dict[str, sp.Expr], style: str, fu
         write_data(json, _data(found, statement(), numbers))
     if numbers and set(found.symbols) <= numbers.keys():
         values = {name: float(numbers[name]) for name in found.symbols}
-        number = found.evaluate(**values)
+        with Console(stderr=True).status(f"{found.quantity}: solving"):  # several outputs take half a minute
+            number = found.evaluate(**values)
         print(number)
         if accuracy := found.accuracy(**values):
             print(accuracy, file=sys.stderr)
