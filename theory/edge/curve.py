@@ -96,9 +96,9 @@ class Curve(Generic[Kind]):
             low, high = high, STRIDE * high
         return low, high
 
-    def end(self) -> float:
-        """The largest g, to a hundredth, at which no unit has split off."""
-        low, high = self._bracket(None)
+    def end(self, near: float | None = None) -> float:
+        """The largest g, to a hundredth, at which no unit has split off; near: see `minimum`."""
+        low, high = self._bracket(near)
         while self.margin(low) < SPLITTING:
             low /= STRIDE
         while high / low > 1.01:

@@ -113,11 +113,11 @@ def _bulk(
 
     Or at its end, with scale 0. fine: the layers whose units are counted.
     """
-    cut = [width, np.inf]
+    cut, g = [width, np.inf], None
     while True:
         curve = Curve(Dyson(change(units(net, rho, classes, cut[0], nodes, cut[1]))))
         try:
-            lowest = curve.minimum()
+            lowest = curve.minimum(g)
             split = 0.0 if np.isinf(width) else width * outliers.beyond(curve, lowest[0], fine)
             return curve, lowest, (cut[0], cut[1]), split
         except SplitOff:
@@ -126,7 +126,7 @@ def _bulk(
                     "the spectrum has no regular edge here: a single unit splits off before the bulk ends, and where "
                     "it lies depends on the width. Give a finite width."
                 ) from None
-        g = curve.end()
+        g = curve.end(g)
         split = width * outliers.beyond(curve, g, fine)
         if split >= SURELY:
             return curve, (g, curve(g), 0.0), (cut[0], cut[1]), split

@@ -11,8 +11,8 @@ from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.units import EdgeError, Layer, Units
 
-POINTS = 60
-"""Places of z between infinity and the edge at which the units beyond are counted."""
+POINTS, FARTHEST = 24, 0.02
+"""Places between the edge and far beyond at which the units there are counted, and the farthest, in units of g."""
 
 NEAR = 0.6
 """Nearness, at the edge of all units together, below which none can be beyond that of the rest."""
@@ -37,10 +37,15 @@ def excess(curve: Curve[Dyson], g: float, width: float, layers: Sequence[Layer])
 
     The number beyond z is Poisson: the integral over z of the chance that there is one. layers: see `beyond`.
     """
-    points = g * np.linspace(1, 0.02, POINTS)
-    z = np.array([curve(float(p)) for p in points])
-    chance = -np.expm1(-width * np.array([beyond(curve, float(p), layers) for p in points]))
-    return float(np.trapezoid(chance, z))
+    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
+    total, half = 0.0, (1 - FARTHEST) / 2 * g
+    for node, weight in zip(nodes, weights, strict=True):  # rising, so that each begins from the one before
+        point = float(FARTHEST * g + half * (1 + node))
+        at = curve.solved(point)
+        assert at is not None  # left of the end
+        chance = -np.expm1(-width * beyond(curve, point, layers))
+        total += half * weight * (1 / point**2 - at.slope) * float(chance)  # -dz
+    return total
 
 
 def of_lengths(curve: Curve[Dyson], end: float) -> float | None:
