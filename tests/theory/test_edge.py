@@ -273,11 +273,10 @@ def test_nothing_jumps_where_units_begin_to_split_off(net: theory.WideNetwork, p
     assert middle == pytest.approx((low + high) / 2, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("net", "width"), [(chain("relu"), 1e3), (chain("relu", 5), 1e3), (chain("abs", 3, 1.0, 0.3), 1e4)]
-)
-def test_what_units_beyond_the_edge_add_is_the_integral_of_their_chance(net: theory.WideNetwork, width: float) -> None:
-    """A scan of 1500 places; with 60 of them it was 2 to 3% off."""
+@pytest.mark.parametrize("net", [chain("relu"), chain("abs", 3, 1.0, 0.3)])
+def test_the_excess_is_the_integral_of_the_chance(net: theory.WideNetwork) -> None:
+    """Of what has split off, by a scan of 1000 places; with 60 of them it was up to 3% off."""
+    width = 1e3
     nodes, fine = accuracy.enough_nodes(net, 1.0, 1), units(net, 1.0, 1, nodes=FINE).layers
     curve, (g, _, _), _, _ = _bulk(net, 1.0, 1, width, as_it_is, nodes, fine)
     places = g * np.linspace(0.02, 1, 1000)
