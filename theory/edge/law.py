@@ -57,6 +57,8 @@ def edge(
     >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
     7.441
     """
+    if width < SMALLEST_CUT:
+        raise EdgeError(f"M = {width:g} has to be at least {SMALLEST_CUT:g}: fewer units have no spectrum to speak of.")
     if is_residual(net):
         return _of_residual(net, rho, classes, width, change)
     assert isinstance(net, WideNetwork)
@@ -66,11 +68,13 @@ def edge(
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(Dyson(change(finer)))(g) - place)
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
-    overlaps = 0.0
+    outlier = _of_lengths(net, curve, g)
+    overlaps, scale = 0.0, scale * classes ** (-2 / 3)
     if classes > 1 and np.isfinite(width):
+        if split >= SURELY:
+            raise EdgeError(several.REFUSED)
         overlaps, uncertain, scale = several.raised(net, rho, classes, round(width), change)
         error = float(np.hypot(error, uncertain))
-    outlier = _of_lengths(net, curve, g)
     return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), outlier, overlaps)
 
 
@@ -103,7 +107,12 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
 
 def _of_lengths(net: WideNetwork, curve: Curve[Dyson], g: float) -> float | None:
     """The outlier of the lengths of the inputs, which a normalization of the units takes away."""
-    return None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
+    found = None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
+    if found is not None and curve.equation.found.classes > 1:
+        raise EdgeError(
+            "the lengths of the inputs give an eigenvalue beyond the bulk, which is derived for one output. Take C = 1."
+        )
+    return found
 
 
 def _bulk(
@@ -147,14 +156,16 @@ def given_edge(
     change: Change = as_it_is,
 ) -> GivenEdge:
     """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a
-    residual network. near: a guess of g there."""
+    residual network. near: a guess of g there, of one output."""
     if is_residual(net):
         g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]
         return GivenEdge(place, g, scale, None)
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:
-        return several.given(found)
+        edge_of_all = several.given(found)
+        _of_lengths(net, Curve(Dyson(found)), edge_of_all.g)
+        return edge_of_all
     (g, place, scale), unit = outliers.bulk(found, near)
     lengths = _of_lengths(net, Curve(Dyson(found)), g)
     return GivenEdge(place, g, scale, unit if lengths is None else lengths)

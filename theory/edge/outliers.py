@@ -68,7 +68,7 @@ def of_lengths(curve: Curve[Dyson], end: float) -> float | None:
         both = layer.alpha / found.alpha_0 * layer.weight**2 / 2
         return g * both * float(layer.mean(layer.f2**2 * response).real)
 
-    if found.classes > 1 or strength(end) <= 1:
+    if strength(end) <= 1:
         return None
     root: Any = optimize.brentq(lambda g: strength(g) - 1, 1e-3 * curve.scale, end)
     return curve(float(root))

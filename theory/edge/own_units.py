@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from fimcheck.theory.edge.units import EdgeError, Layer, Units, above, check, is_normalized, layer_at, seen, together
+from fimcheck.theory.edge.units import (
+    EdgeError,
+    Layer,
+    Units,
+    check_derived,
+    eta_variance,
+    is_normalized,
+    joined,
+    layer_at,
+    mean_field,
+)
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
 
@@ -19,7 +29,7 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray]) -
     measured: order parameters hq1, hq2 of layers 0..L-1 and q1, q2, tq1, tq2 of layers 1..L, (L,), and shared
     (units of all hidden layers, 1 + C): the means over the samples of u_i and of sqrt(M_l) d f_k / d phi_i.
     """
-    check(net, rho)
+    check_derived(net, rho)
     if is_normalized(net):
         raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
     orders = numeric_order_parameters(net, "proportional")
@@ -38,15 +48,15 @@ def drawn_units(net: WideNetwork, rho: float, classes: int, width: int, rng: np.
     """
     orders = numeric_order_parameters(net, "proportional")
     sizes = [max(1, round(width * float(alpha))) for alpha in net.ratios[1:]]
-    places = [seen(net, orders, number)[1:] for number in range(1, net.depth)]
+    places = [mean_field(net, orders, number)[1:] for number in range(1, net.depth)]
     centers = [mean + sd * rng.standard_normal(size) for (mean, sd), size in zip(places, sizes, strict=True)]
     fields = [np.zeros((size, classes)) for size in sizes]
     overlap = np.eye(classes)
     for i, layer in reversed(list(enumerate(_units(net, orders, rho, centers, fields).layers))):
-        covariance = above(net, orders, i + 1) * overlap
+        covariance = eta_variance(net, orders, i + 1) * overlap
         # Of rank less than C where the layer above has fewer units than there are classes.
         fields[i] = rng.multivariate_normal(np.zeros(classes), covariance, sizes[i], method="eigh")
-        overlap = shape(mean_outer(layer, layer.f1**2, fields[i]))
+        overlap = in_units_of_mean(mean_outer(layer, layer.f1**2, fields[i]))
     return _units(net, orders, rho, centers, fields)
 
 
@@ -55,7 +65,7 @@ def mean_outer(layer: Layer, values: np.ndarray, eta: np.ndarray) -> np.ndarray:
     return np.einsum("u,ui,uj->ij", layer.weights * values, eta, eta)
 
 
-def shape(matrix: np.ndarray) -> np.ndarray:
+def in_units_of_mean(matrix: np.ndarray) -> np.ndarray:
     """A matrix over the classes in units of its mean over them; that of classes alike where it is zero."""
     mean = matrix.trace() / len(matrix)
     return matrix / mean if mean > 0 else np.eye(len(matrix))
@@ -71,4 +81,4 @@ def _units(
         for number, (own, e) in enumerate(zip(centers, lengths, strict=True), 1)
     )
     directions = tuple(eta / np.where(e > 0, e, 1.0)[:, None] for eta, e in zip(fields, lengths, strict=True))
-    return replace(together(net, orders, rho, fields[0].shape[1], layers), directions=directions)
+    return replace(joined(net, orders, rho, fields[0].shape[1], layers), directions=directions)

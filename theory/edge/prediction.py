@@ -78,6 +78,8 @@ class EdgePrediction(Prediction):
         def number(expr: Expr) -> float:
             return float(value_at(expr, {name: np.asarray(v) for name, v in values.items()}))
 
+        if values["C"] != int(values["C"]):
+            raise ValueError(f"C = {values['C']:g} has to be a whole number of outputs")
         wide = self.network
         if isinstance(wide, WideNetwork):
             net: Composed = WideNetwork(
@@ -97,7 +99,7 @@ class EdgePrediction(Prediction):
     def accuracy(self, **numbers: Any) -> str:
         """The edge's own error."""
         found = self.edge({name: float(numbers[name]) for name in self._own})
-        how = "networks drawn" if found.overlaps else "a second discretization"
+        how = "the networks drawn" if found.overlaps else "a second discretization"
         return f"float64; the edge to {found.error:.1g} by {how}"
 
     def remedy(self, condition: Any) -> str:  # noqa: ARG002

@@ -9,7 +9,7 @@ from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import GivenEdge
 from fimcheck.theory.edge.own_units import drawn_units
-from fimcheck.theory.edge.several_dyson import Classes, State, alike
+from fimcheck.theory.edge.several_dyson import ClassDyson, State, alike
 from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is
 from fimcheck.theory.network.chain import WideNetwork
 
@@ -26,8 +26,17 @@ STEPS = 40
 CENTERED = 0.25
 """How far from the middle of its neighbours it may be, in units of how far they are: z'' changes between them."""
 
+SPLITTING = 0.2
+"""Margin of the most extreme unit, see `ClassDyson.margin`, below which the lowest point belongs to it and not to the
+bulk: units made extreme on purpose leave 0.11 to 0.13, |x| 0.13 to 0.17, other networks 0.24 to 0.98. A choice."""
+
 DRAWN, FEWEST, MOST = 4096, 4, 64
 """Units of a layer that are drawn for an average in all, and networks at the least and at the most."""
+
+REFUSED = (
+    "a single unit splits off before the bulk ends, which is not derived for several outputs. Take a larger width, or "
+    "one output."
+)
 
 
 class Place(NamedTuple):
@@ -42,7 +51,7 @@ class Place(NamedTuple):
 class _Followed:
     """The solutions by the largest eigenvalue of g."""
 
-    def __init__(self, equation: Classes, begin: State) -> None:
+    def __init__(self, equation: ClassDyson, begin: State) -> None:
         self.equation, self.begin = equation, begin
         self.known: dict[float, Place | None] = {}
 
@@ -57,9 +66,9 @@ class _Followed:
         state = max(below, key=lambda place: place.top).state if below else self.begin
         before = state.flat()
         for _ in range(ITERATIONS):
-            state, z, lowest = self.equation.at(top, state)
+            state, z, determinant = self.equation.at(top, state)
             now = state.flat()
-            if not lowest > 0:
+            if not determinant > 0:
                 return None
             if np.abs(now - before).max() <= PRECISION * np.abs(now).max():
                 return Place(top, z, float(state.g.trace()) / len(state.g), state)
@@ -73,11 +82,12 @@ def lowest(found: Units) -> tuple[float, float, float]:
     The scale is that of C T eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
     """
     curve = Curve(Dyson(found))
-    alone = _lowest_alike(curve)[0]
-    below = curve.solved(alone / 2)
+    if_alike = _lowest_alike(curve)
+    below = curve.solved(if_alike / 2)
     assert below is not None  # z falls there
-    follow = _Followed(Classes(found), alike(below.g, below.energies, found.classes))
-    top, around = START * alone, FAR
+    equation = ClassDyson(found)
+    follow = _Followed(equation, alike(below.g, below.energies, found.classes))
+    top, around = START * if_alike, FAR
     for _ in range(STEPS):
         one, middle, two = (follow.at(top * step) for step in (1 - around, 1.0, 1 + around))
         if one is None or middle is None or two is None:
@@ -85,18 +95,19 @@ def lowest(found: Units) -> tuple[float, float, float]:
             continue
         vertex, edge = _edge(one, middle, two, found.classes)
         if around == AROUND and abs(vertex / top - 1) < CENTERED * AROUND:
+            if equation.margin(middle.state) < SPLITTING:
+                raise SplitOff
             return edge
         top, around = min(max(vertex, one.top), two.top), AROUND if one.top < vertex < two.top else FAR
     raise SplitOff
 
 
-def _lowest_alike(curve: Curve[Dyson]) -> tuple[float, float]:
-    """(g, z) at the lowest point for classes that are alike, or where it ends because a unit splits off."""
+def _lowest_alike(curve: Curve[Dyson]) -> float:
+    """g at the lowest point for classes that are alike, or where it ends because a unit splits off."""
     try:
-        return curve.minimum()[:2]
+        return curve.minimum()[0]
     except SplitOff:
-        g = curve.end()
-        return g, curve(g)
+        return curve.end()
 
 
 def _edge(one: Place, middle: Place, two: Place, classes: int) -> tuple[float, tuple[float, float, float]]:
@@ -127,24 +138,19 @@ def raised(
     found, scales = [], []
     for _ in range(min(max(FEWEST, DRAWN // width), MOST)):
         own = change(drawn_units(net, rho, classes, width, rng))
-        _, z, scale = _regular(own)
-        found.append(z - _lowest_alike(Curve(Dyson(own)))[1])
+        try:
+            _, z, scale = lowest(own)
+            found.append(z - Curve(Dyson(own)).minimum()[1])
+        except SplitOff:
+            raise EdgeError(REFUSED) from None
         scales.append(scale)
     return float(np.mean(found)), float(np.std(found, ddof=1)) / np.sqrt(len(found)), float(np.mean(scales))
 
 
 def given(found: Units) -> GivenEdge:
     """The edge of one network given its units, several outputs."""
-    g, place, scale = _regular(found)
-    return GivenEdge(place, g, scale, None)
-
-
-def _regular(found: Units) -> tuple[float, float, float]:
-    """The lowest point, where there is one."""
     try:
-        return lowest(found)
+        g, place, scale = lowest(found)
     except SplitOff:
-        raise EdgeError(
-            "a single unit splits off before the bulk ends, which is not derived for several outputs. Take a larger "
-            "width, or one output."
-        ) from None
+        raise EdgeError(REFUSED) from None
+    return GivenEdge(place, g, scale, None)

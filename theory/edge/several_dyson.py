@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fimcheck.theory.edge.own_units import mean_outer, shape
+from fimcheck.theory.edge.own_units import in_units_of_mean, mean_outer
 from fimcheck.theory.edge.units import Layer, Units
 
 Array = np.ndarray
@@ -39,27 +39,26 @@ def alike(g: float, energies: Array, classes: int) -> State:
     return State(g * eye, energies[-1] * eye, a[:, None, None] * eye, c[:, None, None] * eye, b, e)
 
 
-def overlaps(found: Units, fields: list[Array]) -> tuple[list[Array], list[Array]]:
+def overlaps(found: Units) -> tuple[list[Array], list[Array]]:
     """tq_2 and tq_1 - tq_2 of every weight layer over the classes, (C, C), in units of their mean over them."""
     eye = np.eye(found.classes)
     two, gap = [eye], [eye]
-    for layer, eta in zip(found.layers[::-1], fields[::-1], strict=True):
+    for layer, eta in zip(found.layers[::-1], found.fields[::-1], strict=True):
         own = layer.gamma * float(np.real(layer.mean(layer.f1**2 + layer.slope_variance)))
-        gap.insert(0, shape(mean_outer(layer, layer.slope_variance, eta) + own * gap[0]))
-        two.insert(0, shape(mean_outer(layer, layer.f1**2, eta)))
+        gap.insert(0, in_units_of_mean(mean_outer(layer, layer.slope_variance, eta) + own * gap[0]))
+        two.insert(0, in_units_of_mean(mean_outer(layer, layer.f1**2, eta)))
     return two, gap
 
 
-class Classes:
+class ClassDyson:
     """The equation at the units of one network, see `own_units`.
 
     g = (z - c - Sigma(g))^-1 and the energies of what is carried forward are matrices over the classes.
     """
 
     def __init__(self, found: Units) -> None:
-        self.found = found
-        self.fields = [layer.e[:, None] * own for layer, own in zip(found.layers, found.directions, strict=True)]
-        two, gap = overlaps(found, self.fields)
+        self.found, self.fields = found, found.fields
+        two, gap = overlaps(found)
         self.first = found.first * two[0]
         self.forward = [layer.forward * matrix for layer, matrix in zip(found.layers, two[1:], strict=True)]
         self.gamma = [layer.gamma * matrix for layer, matrix in zip(found.layers, gap[1:], strict=True)]
@@ -68,12 +67,12 @@ class Classes:
 
     def at(self, top: float, state: State) -> tuple[State, float, float]:
         """What the equation makes of a state; z, where the largest eigenvalue of g is ``top``; and the smallest
-        determinant, which has to be positive."""
-        layers, eye = self.found.layers, np.eye(self.found.classes)
+        determinant of the inputs and the units, which has to be positive."""
+        layers = self.found.layers
         lam = self.first + state.inputs
-        inverse = np.linalg.inv(eye - state.g @ lam)
+        own = np.eye(self.found.classes) - state.g @ lam
+        inverse, lowest = np.linalg.inv(own), float(np.linalg.det(own))
         sigma = self.found.rho * self.found.alpha_0 * lam @ inverse
-        lowest = float(np.linalg.eigvals(eye - state.g @ lam).real.min())
         a, c, b, e = (np.zeros_like(energies) for energies in (state.a, state.c, state.b, state.e))
         a[0] = layers[0].weight * inverse @ state.g
         inputs = np.zeros_like(lam)
@@ -96,9 +95,27 @@ class Classes:
         z = float(values[-1]) + 1 / top
         return State((vectors / (z - values)) @ vectors.T, inputs, a, c, b, e), z, lowest
 
+    def margin(self, state: State) -> float:
+        """How far the most extreme unit is from splitting off: its smallest eigenvalue of 1 - Q L over their mean."""
+        margins = []
+        for i, layer in enumerate(self.found.layers):
+            q, multipliers = self._unit(i, state)
+            values, vectors = np.linalg.eigh(multipliers)
+            root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+            lowest = np.linalg.eigvalsh(np.eye(len(root)) - root @ q @ root)[:, 0]
+            margins.append(lowest.min() / (layer.weights @ lowest))
+        return float(min(margins))
+
     def _responses(self, i: int, state: State) -> tuple[Array, Array, float]:
         """H = L (1 - Q L)^-1 and P = Q (1 - L Q)^-1 of the units of a hidden layer, (units, C + 1, C + 1), and the
         smallest determinant of 1 - Q L."""
+        q, multipliers = self._unit(i, state)
+        matrix = np.eye(len(multipliers)) - multipliers @ q
+        back = np.linalg.inv(matrix)
+        return back @ multipliers, q @ back, float(np.linalg.det(matrix).min())
+
+    def _unit(self, i: int, state: State) -> tuple[Array, Array]:
+        """Q of the units of a hidden layer, (units, C + 1, C + 1), and their L."""
         layer, eta = self.found.layers[i], self.fields[i]
         parts = zip((layer.n_pp, layer.k_x, layer.k_d), _squares(layer), strict=True)
         pp, pd, dd = (n[:, None, None] * state.g + s[:, None, None] * state.a[i] for n, s in parts)
@@ -110,9 +127,7 @@ class Classes:
         multipliers = np.zeros(q.shape[1:])
         multipliers[:-1, :-1] = self.forward[i] + state.c[i]
         multipliers[-1, -1] = layer.backward + state.b[i]
-        matrix = np.eye(len(multipliers)) - multipliers @ q
-        back = np.linalg.inv(matrix)
-        return back @ multipliers, q @ back, float(np.linalg.det(matrix).min())
+        return q, multipliers
 
     def _pulled(self, i: int, values: tuple[Array, Array, Array], h: Array) -> Array:
         """Average over the units of pp H_pp + pd (H_pd eta^T + eta H_dp) + dd H_dd eta eta^T."""

@@ -82,6 +82,11 @@ class Units:
         """The diagonal shift c."""
         return self.rho * sum(self.gaps)
 
+    @property
+    def fields(self) -> list[np.ndarray]:
+        """eta of the units of every hidden layer, (units, C), where they are known one by one."""
+        return [layer.e[:, None] * own for layer, own in zip(self.layers, self.directions, strict=True)]
+
 
 Change = Callable[[Any], Any]
 """Of the averages of a chain, `Units`, or of a residual network, to make a mistake on purpose."""
@@ -114,18 +119,18 @@ def units(
 
     width, xi_width: |eta| and xi are cut where one unit in so many lies beyond; inf for the whole law. nodes: of xi.
     """
-    check(net, rho)
+    check_derived(net, rho)
     orders = numeric_order_parameters(net, "proportional")
     (xi, weight_xi), (e, weight_e) = _normal(nodes, xi_width), _length(classes, width)
     weights = weight_xi[:, None] * weight_e[None, :]
     layers = tuple(
-        layer_at(net, orders, n, mean + sd * xi[:, None], np.sqrt(above(net, orders, n)) * e[None, :], weights)
-        for n, (_, mean, sd) in enumerate((seen(net, orders, n) for n in range(1, net.depth)), 1)
+        layer_at(net, orders, n, mean + sd * xi[:, None], np.sqrt(eta_variance(net, orders, n)) * e[None, :], weights)
+        for n, (_, mean, sd) in enumerate((mean_field(net, orders, n) for n in range(1, net.depth)), 1)
     )
-    return together(net, orders, rho, classes, layers)
+    return joined(net, orders, rho, classes, layers)
 
 
-def check(net: WideNetwork, rho: float) -> None:
+def check_derived(net: WideNetwork, rho: float) -> None:
     """Raise EdgeError where the units of a network are not known."""
     if not is_plain(net):
         raise EdgeError(
@@ -136,7 +141,7 @@ def check(net: WideNetwork, rho: float) -> None:
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
 
 
-def seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
+def mean_field(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
     """Of what the activation of hidden layer ``number`` sees: the square of the factor on the dense step's output, the
     mean, and the standard deviation of what its samples share."""
     phis = [i for i, step in enumerate(net.steps.steps) if type(step) is Phi]
@@ -147,12 +152,12 @@ def seen(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float,
     return square, mean, float(np.sqrt(max(square * q2, 0.0)))
 
 
-def above(net: WideNetwork, orders: OrderParameters, number: int) -> float:
+def eta_variance(net: WideNetwork, orders: OrderParameters, number: int) -> float:
     """Variance of eta of hidden layer ``number``."""
     return float(net.sigma_w2) * float(orders.tq2[number + 1])
 
 
-def together(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
+def joined(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
     """The hidden layers with what is shared."""
     alpha = [float(a) for a in net.ratios]
     gaps = tuple(
@@ -172,7 +177,7 @@ def layer_at(
     functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
     # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
     functions = (*functions, lambda u: slope(u) * u)
-    gain = seen(net, orders, number)[0]
+    gain = mean_field(net, orders, number)[0]
     v = gain * float(orders.q1[number] - orders.q2[number])
     around = moments_around(functions, kinks, centers.ravel(), v)
     first, square, d, d_square, mixed, weighted = (m.reshape(centers.shape) for m in around)
@@ -193,7 +198,7 @@ def layer_at(
         # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
         backward=gain * alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
         alpha=alpha[number],
-        above=above(net, orders, number),
+        above=eta_variance(net, orders, number),
         weight=gain * float(net.sigma_w2),
     )
 

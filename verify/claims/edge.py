@@ -122,6 +122,11 @@ class GivenEdgeClaim(Claim):
 
 
 @dataclass(frozen=True)
+class SplitEdgeClaim(OneOutputClaim, GivenEdgeClaim):
+    """The same where a unit has split off, which is not derived for several outputs."""
+
+
+@dataclass(frozen=True)
 class BatchEdgeClaim(OneOutputClaim, GivenEdgeClaim):
     """The same under batch normalization of the outputs, which divides by their variance."""
 

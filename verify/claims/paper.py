@@ -21,6 +21,7 @@ from fimcheck.verify.claims.edge import (
     LengthsClaim,
     QuantileClaim,
     ResidualEdgeClaim,
+    SplitEdgeClaim,
 )
 from fimcheck.verify.claims.kinds import OrderClaim, OutputClaim, RateClaim, SecondMomentClaim
 
@@ -184,7 +185,7 @@ GROWTH = [
               "network's own units", last="batch"),
     law_claim(GivenEdgeClaim, "last_mean.lambda_max_given",
               ": the largest eigenvalue is the edge of the network's own units, or its unit that has split off"),
-    law_claim(GivenEdgeClaim, "last_mean.lambda_max_split",
+    law_claim(SplitEdgeClaim, "last_mean.lambda_max_split",
               ", |x|: the largest eigenvalue is a unit that has split off and grows like ln M, given the network's own "
               "units", activations=("abs",)),
     law_claim(GivenEdgeClaim, "last_mean.lambda_max_outputs",
