@@ -122,19 +122,19 @@ class GivenEdgeClaim(Claim):
 
 
 @dataclass(frozen=True)
-class SplitEdgeClaim(OneOutputClaim, GivenEdgeClaim):
+class SplitEdgeClaim(GivenEdgeClaim, OneOutputClaim):
     """The same where a unit has split off, which is not derived for several outputs."""
 
 
 @dataclass(frozen=True)
-class BatchEdgeClaim(OneOutputClaim, GivenEdgeClaim):
+class BatchEdgeClaim(GivenEdgeClaim, OneOutputClaim):
     """The same under batch normalization of the outputs, which divides by their variance."""
 
     given: tuple[str, ...] = ("Q1", "shared", *ORDERS)
 
 
 @dataclass(frozen=True)
-class ResidualEdgeClaim(OneOutputClaim, GivenEdgeClaim):
+class ResidualEdgeClaim(GivenEdgeClaim, OneOutputClaim):
     """The same of a residual network, whose overlaps are measured step by step."""
 
     given: tuple[str, ...] = ("shared", "K", "tq")
