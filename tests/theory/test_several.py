@@ -31,8 +31,8 @@ def test_of_one_class_it_is_the_equation_of_numbers(net: theory.WideNetwork) -> 
     """Other code: a unit is a 2 x 2 matrix in closed form there, and Newton's method solves it."""
     found = drawn(net, 1)
     g, place, scale = Curve(Dyson(found)).minimum()
-    assert lowest(found) == pytest.approx((g, place, scale), rel=1e-2)
-    assert lowest(found)[1] == pytest.approx(place, rel=1e-5)
+    assert lowest(Curve(Dyson(found))) == pytest.approx((g, place, scale), rel=1e-2)
+    assert lowest(Curve(Dyson(found)))[1] == pytest.approx(place, rel=1e-5)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -51,7 +51,7 @@ def test_classes_that_are_alike_have_the_edge_of_numbers(net: theory.WideNetwork
     layers = tuple(replace(layer, weights=layer.weights / 2) for layer in layers)
     directions = tuple(np.repeat(e, len(layer.e) // 2, axis=0) for layer in layers)
     found = replace(one, layers=layers, classes=2, directions=directions)
-    assert lowest(found)[1] == pytest.approx(Curve(Dyson(found)).minimum()[1], rel=1e-5)
+    assert lowest(Curve(Dyson(found)))[1] == pytest.approx(Curve(Dyson(found)).minimum()[1], rel=1e-5)
 
 
 def test_the_edge_does_not_know_which_class_is_which() -> None:
@@ -59,7 +59,7 @@ def test_the_edge_does_not_know_which_class_is_which() -> None:
     found = drawn(NETS[0], 3)
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     turned = replace(found, directions=tuple(own @ turn for own in found.directions))
-    assert lowest(turned) == pytest.approx(lowest(found), rel=1e-6)
+    assert lowest(Curve(Dyson(turned))) == pytest.approx(lowest(Curve(Dyson(found))), rel=1e-6)
 
 
 def test_overlaps_are_in_units_of_their_mean() -> None:
@@ -72,8 +72,8 @@ def test_overlaps_are_in_units_of_their_mean() -> None:
 
 def simulated(found: Units, samples: int, rng: np.random.Generator) -> float:
     """The largest eigenvalue of the linear model at these units: signals forward and back through the same weights."""
-    C, alphas = found.classes, [found.alpha_0, *(layer.alpha for layer in found.layers)]
-    sizes = [round(found.rho * alpha * samples) for alpha in alphas]
+    C = found.classes
+    sizes = [round(found.rho * alpha * samples) for alpha in found.alphas]
     normal = rng.standard_normal
     two, gap = overlaps(found)
     total = np.kron(found.first * two[0], (x := normal((samples, sizes[0]))) @ x.T)
@@ -112,7 +112,7 @@ def simulated(found: Units, samples: int, rng: np.random.Generator) -> float:
 def test_the_linear_model_has_this_edge(classes: int) -> None:
     """Its mean is within its statistical error of the edge, and far from that of classes that are alike."""
     found, samples, draws = drawn(NETS[0], classes, 50, 1.0), 300, 10
-    _, place, scale = lowest(found)
+    _, place, scale = lowest(Curve(Dyson(found)))
     rng = np.random.default_rng(0)
     mean = np.mean([simulated(found, samples, rng) for _ in range(draws)])
     shift, chance = scale * samples ** (-2 / 3), TRACY_WIDOM_SD * scale * samples ** (-2 / 3) / np.sqrt(draws)
@@ -162,13 +162,13 @@ def test_a_unit_that_splits_off_is_refused() -> None:
 def test_an_extreme_unit_is_refused_however_extreme() -> None:
     """The lowest point would be its own, at a place that depends on how the search went."""
     deep = drawn(theory.WideNetwork(3, "relu", last="mean", sigma_w2=2.0, sigma_b2=0.1, ratios=1), 2, 128, 1.0)
-    assert lowest(deep)[1] > 0
+    assert lowest(Curve(Dyson(deep)))[1] > 0
     for factor in (5.0, 8.0, 12.0):
         last = deep.layers[-1]
         e = last.e.copy()
         e[int(np.argmax(e * (last.f1 > 0.4)))] *= factor
         with pytest.raises(SplitOff):
-            lowest(replace(deep, layers=(*deep.layers[:-1], replace(last, e=e))))
+            lowest(Curve(Dyson(replace(deep, layers=(*deep.layers[:-1], replace(last, e=e))))))
 
 
 def test_what_several_outputs_have_not_is_refused() -> None:

@@ -105,8 +105,7 @@ class Dyson(Equation):
 
     def _feed(self, i: int) -> np.ndarray:
         """What the averages of the i-th layer add to Sigma, row 0, and to the energies of its neighbours."""
-        layers = self.found.layers
-        alphas = [self.found.alpha_0, *(layer.alpha for layer in layers)]
+        layers, alphas = self.found.layers, self.found.alphas
         feed = np.zeros((self.size + 1, len(AVERAGES)))
         feed[0, NOISE] = self.found.rho * layers[i].alpha
         own = 4 * i + 1  # the row of its a

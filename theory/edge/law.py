@@ -163,9 +163,10 @@ def given_edge(
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:
-        edge_of_all = several.given(found)
-        _of_lengths(net, Curve(Dyson(found)), edge_of_all.g)
-        return edge_of_all
+        curve = Curve(Dyson(found))
+        own = several.given(curve)
+        _of_lengths(net, curve, own.g)  # refused where they have one
+        return own
     (g, place, scale), unit = outliers.bulk(found, near)
     lengths = _of_lengths(net, Curve(Dyson(found)), g)
     return GivenEdge(place, g, scale, unit if lengths is None else lengths)

@@ -10,7 +10,7 @@ from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import GivenEdge
 from fimcheck.theory.edge.own_units import drawn_units
 from fimcheck.theory.edge.several_dyson import ClassDyson, State, alike
-from fimcheck.theory.edge.units import Change, EdgeError, Units, as_it_is
+from fimcheck.theory.edge.units import Change, EdgeError, as_it_is
 from fimcheck.theory.network.chain import WideNetwork
 
 PRECISION, ITERATIONS = 1e-8, 2000
@@ -76,12 +76,13 @@ class _Followed:
         return None
 
 
-def lowest(found: Units) -> tuple[float, float, float]:
+def lowest(curve: Curve[Dyson]) -> tuple[float, float, float]:
     """(trace of g over C, z, scale) at the lowest z: the edge of the units of one network. Raises SplitOff.
 
-    The scale is that of C T eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
+    curve: of the same units as if their classes were alike, where the search begins. The scale is that of C T
+    eigenvalues, times C^(-2/3), so that it is used with T^(-2/3) as for one output.
     """
-    curve = Curve(Dyson(found))
+    found = curve.equation.found
     if_alike = _lowest_alike(curve)
     below = curve.solved(if_alike / 2)
     assert below is not None  # z falls there
@@ -137,20 +138,20 @@ def raised(
     rng = np.random.default_rng(0)
     found, scales = [], []
     for _ in range(min(max(FEWEST, DRAWN // width), MOST)):
-        own = change(drawn_units(net, rho, classes, width, rng))
+        curve = Curve(Dyson(change(drawn_units(net, rho, classes, width, rng))))
         try:
-            _, z, scale = lowest(own)
-            found.append(z - Curve(Dyson(own)).minimum()[1])
+            _, z, scale = lowest(curve)
+            found.append(z - curve.minimum()[1])
         except SplitOff:
             raise EdgeError(REFUSED) from None
         scales.append(scale)
     return float(np.mean(found)), float(np.std(found, ddof=1)) / np.sqrt(len(found)), float(np.mean(scales))
 
 
-def given(found: Units) -> GivenEdge:
-    """The edge of one network given its units, several outputs."""
+def given(curve: Curve[Dyson]) -> GivenEdge:
+    """The edge of one network given its units, several outputs; curve: see `lowest`."""
     try:
-        g, place, scale = lowest(found)
+        g, place, scale = lowest(curve)
     except SplitOff:
         raise EdgeError(REFUSED) from None
     return GivenEdge(place, g, scale, None)

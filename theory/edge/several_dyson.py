@@ -63,7 +63,7 @@ class ClassDyson:
         self.forward = [layer.forward * matrix for layer, matrix in zip(found.layers, two[1:], strict=True)]
         self.gamma = [layer.gamma * matrix for layer, matrix in zip(found.layers, gap[1:], strict=True)]
         self.shift = found.rho * sum(size * matrix for size, matrix in zip(found.gaps, gap, strict=True))
-        self.alphas = [found.alpha_0, *(layer.alpha for layer in found.layers)]
+        self.alphas = found.alphas
 
     def at(self, top: float, state: State) -> tuple[State, float, float]:
         """What the equation makes of a state; z, where the largest eigenvalue of g is ``top``; and the smallest

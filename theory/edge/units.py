@@ -83,6 +83,11 @@ class Units:
         return self.rho * sum(self.gaps)
 
     @property
+    def alphas(self) -> list[float]:
+        """alpha_0..alpha_{L-1}."""
+        return [self.alpha_0, *(layer.alpha for layer in self.layers)]
+
+    @property
     def fields(self) -> list[np.ndarray]:
         """eta of the units of every hidden layer, (units, C), where they are known one by one."""
         return [layer.e[:, None] * own for layer, own in zip(self.layers, self.directions, strict=True)]

@@ -16,6 +16,7 @@ def _columns() -> int | None:
 
 
 out = Console(width=_columns(), markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, emoji=False)
 
 
 def say(text: str, style: str | None = None) -> None:

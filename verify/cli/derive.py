@@ -12,7 +12,6 @@ from typing import Annotated, Any, cast
 import numpy as np
 import sympy as sp
 import typer
-from rich.console import Console
 
 from fimcheck import theory
 from fimcheck.theory.gaussian import quadrature
@@ -26,7 +25,7 @@ from fimcheck.theory.writing.latex import written as in_latex
 from fimcheck.theory.writing.python import written as python_source
 from fimcheck.theory.writing.unicode import written as in_lines
 from fimcheck.verify.claims.description import composed
-from fimcheck.verify.cli.console import out
+from fimcheck.verify.cli.console import err, out
 from fimcheck.verify.cli.depth import SYMBOLIC, blocks_of, lines
 from fimcheck.verify.cli.kept import write_data
 from fimcheck.verify.cli.options import Json
@@ -132,7 +131,7 @@ def _write(found: theory.Prediction, numbers: dict[str, sp.Expr], style: str, fu
         write_data(json, _data(found, statement(), numbers))
     if numbers and set(found.symbols) <= numbers.keys():
         values = {name: float(numbers[name]) for name in found.symbols}
-        with Console(stderr=True).status(f"{found.quantity}: solving"):  # several outputs take half a minute
+        with err.status(f"{found.quantity}: solving"):  # several outputs take half a minute
             number = found.evaluate(**values)
         print(number)
         if accuracy := found.accuracy(**values):
