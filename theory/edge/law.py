@@ -82,14 +82,15 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
     """Twice as many units that stand for their law tell the error."""
     if classes != 1:
         raise EdgeError(f"C = {classes}: the edge of a residual network is derived for one output. Take one.")
-    law = residual(net, rho, ATOMS, width)
+    finer = residual(net, rho, 2 * ATOMS, width)
+    law = finer.at_first(ATOMS)
     far = Curve(law).moments()[0] / trace(net, rho) - 1
     if not abs(far) < ROUGH:
         raise EdgeError(
             f"the solution fails its own check: the mean of the law is off by {far:.1e}. Take a larger width."
         )
     curve, (g, place, scale) = _lowest(change(law))
-    error = abs(Curve(change(residual(net, rho, 2 * ATOMS, width)))(g) - place)
+    error = abs(Curve(change(finer))(g) - place)
     return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments())
 
 

@@ -1,6 +1,6 @@
 """The Dyson equation of a residual network, where every unit is a matrix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +69,11 @@ class Residual(Equation):
         by[:, : 1 + J + 2 * B] = feed @ slopes[:, places]
         inputs = add_inputs(value, by, g, self.first + energies[-1], self.rho * self.alpha_0, self.into)
         return value, by, min(lowest, inputs)
+
+    def at_first(self, units: int) -> "Residual":
+        """The same at the first of its units, all of equal weight."""
+        weights = np.full(units, 1 / units)
+        return replace(self, columns=self.columns[:units], noise=self.noise[:units], weights=weights)
 
     def _parts(self, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies of the fields (J,), and multipliers of the signals (K,)."""

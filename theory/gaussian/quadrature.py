@@ -181,18 +181,21 @@ def hermite_around(
     scale = float(np.sqrt(variance))
     row, u, inner = _nodes(centers, scale, features(kinks), 0, 1)
     x, values = (u - centers[row, None]) / scale, [f(u) for f in functions]
+    first = np.flatnonzero(np.diff(row, prepend=-1))  # the panels of a center lie together
 
     def mean(weighted: np.ndarray, f: np.ndarray) -> np.ndarray:
-        return np.bincount(row, np.einsum("rp,rp->r", weighted, f), centers.size)
+        return np.add.reduceat(np.einsum("rp,rp->r", weighted, f), first)
 
-    series: list[list[np.ndarray]] = [[] for _ in functions]
-    before, now = np.zeros_like(x), inner
+    series = [np.empty((terms, centers.size)) for _ in functions]
+    before, now = np.zeros_like(x), inner.copy()
     for n in range(terms):
         for found, f in zip(series, values, strict=True):
-            found.append(mean(now, f))
-        before, now = now, (x * now - np.sqrt(n) * before) / np.sqrt(n + 1)
-    pairs = [mean(inner * f, g) for i, f in enumerate(values) for g in values[i:]]
-    return [np.array(found) for found in series], pairs
+            found[n] = mean(now, f)
+        before *= -np.sqrt(n)  # in place: these arrays are large
+        before += x * now
+        before /= np.sqrt(n + 1)
+        before, now = now, before
+    return series, [mean(inner * f, g) for i, f in enumerate(values) for g in values[i:]]
 
 
 def features(kinks: tuple[float, ...]) -> np.ndarray:
