@@ -22,6 +22,7 @@ from fimcheck.theory.edge import (
 )
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
+from fimcheck.theory.edge.largest import Leaving
 from fimcheck.theory.edge.law import FINE, _bulk
 from fimcheck.theory.edge.own_units import ORDERS
 from fimcheck.theory.edge.prediction import EdgePrediction
@@ -338,21 +339,20 @@ def test_the_lengths_of_the_inputs_give_an_eigenvalue(rho: float, outlier: float
     theta = np.exp(-1) / 2
     s = (1 + np.exp(-2)) / 2 - np.exp(-1)
     if outlier is None:
-        assert found.outlier is None
+        assert found.leaving.place is None
         assert theta < s * rho**0.5
     else:
-        assert found.outlier == pytest.approx(outlier, abs=1e-4)
+        assert found.leaving.place == pytest.approx(outlier, abs=1e-4)
         beyond = (theta + s) * (theta + rho * s) / theta
-        assert found.outlier == pytest.approx(units(net, rho).shift + beyond, rel=1e-9)
-        assert found.mean(500 / rho) == found.outlier
-        assert found.place < outlier
+        assert found.leaving.place == pytest.approx(units(net, rho).shift + beyond, rel=1e-7)
+        assert found.place < outlier < found.mean(500 / rho) < 1.01 * outlier
 
 
 def test_lengths_play_no_part_where_they_cannot() -> None:
     """Odd activations have no curvature on average; a normalization of the units takes the lengths away."""
-    assert edge(theory.WideNetwork(2, "erf", last="mean", sigma_w2=1, sigma_b2=0, ratios=1), 0.25).outlier is None
+    assert edge(theory.WideNetwork(2, "erf", last="mean", sigma_w2=1, sigma_b2=0, ratios=1), 0.25).leaving == Leaving()
     normalized = theory.WideNetwork(2, "cos", "rms", "mean", sigma_w2=1, sigma_b2=0, ratios=1, gamma=1, beta=0)
-    assert edge(normalized, 0.25).outlier is None
+    assert edge(normalized, 0.25).leaving == Leaving()
 
 
 def test_where_it_is_not_derived_it_is_refused() -> None:

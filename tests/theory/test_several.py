@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from fimcheck import theory
-from fimcheck.theory.edge import EdgeError, edge, given_edge
+from fimcheck.theory.edge import EdgeError, edge, given_edge, tracy_widom
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
-from fimcheck.theory.edge.largest import TRACY_WIDOM_MEAN, TRACY_WIDOM_SD
 from fimcheck.theory.edge.own_units import ORDERS, drawn_units
 from fimcheck.theory.edge.several import lowest, raised
 from fimcheck.theory.edge.several_dyson import overlaps
@@ -115,10 +114,10 @@ def test_the_linear_model_has_this_edge(classes: int) -> None:
     _, place, scale = lowest(Curve(Dyson(found)))
     rng = np.random.default_rng(0)
     mean = np.mean([simulated(found, samples, rng) for _ in range(draws)])
-    shift, chance = scale * samples ** (-2 / 3), TRACY_WIDOM_SD * scale * samples ** (-2 / 3) / np.sqrt(draws)
-    assert abs(mean - (place + TRACY_WIDOM_MEAN * shift)) < 4 * chance
+    shift, chance = scale * samples ** (-2 / 3), tracy_widom.SD * scale * samples ** (-2 / 3) / np.sqrt(draws)
+    assert abs(mean - (place + tracy_widom.MEAN * shift)) < 4 * chance
     _, alike, scale = Curve(Dyson(found)).minimum()
-    assert mean - (alike + TRACY_WIDOM_MEAN * scale * (classes * samples) ** (-2 / 3)) > 8 * chance
+    assert mean - (alike + tracy_widom.MEAN * scale * (classes * samples) ** (-2 / 3)) > 8 * chance
 
 
 def test_overlaps_raise_the_edge_less_at_larger_width() -> None:

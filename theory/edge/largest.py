@@ -1,16 +1,34 @@
 """What is known of an edge, and the largest eigenvalue at finite size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065335745820, 1.2680340480
-"""Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
+from fimcheck.theory.edge import tracy_widom
 
 
-def _shift(scale: float, samples: float) -> float:
-    """Of the mean of the largest of T eigenvalues against the edge."""
-    return TRACY_WIDOM_MEAN * scale * samples ** (-2 / 3)
+@dataclass(frozen=True)
+class Leaving:
+    """What terms of finite rank do to the largest eigenvalue, see `finite_rank`.
+
+    place: of the eigenvalue that has left the bulk, None if none has. distance: by how much g at the edge falls short
+    of where one would, inf where none is near.
+    """
+
+    place: float | None = None
+    distance: float = np.inf
+
+
+def _largest(edge: float, scale: float, leaving: Leaving, samples: float) -> tuple[float, float, float]:
+    """Of the largest of T eigenvalues: its limit, the scale of Tracy and Widom, and what finite rank adds."""
+    unit = scale * samples ** (-2 / 3)
+    if leaving.place is None:
+        near = tracy_widom.mean_near(scale * samples ** (1 / 3) * leaving.distance) if scale > 0 else tracy_widom.MEAN
+        return edge, scale, (near - tracy_widom.MEAN) * unit
+    if unit == 0:
+        return leaving.place, 0.0, 0.0
+    w = -(((leaving.place - edge) / unit) ** 0.5)
+    return leaving.place, 0.0, (tracy_widom.mean_near(w) - w**2) * unit
 
 
 @dataclass(frozen=True)
@@ -22,9 +40,8 @@ class Edge:
     spread of the networks drawn. width: M. cut: the width at whose extreme unit the shared fields were cut, M or, where
     units split off before, less. split: how many units are expected beyond the place at this width. excess: by how much
     the largest of them exceeds it, on average. moment, variance: mean and variance of the law over the C T eigenvalues.
-    outlier: of two layers, where the lengths of the inputs give an eigenvalue beyond the bulk, its limit. overlaps: of
-    several outputs, by how much their overlaps at this width raise the edge, on average; the scale is times C^(-2/3)
-    then, for there are C T eigenvalues.
+    leaving: what terms of finite rank do. overlaps: of several outputs, by how much their overlaps at this width raise
+    the edge, on average; the scale is times C^(-2/3) then, for there are C T eigenvalues.
     """
 
     place: float
@@ -37,7 +54,7 @@ class Edge:
     excess: float
     moment: float
     variance: float
-    outlier: float | None = None
+    leaving: Leaving = field(default_factory=Leaving)
     overlaps: float = 0.0
 
     @property
@@ -45,35 +62,36 @@ class Edge:
         """Chance that no unit has split off."""
         return float(np.exp(-self.split))
 
-    @property
-    def largest(self) -> tuple[float, float, float]:
-        """Of the largest eigenvalue: its limit, the scale of Tracy and Widom times the chance that no unit has split
-        off, and what units that have add. An outlier has neither of the two."""
-        if self.outlier is not None:
-            return self.outlier, 0.0, 0.0
-        return self.place + self.overlaps, self.alone * self.scale, self.excess
+    def largest(self, samples: float) -> tuple[float, float, float]:
+        """Of the largest of T eigenvalues: its limit, the scale of Tracy and Widom times the chance that no unit has
+        split off, and what units that have and terms of finite rank add."""
+        place, scale, added = _largest(self.place, self.alone * self.scale, self.leaving, samples)
+        return place + self.overlaps, scale, added + (self.excess if self.leaving.place is None else 0.0)
 
     def mean(self, samples: float) -> float:
-        """E lambda_max of T samples: the bulk's (Tracy and Widom), or of what has split off from it."""
-        place, scale, excess = self.largest
-        return place + _shift(scale, samples) + excess
+        """E lambda_max of T samples: the bulk's (Tracy and Widom), or of what has left it."""
+        place, scale, added = self.largest(samples)
+        return place + tracy_widom.MEAN * scale * samples ** (-2 / 3) + added
 
     def sd(self, samples: float) -> float:
         """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
-        return TRACY_WIDOM_SD * self.scale * samples ** (-2 / 3)
+        return tracy_widom.SD * self.scale * samples ** (-2 / 3)
 
 
 @dataclass(frozen=True)
 class GivenEdge:
-    """The same for one given network: place, g and scale of the edge of its bulk, and what has split off from it."""
+    """The same for one given network: place, g and scale of the edge of its bulk; outlier: the unit that has split off
+    from it; and what terms of finite rank do."""
 
     place: float
     g: float
     scale: float
-    outlier: float | None
+    outlier: float | None = None
+    leaving: Leaving = field(default_factory=Leaving)
 
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples."""
+        place, scale, added = _largest(self.place, self.scale, self.leaving, samples)
         if self.outlier is not None:
-            return self.outlier
-        return self.place + _shift(self.scale, samples)
+            return max(self.outlier, self.leaving.place or 0.0)
+        return place + tracy_widom.MEAN * scale * samples ** (-2 / 3) + added

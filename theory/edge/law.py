@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from fimcheck.theory.edge import outliers, several
+from fimcheck.theory.edge import finite_rank, outliers, several
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
-from fimcheck.theory.edge.largest import Edge, GivenEdge
+from fimcheck.theory.edge.largest import Edge, GivenEdge, Leaving
 from fimcheck.theory.edge.own_units import units_of
 from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.residual_dyson import Residual
@@ -68,14 +68,14 @@ def edge(
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(Dyson(change(finer)))(g) - place)
     excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
-    outlier = _of_lengths(net, curve, g)
+    leaving = _leaving(net, curve, g)
     overlaps, scale = 0.0, scale * classes ** (-2 / 3)
     if classes > 1 and np.isfinite(width):
         if split >= SURELY:
             raise EdgeError(several.REFUSED)
         overlaps, uncertain, scale = several.raised(net, rho, classes, round(width), change)
         error = float(np.hypot(error, uncertain))
-    return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), outlier, overlaps)
+    return Edge(place, g, scale, error, width, min(cut), split, excess, *curve.moments(), leaving, overlaps)
 
 
 def _of_residual(net: Composed, rho: float, classes: int, width: float, change: Change) -> Edge:
@@ -106,14 +106,19 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
         ) from None
 
 
-def _of_lengths(net: WideNetwork, curve: Curve[Dyson], g: float) -> float | None:
-    """The outlier of the lengths of the inputs, which a normalization of the units takes away."""
-    found = None if net.depth > 2 or is_normalized(net) else outliers.of_lengths(curve, g)
-    if found is not None and curve.equation.found.classes > 1:
+def _leaving(net: WideNetwork, curve: Curve[Dyson], g: float) -> Leaving:
+    """What terms of finite rank do. With two layers it is the lengths of the inputs alone, which a normalization of the
+    units takes away; with more it is not derived behind a normalization."""
+    if is_normalized(net):
+        return Leaving()
+    found = finite_rank.leaving(curve, g)
+    if curve.equation.found.classes == 1:
+        return found
+    if found.place is not None:
         raise EdgeError(
-            "the lengths of the inputs give an eigenvalue beyond the bulk, which is derived for one output. Take C = 1."
+            "terms of finite rank give an eigenvalue beyond the bulk, which is derived for one output. Take C = 1."
         )
-    return found
+    return Leaving()
 
 
 def _bulk(
@@ -160,17 +165,16 @@ def given_edge(
     residual network. near: a guess of g there, of one output."""
     if is_residual(net):
         g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]
-        return GivenEdge(place, g, scale, None)
+        return GivenEdge(place, g, scale)
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:
         curve = Curve(Dyson(found))
         own = several.given(curve)
-        _of_lengths(net, curve, own.g)  # refused where they have one
+        _leaving(net, curve, own.g)  # refused where one has left
         return own
-    (g, place, scale), unit = outliers.bulk(found, near)
-    lengths = _of_lengths(net, Curve(Dyson(found)), g)
-    return GivenEdge(place, g, scale, unit if lengths is None else lengths)
+    curve, (g, place, scale), unit = outliers.bulk(found, near)
+    return GivenEdge(place, g, scale, unit, _leaving(net, curve, g))
 
 
 def logarithmic_slope(net: WideNetwork) -> float:

@@ -48,34 +48,9 @@ def excess(curve: Curve[Dyson], g: float, width: float, layers: Sequence[Layer])
     return total
 
 
-def of_lengths(curve: Curve[Dyson], end: float) -> float | None:
-    """Where the lengths of the inputs give an eigenvalue beyond z(end), of two weight layers; None where they do not.
-
-    The variance of a unit goes with |x_t|^2/M_0, which varies from sample to sample by (2/M_0)^(1/2): the centred
-    activations share a part r_t v E phi''/2, r_t = |x_t|^2/M_0 - 1. It is of rank one and size O(1), and leaves the
-    bulk where 1 = g (alpha_1/alpha_0) (v^2/2) E[(E phi'')^2 p], p the response of a unit.
-    """
-    found = curve.equation.found
-    layer = found.layers[0]
-
-    def strength(g: float) -> float:
-        at = curve.solved(g)
-        if at is None:
-            return np.inf
-        a, _, c, *_ = at.energies
-        forward = layer.forward + c
-        response = forward / (1 - (g * layer.n_pp + a * layer.f1**2) * forward)
-        both = layer.alpha / found.alpha_0 * layer.weight**2 / 2
-        return g * both * float(layer.mean(layer.f2**2 * response).real)
-
-    if strength(end) <= 1:
-        return None
-    root: Any = optimize.brentq(lambda g: strength(g) - 1, 1e-3 * curve.scale, end)
-    return curve(float(root))
-
-
-def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, float], float | None]:
-    """(g, z, scale) at the edge of the units of a given network, and the place of its leading unit if it has split off.
+def bulk(given: Units, near: float | None = None) -> tuple[Curve[Dyson], tuple[float, float, float], float | None]:
+    """The curve of the units of a given network, (g, z, scale) at its edge, and the place of its leading unit if it has
+    split off.
 
     The most extreme units are set aside one after another until the rest has a regular edge. near: a guess of g there.
     """
@@ -92,19 +67,19 @@ def bulk(given: Units, near: float | None = None) -> tuple[tuple[float, float, f
             raise EdgeError("the units of this network have no bulk with a regular edge; take a larger width.")
     leading = _nearest(given, curve, lowest[0], [])
     if not aside and _nearness(given, curve, lowest[0], leading) < NEAR:
-        return lowest, None
+        return curve, lowest, None
     # Its own part in the bulk would hide that it has left it; the others are still in the bulk at its place.
-    curve = _without(given, [leading])
+    rest = _without(given, [leading])
     try:
-        g = curve.minimum(lowest[0])[0]
+        g = rest.minimum(lowest[0])[0]
     except SplitOff:
-        g = curve.end()
-    if _nearness(given, curve, g, leading) < 1 and not aside:
-        return lowest, None
-    if _nearness(given, curve, g, leading) > 1:
-        found: Any = optimize.brentq(lambda g: _nearness(given, curve, g, leading) - 1, 1e-2 * curve.scale, g)
+        g = rest.end()
+    if _nearness(given, rest, g, leading) < 1 and not aside:
+        return curve, lowest, None
+    if _nearness(given, rest, g, leading) > 1:
+        found: Any = optimize.brentq(lambda g: _nearness(given, rest, g, leading) - 1, 1e-2 * rest.scale, g)
         g = float(found)
-    return lowest, curve(g)
+    return curve, lowest, rest(g)
 
 
 def _without(given: Units, aside: list[tuple[int, int]]) -> Curve[Dyson]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from fimcheck.theory.edge.largest import TRACY_WIDOM_MEAN, Edge
+from fimcheck.theory.edge import tracy_widom
+from fimcheck.theory.edge.largest import Edge, Leaving
 from fimcheck.theory.edge.law import edge
 from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.slips import SLIPS
@@ -20,9 +21,10 @@ from fimcheck.theory.symbols import Q1, C, Expr, M, rho
 
 lambda_edge, width_of_edge = sp.Symbol("lambda_+", positive=True), sp.Symbol("s_+", positive=True)
 excess = sp.Symbol("Delta_+", nonnegative=True)
-FORMULA: Expr = lambda_edge + excess + sp.Float(TRACY_WIDOM_MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
-"""lambda_+: the edge, that of several outputs raised by their overlaps, or the outlier of the lengths of the inputs;
-Delta_+: what units that have split off add; s_+: the scale of Tracy and Widom, times the chance that none has."""
+FORMULA: Expr = lambda_edge + excess + sp.Float(tracy_widom.MEAN) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
+"""lambda_+: the edge, that of several outputs raised by their overlaps, or the eigenvalue that terms of finite rank
+take out of the bulk; Delta_+: what such terms and units that have split off add; s_+: the scale of Tracy and Widom,
+times the chance that nothing has left."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class EdgePrediction(Prediction):
     """lambda_max of a chain or residual network, outputs centered or batch normalized, T = M/rho.
 
     `evaluate` solves the Dyson equation at every M, where the shared fields are cut at the most extreme of M units.
-    slip: a mistake of `SLIPS`, or "no Tracy-Widom", "kappa gap", "no lengths".
+    slip: a mistake of `SLIPS`, or "no Tracy-Widom", "kappa gap", "no finite rank".
     """
 
     slip: str = ""
@@ -69,7 +71,9 @@ class EdgePrediction(Prediction):
         found = self.edge(values)
         if self.slip == "kappa gap":
             return found.moment, 0.0, 0.0
-        place, scale, excess = (replace(found, outlier=None) if self.slip == "no lengths" else found).largest
+        place, scale, excess = (replace(found, leaving=Leaving()) if self.slip == "no finite rank" else found).largest(
+            values["M"] / values["rho"]
+        )
         return place, 0.0 if self.slip == "no Tracy-Widom" else scale, excess
 
     def edge(self, values: Mapping[str, float]) -> Edge:

@@ -154,4 +154,4 @@ def given(curve: Curve[Dyson]) -> GivenEdge:
         g, place, scale = lowest(curve)
     except SplitOff:
         raise EdgeError(REFUSED) from None
-    return GivenEdge(place, g, scale, None)
+    return GivenEdge(place, g, scale)

@@ -44,6 +44,20 @@ SLIPS: dict[str, tuple[str, Change]] = {
 """Mistakes in the equation: words, and what they do to the averages."""
 
 
+RANK_SLIPS: dict[str, tuple[str, Change]] = {
+    "no pull": (
+        "what the mean fields tell of the weights is dropped",
+        _layers(pull=_zero, pull_left=_zero),
+    ),
+    "lengths apart": (
+        "the lengths of signals are taken for independent of the signals",
+        _layers(square_1=_zero, square_2=_zero, square_left=_zero, square_phi=_zero, square_slope=_zero),
+    ),
+    "no level": ("the mean of the activations is dropped where samples overlap with it", _layers(level=_zero)),
+}
+"""Mistakes in the terms of finite rank alone, which leave the bulk as it is."""
+
+
 def _parts(**change: Callable[[np.ndarray], np.ndarray]) -> Change:
     """A residual network's equation with some fields changed."""
     return lambda found: replace(found, **{name: f(getattr(found, name)) for name, f in change.items()})

@@ -41,6 +41,11 @@ class Layer:
     sigma_w2 (tq_1 - tq_2) of the layer above. forward, backward: tq_2 of the layer above and
     (alpha_{l-1}/alpha_l) hq_2 of the layer below. alpha: its width. above: sigma_w2 tq_2 of the layer above, the
     variance of eta. weight: sigma_w2 times the square of what a hidden normalization multiplies by.
+
+    Of what all units of a layer share, see `finite_rank`. f3: E phi'''. level: E phi. pull: E of what the mean of the
+    layer below sends to the unit given its mean field; pull_left: variance that leaves. Of (phi - E phi)^2: E of its
+    first and second derivative, the variance that a linear approximation leaves, and the covariances of that with what
+    is left of phi and of phi'.
     """
 
     f1: np.ndarray
@@ -57,6 +62,15 @@ class Layer:
     alpha: float
     above: float
     weight: float
+    f3: np.ndarray
+    level: np.ndarray
+    pull: np.ndarray
+    pull_left: float
+    square_1: np.ndarray
+    square_2: np.ndarray
+    square_left: np.ndarray
+    square_phi: np.ndarray
+    square_slope: np.ndarray
 
     def mean(self, values: np.ndarray) -> complex | float:
         """Average over the units."""
@@ -180,14 +194,23 @@ def layer_at(
     phi, slope = act.phi, slope_of(act)
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
     functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
-    # E phi'' = E[phi' w]/v needs no second derivative; w = u - center.
-    functions = (*functions, lambda u: slope(u) * u)
-    gain = mean_field(net, orders, number)[0]
-    v = gain * float(orders.q1[number] - orders.q2[number])
+    # E phi'' = E[phi' w]/v needs no second derivative; w = u - center. Likewise E phi''' = E[phi' (w^2 - v)]/v^2.
+    functions = (*functions, lambda u: slope(u) * u, lambda u: slope(u) * u**2, lambda u: phi(u) * slope(u) * u)
+    functions = (*functions, lambda u: phi(u) ** 3, lambda u: phi(u) ** 4, lambda u: phi(u) ** 2 * slope(u))
+    gain, mean, _ = mean_field(net, orders, number)
+    q1, q2, below = float(orders.q1[number]), float(orders.q2[number]), float(orders.hq2[number - 1])
+    v = gain * (q1 - q2)
     around = moments_around(functions, kinks, centers.ravel(), v)
-    first, square, d, d_square, mixed, weighted = (m.reshape(centers.shape) for m in around)
+    first, square, d, d_square, mixed, weighted, twice, mixed_weighted, cube, fourth, square_d = (
+        m.reshape(centers.shape) for m in around
+    )
     bend = (weighted - centers * d) / v
     spread, d_spread = square - first**2, d_square - d**2
+    # Of the square of phi - E phi.
+    square_1 = 2 * (mixed - first * d)
+    square_2 = 2 * (mixed_weighted - centers * mixed - first * v * bend) / v
+    third, skew = cube - 3 * first * square + 2 * first**3, square_d - 2 * first * mixed + first**2 * d
+    pull = float(net.sigma_w2) * below / q2 if q2 > 0 else 0.0
     alpha = [float(a) for a in net.ratios]
     return Layer(
         f1=d,
@@ -201,10 +224,19 @@ def layer_at(
         gamma=float(net.sigma_w2) * float(orders.tq1[number + 1] - orders.tq2[number + 1]),
         forward=float(orders.tq2[number + 1]),
         # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
-        backward=gain * alpha[number - 1] / alpha[number] * float(orders.hq2[number - 1]) if number > 1 else 0.0,
+        backward=gain * alpha[number - 1] / alpha[number] * below if number > 1 else 0.0,
         alpha=alpha[number],
         above=eta_variance(net, orders, number),
         weight=gain * float(net.sigma_w2),
+        f3=(twice - 2 * centers * weighted + centers**2 * d - v * d) / v**2,
+        level=first,
+        pull=pull * (centers - mean),
+        pull_left=pull * (q2 - float(net.sigma_w2) * below),
+        square_1=square_1,
+        square_2=square_2,
+        square_left=fourth - 4 * first * cube + 6 * first**2 * square - 3 * first**4 - spread**2 - v * square_1**2,
+        square_phi=third - v * d * square_1,
+        square_slope=skew - spread * d - v * square_1 * bend,
     )
 
 

@@ -15,7 +15,7 @@ from fimcheck.numerics.eigenvalues import FRACTIONS
 from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles
 from fimcheck.theory.edge.own_units import ORDERS
 from fimcheck.theory.edge.prediction import EdgePrediction
-from fimcheck.theory.edge.slips import RESIDUAL_SLIPS, SLIPS
+from fimcheck.theory.edge.slips import RANK_SLIPS, RESIDUAL_SLIPS, SLIPS
 from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
@@ -26,7 +26,7 @@ from fimcheck.verify.rule.statistics import Array
 
 OTHER_SLIPS = {
     "kappa gap": "the mean of the nonzero eigenvalues for the largest",
-    "no lengths": "the outlier of the lengths of the inputs is forgotten",
+    "no finite rank": "what all units of a layer share from sample to sample is forgotten",
 }
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
 
@@ -56,7 +56,10 @@ class EdgeClaim(OneOutputClaim):
 
 @dataclass(frozen=True)
 class LengthsClaim(EdgeClaim):
-    """The eigenvalue beyond the edge that the lengths of the inputs give two layers, where T is large against M."""
+    """The eigenvalue beyond the edge that the lengths of the inputs give two layers, where T is large against M.
+
+    Terms of finite rank give it: what all units of a layer share from sample to sample.
+    """
 
     def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
         """A single eigenvalue apart from the bulk."""
@@ -124,6 +127,17 @@ class GivenEdgeClaim(Claim):
 @dataclass(frozen=True)
 class SplitEdgeClaim(GivenEdgeClaim, OneOutputClaim):
     """The same where a unit has split off, which is not derived for several outputs."""
+
+
+@dataclass(frozen=True)
+class FiniteRankClaim(GivenEdgeClaim, OneOutputClaim):
+    """The same where terms of finite rank take the largest eigenvalue out of the bulk."""
+
+    mistakes: ClassVar[Mapping[str, tuple[str, Change]]] = SLIPS | RANK_SLIPS
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """From where such an eigenvalue is told from the bulk."""
+        return (64, 96, 128, 192, 256, 384)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fimcheck.verify.claims.edge import (
     BatchEdgeClaim,
     EdgeClaim,
     EdgeOverMeanClaim,
+    FiniteRankClaim,
     GivenEdgeClaim,
     LengthsClaim,
     QuantileClaim,
@@ -194,6 +195,10 @@ GROWTH = [
     law_claim(LengthsClaim, "last_mean.lambda_max_lengths",
               ", two layers of cos without biases: the largest eigenvalue is the outlier of the lengths of the inputs",
               network="cos L=2 a=0.5,1 sb2=0 last=mean M/T=0.25"),
+    law_claim(FiniteRankClaim, "last_mean.lambda_max_rank",
+              ", five layers of SiLU without biases: terms of finite rank take the largest eigenvalue out of the bulk, "
+              "given the network's own units",
+              network="silu L=5 sb2=0 last=mean M/T=0.5"),
     law_claim(ResidualEdgeClaim, "residual.lambda_max",
               ", residual network: the largest eigenvalue is the edge of the network's own units",
               network="dense 2*(skip(relu dense)) relu dense sw2=1 sb2=0.1 last=mean M/T=2"),

@@ -1,0 +1,201 @@
+"""What moves all units of a layer at once: terms of finite rank, which may give an eigenvalue beyond the bulk.
+
+Three numbers of a sample vary by M^-1/2 only, but alike for all units of a layer. H' and D' are a layer's forward and
+backward signals less their means over the samples, which are level and f1 eta.
+
+- The length |H'|^2 of the layer below changes the variance of w: phi gains f2/2 times it, and phi' f3/2.
+- W level is known, it is in the mean field, and W^T (f1 eta) is the eta below. So W is what these two say, of rank two,
+  and independent of the units in all other directions: w gains pull times level . H', and what comes back
+  eta times f1 eta . D'.
+- The overlaps tq and hq vary together, which adds (f1 eta . D'_s)(level . H'_t) to the matrix.
+
+Each is a sum over units, or couples to one. Given g these sums are Gaussian, with the responses of the units as their
+covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy import linalg, optimize
+
+from fimcheck.theory.edge.curve import Curve
+from fimcheck.theory.edge.dyson import Dyson, Solution
+from fimcheck.theory.edge.largest import Leaving
+from fimcheck.theory.edge.units import Layer
+
+NEGLIGIBLE = 1e-12
+"""Overlap of which there is none."""
+
+DIFFERENCE = 1e-3
+"""Of g, relative, for the slope of the determinant at the edge."""
+
+Sum = tuple[int, str]
+"""A sum over the units of a hidden layer, counted from 0, or a number of its samples."""
+
+
+@dataclass
+class Sums:
+    """names: of the sums. blocks: their covariances, layer by layer. couplings: between two."""
+
+    names: list[Sum] = field(default_factory=list)
+    blocks: list[np.ndarray] = field(default_factory=list)
+    couplings: list[tuple[Sum, Sum, float]] = field(default_factory=list)
+
+    def add(self, layer: int, names: list[str], covariance: np.ndarray) -> None:
+        """Sums of one layer."""
+        self.names += [(layer, name) for name in names]
+        self.blocks.append(covariance)
+
+    def couple(self, one: Sum, two: Sum, strength: float) -> None:
+        """A product of two in the quadratic form."""
+        self.couplings.append((one, two, strength))
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """G and V."""
+        place = {name: i for i, name in enumerate(self.names)}
+        V = np.zeros((len(place), len(place)))
+        for one, two, strength in self.couplings:
+            i, j = place[one], place[two]
+            V[i, j] += strength
+            V[j, i] = V[i, j]
+        return np.asarray(linalg.block_diag(*self.blocks)), V
+
+
+def leaving(curve: Curve[Dyson], end: float) -> Leaving:
+    """What they do to the largest eigenvalue at z(end)."""
+    before = int((_crossing(curve, 0.0) < 0).sum())
+    crossed = int((_crossing(curve, end) < 0).sum()) - before
+    if crossed:
+        # The eigenvalues in order: that which changes its sign first.
+        which = before if crossed > 0 else before - 1
+        found: Any = optimize.brentq(lambda g: float(_crossing(curve, g)[which]), 0.0, end, xtol=1e-10 * end)
+        return Leaving(place=curve(float(found)))
+    ends = determinant(curve, end)
+    fall = (determinant(curve, (1 - DIFFERENCE) * end) - ends) / (DIFFERENCE * end)
+    return Leaving(distance=ends / fall if fall > 0 else np.inf)
+
+
+def determinant(curve: Curve[Dyson], g: float) -> float:
+    """det(1 + G V): 1 at g = 0, and 0 at an eigenvalue."""
+    G, V = sums(curve, g).matrices()
+    return float(np.linalg.det(np.eye(len(G)) + G @ V))
+
+
+def _crossing(curve: Curve[Dyson], g: float) -> np.ndarray:
+    """Eigenvalues of [[G, 1], [1, -V]], rising: one changes its sign where the determinant does."""
+    G, V = sums(curve, g).matrices()
+    one = np.eye(len(G))
+    return np.linalg.eigvalsh(np.block([[G, one], [one, -V]]))
+
+
+def sums(curve: Curve[Dyson], g: float) -> Sums:
+    """All sums at g."""
+    at = curve.solved(g)
+    assert at is not None  # left of the end
+    equation, found = curve.equation, Sums()
+    for i, row in enumerate(equation.rows):
+        _add_layer(found, equation, at, i, _either_sign(row))
+        _add_length(found, equation, at, i)
+    for i in range(1, len(equation.rows)):
+        _couple_weights(found, equation, at, i)
+    return found
+
+
+def _either_sign(layer: Layer) -> Layer:
+    """Units of eta as it is and of the opposite sign."""
+    arrays = {name: value for name, value in vars(layer).items() if isinstance(value, np.ndarray)}
+    both = {name: np.concatenate([value, value]) for name, value in arrays.items()}
+    both["e"], both["weights"] = np.concatenate([layer.e, -layer.e]), both["weights"] / 2
+    return replace(layer, **both)
+
+
+def _add_layer(found: Sums, equation: Dyson, at: Solution, i: int, layer: Layer) -> None:
+    """Sums over the units of a hidden layer.
+
+    "a x": what the layer below sends acts on the unit through a, times x; "b x": what the layer above sends back;
+    "p x", "d x": its signals forward and backward.
+    """
+    nothing = np.zeros_like(layer.f1)
+
+    def form(*parts: np.ndarray) -> np.ndarray:
+        """(units, 4): factors of p, d and of their multipliers."""
+        return np.stack(parts, 1)
+
+    def to(x: np.ndarray | float) -> np.ndarray:
+        return form(nothing, nothing, layer.f1 * x, layer.f2 * layer.e * x)
+
+    def back(x: np.ndarray) -> np.ndarray:
+        return form(nothing, nothing, nothing, layer.f1 * x)
+
+    eta, backward = layer.e, layer.f1 * layer.e
+    forms = {"bend": form(nothing, nothing, layer.f2 / 2, layer.f3 * eta / 2)}
+    if i > 0:
+        forms |= {"a pull": to(layer.pull), "d pull": form(nothing, layer.pull, nothing, nothing)}
+        forms |= {"a back": to(backward), "d back": form(nothing, backward, nothing, nothing)}
+    if i + 1 < len(equation.rows):
+        forms |= {"p level": form(layer.level, nothing, nothing, nothing), "b level": back(layer.level)}
+        forms |= {"p eta": form(eta, nothing, nothing, nothing), "b eta": back(eta)}
+        noise = form(nothing, nothing, layer.square_phi, layer.square_slope * eta)
+        forms["square"] = at.energies[4 * i] * to(layer.square_1) + at.g * noise
+    units = _propagators(layer, at.g, at.energies[4 * i : 4 * i + 4])
+    all_forms = np.stack(list(forms.values()), 1)  # (units, forms, 4)
+    weighted = (all_forms @ units) * layer.weights[:, None, None]
+    covariance = np.einsum("ufx,uhx->fh", weighted, all_forms, optimize=True)
+    if i > 0:  # the part of W level that the mean field does not tell
+        names = list(forms)
+        for name, one in (("a pull", to(1.0)), ("d pull", form(nothing, nothing + 1, nothing, nothing))):
+            own = np.einsum("u,ux,uxy,uy->", layer.weights, one, units, one, optimize=True)
+            covariance[names.index(name), names.index(name)] += layer.pull_left * own
+    found.add(i, list(forms), covariance)
+
+
+def _propagators(layer: Layer, g: float, energies: np.ndarray) -> np.ndarray:
+    """Covariances (units, 4, 4) of p, d and their multipliers; see `response`."""
+    a, b, c, e = energies
+    mixed = layer.e * (g * layer.k_x + a * layer.f1 * layer.f2)
+    forward = g * layer.n_pp + a * layer.f1**2
+    noise = layer.e**2 * layer.k_d + layer.gamma * layer.slope_variance
+    backward = g * noise + a * (layer.e * layer.f2) ** 2 + e * layer.f1**2
+    Q = np.stack([forward, mixed, mixed, backward], 1).reshape(-1, 2, 2)
+    L = np.diag([layer.forward + c, layer.backward + b])
+    through = np.linalg.inv(np.eye(2) - Q @ L)  # (1 - Q L)^-1
+    return np.block([[through @ Q, through], [through.mT, L @ through]])
+
+
+def _add_length(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
+    """The length of what the layer below sends to hidden layer i, and its multiplier."""
+    layer, alphas = equation.rows[i], equation.found.alphas
+    if i == 0:
+        noise = 2 * at.g  # of x^2
+    else:
+        below = equation.rows[i - 1]
+        noise = float(below.mean(at.g * below.square_left + at.energies[4 * (i - 1)] * below.square_1**2).real)
+        found.couple((i, "multiplier"), (i - 1, "square"), -layer.weight)
+        passed = layer.weight / 2 * float(below.mean(below.square_2).real)
+        found.couple((i, "multiplier"), (i - 1, "length"), -np.sqrt(alphas[i] / alphas[i - 1]) * passed)
+    found.couple((i, "bend"), (i, "length"), -np.sqrt(alphas[i + 1] / alphas[i]))
+    found.add(i, ["length", "multiplier"], np.array([[layer.weight**2 * noise, 1.0], [1.0, 0.0]]))
+
+
+def _couple_weights(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
+    """What is known of the weights between hidden layers i - 1 and i, and the product of overlaps."""
+    layer, below, alphas = equation.rows[i], equation.rows[i - 1], equation.found.alphas
+    r = np.sqrt(alphas[i] / alphas[i + 1])
+    level, back = layer.backward / r**2, below.forward  # hq_2 and tq_2
+    (a, b, _, _), (_, _, c, e) = at.energies[4 * i : 4 * i + 4], at.energies[4 * i - 4 : 4 * i]
+    # In these two directions the weights are not independent: what they add to the energies there is taken back.
+    if level > NEGLIGIBLE:
+        found.couple((i, "a pull"), (i - 1, "p level"), -1 / (r * level))
+        found.couple((i, "d pull"), (i - 1, "b level"), -1 / level)
+        found.couple((i - 1, "p level"), (i - 1, "p level"), c / level)
+        found.couple((i - 1, "b level"), (i - 1, "b level"), e / level)
+        if i + 1 < len(equation.rows):
+            pulled = layer.weight * float(layer.mean(layer.square_1 * layer.pull).real)
+            found.couple((i + 1, "multiplier"), (i - 1, "p level"), -pulled / (r * level))
+    if back > NEGLIGIBLE:
+        found.couple((i, "a back"), (i - 1, "p eta"), -1 / back)
+        found.couple((i, "d back"), (i - 1, "b eta"), -r / back)
+        found.couple((i, "a back"), (i, "a back"), a / back)
+        found.couple((i, "d back"), (i, "d back"), b / back)
+    found.couple((i, "d back"), (i - 1, "p level"), -r)
