@@ -9,14 +9,14 @@ from fimcheck.numerics.cost import lanczos_products
 from fimcheck.numerics.krylov import default_tolerance, top_eigenvalues
 from fimcheck.numerics.network import Network
 
-TOP = frozenset({"lambda_max", "lambda_top"})
+TOP = frozenset({"lambda_max", "lambda_top", "gap"})
 FRACTIONS = tuple(k / 10 for k in range(2, 10))
 """Shares of the eigenvalues below the measured quantiles."""
 
 
 def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str]) -> dict[str, Tensor]:
-    """The wanted ones among m, s, lambda_max, lambda_top, lambda_1, lambda_perp of G (S, C*T, C*T), each (S,), and
-    quantiles (S, 8).
+    """The wanted ones among m, s, lambda_max, lambda_top, gap, lambda_1, lambda_perp of G (S, C*T, C*T), each (S,),
+    and quantiles (S, 8).
     """
     outputs = network.outputs
     samples = g.shape[1] // outputs
@@ -30,7 +30,7 @@ def eigenvalue_quantities(network: Network, g: Tensor, wanted: AbstractSet[str])
         values["lambda_1"] = lambda_1
         values["lambda_perp"] = (trace / outputs - lambda_1) / (samples - network.output.removed)
     if wanted & TOP:
-        values |= top_quantities(largest(g, outputs if "lambda_top" in wanted else 1))
+        values |= top_quantities(largest(g, top_count(wanted, outputs)), outputs)
     if "quantiles" in wanted:
         values["quantiles"] = quantiles(g, outputs * network.output.removed)
     return {name: values[name] for name in wanted}
@@ -51,11 +51,15 @@ def quantiles(g: Tensor, removed: int) -> Tensor:
     return between.where(finite[:, None], float("nan"))
 
 
-def top_quantities(top: Tensor) -> dict[str, Tensor]:
-    """lambda_max and lambda_top from the largest eigenvalues (S,count), descending; lambda_top needs
-    count = C.
-    """
-    return {"lambda_max": top[:, 0], "lambda_top": top.mean(1)}
+def top_count(wanted: AbstractSet[str], outputs: int) -> int:
+    """How many of the largest eigenvalues the wanted quantities need."""
+    return max(outputs if "lambda_top" in wanted else 1, 2 if "gap" in wanted else 1)
+
+
+def top_quantities(top: Tensor, outputs: int) -> dict[str, Tensor]:
+    """lambda_max, lambda_top and gap from the largest eigenvalues (S,count), descending; see `top_count`."""
+    gap = {"gap": top[:, 0] - top[:, 1]} if top.shape[1] > 1 else {}
+    return {"lambda_max": top[:, 0], "lambda_top": top[:, :outputs].mean(1)} | gap
 
 
 def random_block(like: Tensor, n: int, count: int) -> Tensor:

@@ -19,7 +19,7 @@ from fimcheck.numerics.cost import prefers_matrix_free
 from fimcheck.numerics.descent import stable_rates
 from fimcheck.numerics.dual import gram_of
 from fimcheck.numerics.eigenspace import alignment
-from fimcheck.numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_quantities
+from fimcheck.numerics.eigenvalues import TOP, eigenvalue_quantities, random_block, top_count, top_quantities
 from fimcheck.numerics.krylov import Operator, default_tolerance, top_eigenvalues
 from fimcheck.numerics.matrixfree import dual_operator
 from fimcheck.numerics.memory import MEMORY, out_of_memory
@@ -122,6 +122,8 @@ def measure(
     for quantity in quantities:
         check(network, quantity)
     network.check_samples(samples)
+    if "gap" in quantities and samples * network.outputs < 2:
+        raise ValueError("gap lies between two eigenvalues, and one sample of one output has one: take T >= 2")
     check_seeds(seeds)
     parts, notes = _in_groups(network, samples, seeds, quantities, dtype, device, inputs, memory)
     draws = {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in parts[0]}
@@ -205,10 +207,10 @@ def _matrix_free(
     operator: Callable[[], Operator],
     wanted: AbstractSet[str],
 ) -> dict[str, Tensor] | None:
-    """lambda_max and lambda_top without the matrix, if only they are wanted, it is cheaper and it
+    """lambda_max, lambda_top and gap without the matrix, if only they are wanted, it is cheaper and it
     converges.
     """
-    samples, count = run.outputs.shape[1], network.outputs if "lambda_top" in wanted else 1
+    samples, count = run.outputs.shape[1], top_count(wanted, network.outputs)
     rows = network.outputs * samples
     if not wanted <= TOP or count >= rows or not prefers_matrix_free(network, samples, count):
         return None
@@ -216,7 +218,7 @@ def _matrix_free(
         return None
     start = random_block(run.outputs, rows, count)
     found = top_eigenvalues(operator(), start, count, default_tolerance(start.dtype))
-    return top_quantities(found.values) if found.converged else None
+    return top_quantities(found.values, network.outputs) if found.converged else None
 
 
 def _bytes_per_seed(network: Network, samples: int) -> int:

@@ -3,7 +3,7 @@
 Of the Fisher matrix F with P parameters, through the dual matrix G, with gamma = last_gamma and d = T-1, or T-2 under
 batch normalization of the outputs, which removes two directions:
 
-- m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues.
+- m = tr F/P; s = tr F^2/P; lambda_max; lambda_top: mean of the C largest eigenvalues; gap: between the two largest.
 - lambda_1: mean over classes k of 1^T G_kk 1 / T; lambda_perp: (tr G - C lambda_1)/(C d). Not under layer normalization
   of the outputs.
 - quantiles: where k/10 of the C d eigenvalues that are left lie below, k = 2..9.
@@ -20,7 +20,7 @@ from fimcheck.numerics import orders, overlaps
 from fimcheck.numerics.chain import RandomNetwork
 from fimcheck.numerics.network import Network
 
-NUMBERS = ("m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp")
+NUMBERS = ("m", "s", "lambda_max", "lambda_top", "gap", "lambda_1", "lambda_perp")
 """Numbers of the spectrum."""
 QUANTILES = "quantiles"
 MATRIX = (*NUMBERS, QUANTILES)

@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import integrate, special
 
-MEAN, SD = -1.2065335745820, 1.2680340480
-"""Of the real symmetric Tracy-Widom law (Tracy and Widom 1996; values by Bornemann 2010)."""
+MEAN, SD, GAP = -1.2065335745820, 1.2680340480, 2.0558943283
+"""Of the real symmetric Tracy-Widom law (Tracy and Widom 1996), and the mean gap to the second largest (values by
+Bornemann 2010)."""
 
 FARTHEST, POINTS = 10.0, 1001
 """The grid of w, from minus to plus."""

@@ -12,12 +12,13 @@ import sympy as sp
 
 from fimcheck import theory
 from fimcheck.numerics.eigenvalues import FRACTIONS
-from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles
+from fimcheck.theory.edge import EdgeError, given_edge, mean, quantiles, tracy_widom
 from fimcheck.theory.edge.own_units import ORDERS
-from fimcheck.theory.edge.prediction import EdgePrediction
+from fimcheck.theory.edge.prediction import GAP, EdgePrediction
 from fimcheck.theory.edge.slips import RANK_SLIPS, RESIDUAL_SLIPS, SLIPS
 from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
+from fimcheck.theory.symbols import M, rho
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Claim, Predictor, evaluator
 from fimcheck.verify.claims.kinds import OneOutputClaim
@@ -28,6 +29,17 @@ OTHER_SLIPS = {
     "kappa gap": "the mean of the nonzero eigenvalues for the largest",
     "no finite rank": "what all units of a layer share from sample to sample is forgotten",
 }
+OTHER_GAPS = {
+    "hermitian": ("the gap is that of complex matrices", sp.Float(1.9043503897 / tracy_widom.GAP)),
+    "shift": (
+        "the shift of the largest eigenvalue is taken for the gap",
+        sp.Float(-tracy_widom.MEAN / tracy_widom.GAP),
+    ),
+    "T^-1/2": ("the power of T is -1/2", (M / rho) ** sp.Rational(1, 6)),
+    "T^-11/12": ("the power of T is too large by 1/4", (M / rho) ** sp.Rational(-1, 4)),
+}
+"""Mistakes in the law of the gap: words, and a factor (the gap of complex matrices: Bornemann 2010)."""
+
 # Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
 
 # Quantiles lower than a fifth lie where the law starts, which at finite width is blurred by M^-1/2.
@@ -52,6 +64,33 @@ class EdgeClaim(OneOutputClaim):
         assert isinstance(right, EdgePrediction)
         for name, what in ({n: words for n, (words, _) in SLIPS.items()} | OTHER_SLIPS).items():
             yield name, what, _or_nothing(evaluator(replace(right, slip=name), setting))
+
+
+@dataclass(frozen=True)
+class GapClaim(EdgeClaim):
+    """The distance of the two largest eigenvalues, which has the power of the law of Tracy and Widom alone.
+
+    Their shift against the edge has it too, but hidden: what is left of order M^-1 moves both alike.
+    """
+
+    def powers(self, setting: Setting) -> tuple[float, ...]:  # noqa: ARG002
+        """The density at the edge is a square root to relative T^(-2/3); the scale is that of the law to M^-1."""
+        return (2 / 3, 1.0)
+
+    def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
+        """Small: a gap varies by half of itself, and takes many draws."""
+        return (32, 48, 64, 96, 128, 192, 256)
+
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        """The mean gap on the scale of the edge."""
+        right = theory.predict(wide or setting.wide(), "lambda_max", self.samples)
+        return replace(right, quantity=self.quantity, formula=GAP)
+
+    def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
+        """Other laws of the gap, and other scales."""
+        right = self.prediction(setting)
+        for name, (what, factor) in OTHER_GAPS.items():
+            yield name, what, evaluator(replace(right, formula=right.formula * factor), setting)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ OVERHEAD = 10_000
 # Operations of the matrix products in the time that one weight takes to sample.
 OPERATIONS_PER_WEIGHT = 600
 # Cubed rows of a matrix whose eigenvalues are found in that time: the largest, all, or with their vectors.
-EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "quantiles": 300, "alignment": 85}
+EIGENSOLVERS = {"lambda_max": 600, "lambda_top": 600, "gap": 600, "quantiles": 300, "alignment": 85}
 # To find one largest stable learning rate costs about as much as sampling every weight this often, and this many
 # fixed costs of a draw.
 DESCENT, DESCENT_OVERHEAD = 110, 40
