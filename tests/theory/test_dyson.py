@@ -9,8 +9,9 @@ from fimcheck import theory
 from fimcheck.theory.edge import EdgeError, edge, given_edge
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Resolvent
+from fimcheck.theory.edge.layer import Layer
 from fimcheck.theory.edge.own_units import ORDERS, units_of
-from fimcheck.theory.edge.units import Layer, Units, units
+from fimcheck.theory.edge.units import Units, units
 
 
 def chain(act: str, depth: int = 3, w2: float = 2.0, b2: float = 0.1) -> theory.WideNetwork:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fimcheck.theory.edge.layer import Layer
 from fimcheck.theory.edge.response import AA, AVERAGES, BB, DD, NOISE, PP, Number, critical, in_a_row, response
-from fimcheck.theory.edge.units import EdgeError, Layer, Units
+from fimcheck.theory.edge.units import EdgeError, Units
 
 ITERATIONS = 60
 PRECISION = 1e-9

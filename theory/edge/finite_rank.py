@@ -22,7 +22,7 @@ from scipy import linalg, optimize
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Solution
 from fimcheck.theory.edge.largest import Leaving
-from fimcheck.theory.edge.units import Layer
+from fimcheck.theory.edge.layer import Layer
 
 NEGLIGIBLE = 1e-12
 """Overlap of which there is none."""

@@ -12,11 +12,12 @@ from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import Edge, GivenEdge, Leaving
+from fimcheck.theory.edge.layer import Layer
 from fimcheck.theory.edge.own_units import units_of
 from fimcheck.theory.edge.residual import is_residual
 from fimcheck.theory.edge.residual_dyson import Residual
 from fimcheck.theory.edge.residual_units import ATOMS, residual, residual_of
-from fimcheck.theory.edge.units import Change, EdgeError, Layer, as_it_is, is_normalized, units
+from fimcheck.theory.edge.units import Change, EdgeError, as_it_is, is_normalized, units
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 

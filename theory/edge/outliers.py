@@ -9,7 +9,8 @@ from scipy import optimize, stats
 
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
-from fimcheck.theory.edge.units import EdgeError, Layer, Units
+from fimcheck.theory.edge.layer import Layer
+from fimcheck.theory.edge.units import EdgeError, Units
 
 POINTS, FARTHEST = 24, 0.02
 """Places between the edge and far beyond at which the units there are counted, and the farthest, in units of g."""

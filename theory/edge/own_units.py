@@ -5,17 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fimcheck.theory.edge.units import (
-    EdgeError,
-    Layer,
-    Units,
-    check_derived,
-    eta_variance,
-    is_normalized,
-    joined,
-    layer_at,
-    mean_field,
-)
+from fimcheck.theory.edge.layer import Layer, eta_variance, layer_at, mean_field
+from fimcheck.theory.edge.units import EdgeError, Units, check_derived, is_normalized, joined
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
 

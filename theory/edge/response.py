@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fimcheck.theory.edge.units import Layer
+from fimcheck.theory.edge.layer import Layer
 
 Number = Any
 """Real, or complex off the axis."""

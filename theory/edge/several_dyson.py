@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fimcheck.theory.edge.layer import Layer
 from fimcheck.theory.edge.own_units import in_units_of_mean, mean_outer
-from fimcheck.theory.edge.units import Layer, Units
+from fimcheck.theory.edge.units import Units
 
 Array = np.ndarray
 

@@ -1,9 +1,4 @@
-"""What one unit of each hidden layer does to samples that share its mean field: averages given that field.
-
-A unit of layer l sees u(t) = sqrt(q_2) xi + w(t) with w of variance v = q_1 - q_2, and the backward signal
-g_k(t) = eta_k + gamma_k(t), eta_k ~ N(0, sigma_w2 tq_2) shared by the samples. Given xi and eta the activation and
-its slope act as their best linear approximations in w plus independent noise.
-"""
+"""The units of a chain: those of every hidden layer, by their law or one by one, and what its layers share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +7,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from scipy import stats
 
-from fimcheck.theory.gaussian.quadrature import moments_around
+from fimcheck.theory.edge.layer import Layer, eta_variance, layer_at, mean_field
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
-from fimcheck.theory.network.elementwise import Phi, slope_of
+from fimcheck.theory.network.elementwise import Phi
 from fimcheck.theory.network.normalize import GroupNorm, LayerNorm, RMSNorm
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
 
@@ -30,51 +25,6 @@ PER_PLACE = (LayerNorm, RMSNorm, GroupNorm)
 
 class EdgeError(ValueError):
     """The edge is not derived for this network, or its equations have no solution here; the message says which."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Averages of hidden layer l at some units, e = |eta| over the classes; weights sum to 1.
-
-    Either a grid of (xi, e), or the units of one given network. f1, f2: E phi', E phi''. n_pp, k_x, k_d: variances and
-    covariance of what the linear approximation leaves of phi and phi'. slope_variance: Var phi'. gamma:
-    sigma_w2 (tq_1 - tq_2) of the layer above. forward, backward: tq_2 of the layer above and
-    (alpha_{l-1}/alpha_l) hq_2 of the layer below. alpha: its width. above: sigma_w2 tq_2 of the layer above, the
-    variance of eta. weight: sigma_w2 times the square of what a hidden normalization multiplies by.
-
-    Of what all units of a layer share, see `finite_rank`. f3: E phi'''. level: E phi. pull: E of what the mean of the
-    layer below sends to the unit given its mean field; pull_left: variance that leaves. Of (phi - E phi)^2: E of its
-    first and second derivative, the variance that a linear approximation leaves, and the covariances of that with what
-    is left of phi and of phi'.
-    """
-
-    f1: np.ndarray
-    f2: np.ndarray
-    n_pp: np.ndarray
-    k_x: np.ndarray
-    k_d: np.ndarray
-    slope_variance: np.ndarray
-    e: np.ndarray
-    weights: np.ndarray
-    gamma: float
-    forward: float
-    backward: float
-    alpha: float
-    above: float
-    weight: float
-    f3: np.ndarray
-    level: np.ndarray
-    pull: np.ndarray
-    pull_left: float
-    square_1: np.ndarray
-    square_2: np.ndarray
-    square_left: np.ndarray
-    square_phi: np.ndarray
-    square_slope: np.ndarray
-
-    def mean(self, values: np.ndarray) -> complex | float:
-        """Average over the units."""
-        return (values * self.weights).sum()
 
 
 @dataclass(frozen=True)
@@ -160,22 +110,6 @@ def check_derived(net: WideNetwork, rho: float) -> None:
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
 
 
-def mean_field(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
-    """Of what the activation of hidden layer ``number`` sees: the square of the factor on the dense step's output, the
-    mean, and the standard deviation of what its samples share."""
-    phis = [i for i, step in enumerate(net.steps.steps) if type(step) is Phi]
-    before = str(phis[number - 1])  # steps are numbered from 1
-    K, mean = orders.K[before], float(orders.mean[before])
-    q1, q2 = float(orders.q1[number]), float(orders.q2[number])
-    square = float(K.same - K.other) / (q1 - q2)
-    return square, mean, float(np.sqrt(max(square * q2, 0.0)))
-
-
-def eta_variance(net: WideNetwork, orders: OrderParameters, number: int) -> float:
-    """Variance of eta of hidden layer ``number``."""
-    return float(net.sigma_w2) * float(orders.tq2[number + 1])
-
-
 def joined(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
     """The hidden layers with what is shared."""
     alpha = [float(a) for a in net.ratios]
@@ -184,60 +118,6 @@ def joined(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, 
         for n, width in enumerate(alpha)
     )
     return Units(layers, alpha[0], float(orders.tq2[1]), classes, rho, gaps)
-
-
-def layer_at(
-    net: WideNetwork, orders: OrderParameters, number: int, centers: np.ndarray, e: np.ndarray, weights: np.ndarray
-) -> Layer:
-    """Hidden layer ``number`` at units of mean field ``centers`` and backward field of length ``e``."""
-    act = net.activation
-    phi, slope = act.phi, slope_of(act)
-    kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
-    # E phi'' = E[phi' w]/v needs no second derivative; w = u - center. Likewise E phi''' = E[phi' (w^2 - v)]/v^2.
-    functions = (*functions, lambda u: slope(u) * u, lambda u: slope(u) * u**2, lambda u: phi(u) * slope(u) * u)
-    functions = (*functions, lambda u: phi(u) ** 3, lambda u: phi(u) ** 4, lambda u: phi(u) ** 2 * slope(u))
-    gain, mean, _ = mean_field(net, orders, number)
-    q1, q2, below = float(orders.q1[number]), float(orders.q2[number]), float(orders.hq2[number - 1])
-    v = gain * (q1 - q2)
-    around = moments_around(functions, kinks, centers.ravel(), v)
-    first, square, d, d_square, mixed, weighted, twice, mixed_weighted, cube, fourth, square_d = (
-        m.reshape(centers.shape) for m in around
-    )
-    bend = (weighted - centers * d) / v
-    spread, d_spread = square - first**2, d_square - d**2
-    # Of the square of phi - E phi.
-    square_1 = 2 * (mixed - first * d)
-    square_2 = 2 * (mixed_weighted - centers * mixed - first * v * bend) / v
-    third, skew = cube - 3 * first * square + 2 * first**3, square_d - 2 * first * mixed + first**2 * d
-    pull = float(net.sigma_w2) * below / q2 if q2 > 0 else 0.0
-    alpha = [float(a) for a in net.ratios]
-    return Layer(
-        f1=d,
-        f2=bend,
-        n_pp=spread - v * d**2,
-        k_x=mixed - first * d - v * d * bend,
-        k_d=d_spread - v * bend**2,
-        slope_variance=d_spread,
-        e=e,
-        weights=weights,
-        gamma=float(net.sigma_w2) * float(orders.tq1[number + 1] - orders.tq2[number + 1]),
-        forward=float(orders.tq2[number + 1]),
-        # Layer 1 has no backward part: the overlaps of the inputs are zero but for their own fluctuations.
-        backward=gain * alpha[number - 1] / alpha[number] * below if number > 1 else 0.0,
-        alpha=alpha[number],
-        above=eta_variance(net, orders, number),
-        weight=gain * float(net.sigma_w2),
-        f3=(twice - 2 * centers * weighted + centers**2 * d - v * d) / v**2,
-        level=first,
-        pull=pull * (centers - mean),
-        pull_left=pull * (q2 - float(net.sigma_w2) * below),
-        square_1=square_1,
-        square_2=square_2,
-        square_left=fourth - 4 * first * cube + 6 * first**2 * square - 3 * first**4 - spread**2 - v * square_1**2,
-        square_phi=third - v * d * square_1,
-        square_slope=skew - spread * d - v * square_1 * bend,
-    )
 
 
 def _normal(nodes: int, width: float) -> tuple[np.ndarray, np.ndarray]:

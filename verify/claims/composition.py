@@ -12,7 +12,7 @@ from fimcheck.numerics import overlaps
 from fimcheck.theory.edge import is_residual
 from fimcheck.theory.network.composition import Composed
 from fimcheck.verify.claims.claim import Claim, rivals
-from fimcheck.verify.claims.edge import ResidualEdgeClaim
+from fimcheck.verify.claims.given_edge import ResidualEdgeClaim
 from fimcheck.verify.claims.kinds import order_parameters
 from fimcheck.verify.claims.paper import NAMES, add_claim
 from fimcheck.verify.claims.setting import Setting

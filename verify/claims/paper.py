@@ -13,15 +13,11 @@ from typing import Any
 from fimcheck import theory
 from fimcheck.numerics.orders import BACKWARD_ORDERS
 from fimcheck.verify.claims.claim import Claim, couples_samples
-from fimcheck.verify.claims.edge import (
+from fimcheck.verify.claims.edge import EdgeClaim, EdgeOverMeanClaim, GapClaim, LengthsClaim, QuantileClaim
+from fimcheck.verify.claims.given_edge import (
     BatchEdgeClaim,
-    EdgeClaim,
-    EdgeOverMeanClaim,
     FiniteRankClaim,
-    GapClaim,
     GivenEdgeClaim,
-    LengthsClaim,
-    QuantileClaim,
     ResidualEdgeClaim,
     SplitEdgeClaim,
 )
