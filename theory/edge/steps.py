@@ -23,7 +23,7 @@ STEPS = (
     "Three numbers of a sample vary by M^-1/2 alone, but alike for all units of a layer, so add terms of finite rank:",
     "  the length of the layer below is in the variance of w: phi gains f2/2 times it, phi' E[phi^(3)]/2 times it;",
     "  mean h . h(t), since W mean h is known, the mean field; and eta f1 . D(t), since W^T (f1 eta) is the eta below",
-    "  Each is a sum over units, G the covariance of these sums at g (from the responses of the units), V couples them:",
+    "  Each is a sum over units, G their covariance at g (by the responses of the units), V couples them:",
     "  an eigenvalue has left the bulk at z(g), in place of lambda_+, where det(1 + G V) = 0 before the edge",
     "  Else, w = s_+ T^(1/3) det/|det'| at the edge: the mean is that of F_x + 2 F_ww + (x - w^2) F_w = 0 in place of",
     "  Tracy and Widom's (Bloemendal and Virag 2013); the difference is in Delta_+",
