@@ -26,8 +26,8 @@ FORMULA: Expr = lambda_edge + excess + sp.Float(tracy_widom.MEAN) * width_of_edg
 take out of the bulk; Delta_+: what such terms and units that have split off add; s_+: the scale of Tracy and Widom,
 times the chance that nothing has left."""
 
-GAP: Expr = sp.Float(tracy_widom.GAP) * width_of_edge * (rho / M) ** sp.Rational(2, 3)
-"""Mean distance of the two largest eigenvalues where nothing leaves the bulk."""
+GAP: Expr = sp.Float(tracy_widom.GAP) * width_of_edge * (rho / (M - rho)) ** sp.Rational(2, 3)
+"""Mean distance of the two largest of the T - 1 eigenvalues that centring leaves, where nothing leaves the bulk."""
 
 
 @dataclass(frozen=True)
