@@ -38,25 +38,19 @@ def test_with_two_layers_it_is_the_lengths_of_the_inputs(act: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("net", "rho", "place"),
+    ("net", "rho", "g", "expected"),
     [
-        (chain(5, "silu"), 1.0, 9.881000784845146),
-        (chain(6, "gelu"), 0.25, 17.532177064727513),
-        (chain(4, "gelu", ratios=(1, 0.5, 2, 0.7)), 0.5, 12.761351992281543),
-        (chain(3, "relu"), 1.0, None),
-        (chain(3, "tanh"), 1.0, None),
+        (chain(5, "silu"), 1.0, 0.08204245233631845, 0.6236726808893757),
+        (chain(6, "gelu"), 0.25, 0.021266682767115925, 0.8326391246043886),
+        (chain(4, "gelu", ratios=(1, 0.5, 2, 0.7)), 0.5, 0.01810699316971658, 0.9330574311050331),
+        (chain(3, "relu"), 1.0, 0.051091990332296715, 0.9592444726278054),
     ],
 )
-def test_the_eigenvalue_is_where_a_program_of_its_own_finds_it(
-    net: theory.WideNetwork, rho: float, place: float | None
+def test_the_determinant_is_that_of_a_program_of_its_own(
+    net: theory.WideNetwork, rho: float, g: float, expected: float
 ) -> None:
-    """That program wrote the sums by hand, even and odd in eta apart, and looked for a zero of the determinant."""
-    found = edge(net, rho, 1, 512.0)
-    if place is None:
-        assert found.leaving.place is None
-        return
-    assert found.leaving.place == pytest.approx(place, rel=1e-8)
-    assert found.place < place
+    """That program wrote the sums by hand, even and odd in eta apart, with moments of its own."""
+    assert finite_rank.determinant(Curve(Dyson(units(net, rho))), g) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_determinant_is_zero_at_the_eigenvalue() -> None:
@@ -71,6 +65,39 @@ def test_the_determinant_is_zero_at_the_eigenvalue() -> None:
         middle = (left + right) / 2
         left, right = (middle, right) if curve(middle) > place else (left, middle)
     assert finite_rank.determinant(curve, left) == pytest.approx(0, abs=1e-6)
+
+
+def test_of_linear_networks_the_known_weights_change_nothing() -> None:
+    """Known weights and independent ones are one law: what is taken back and what is coupled have to cancel."""
+    net = theory.WideNetwork(5, "linear", last="mean", sigma_w2=2, sigma_b2=0.2, ratios=(1, 0.5, 2, 0.7, 1.3))
+    curve = Curve(Dyson(units(net, 0.5)))
+    assert finite_rank.determinant(curve, curve.minimum()[0]) == pytest.approx(1, abs=1e-11)
+
+
+def test_noise_of_what_the_limit_has_not_is_no_term() -> None:
+    """tanh without biases: activations have no mean, but their means over the samples of one network are not 0."""
+    net = theory.WideNetwork(4, "tanh", last="mean", sigma_w2=2, sigma_b2=0, ratios=1)
+    network = numerics.RandomNetwork((64,) * 4 + (1,), "tanh", sigma_w2=2, sigma_b2=0, last="mean")
+    names = ("shared", *ORDERS)
+    draws = numerics.measure(network, 128, range(8), names).draws
+    for i in range(8):
+        found = given_edge(net, 0.5, {name: draws[name][i] for name in names})
+        assert found.leaving.place is None
+        assert found.mean(128) == pytest.approx(found.place, rel=0.1)
+
+
+def test_the_larger_of_a_unit_and_what_has_left_leads() -> None:
+    net = theory.WideNetwork(3, "cos", last="mean", sigma_w2=2, sigma_b2=0, ratios=1)
+    found = edge(net, 0.25, 1, 512.0)
+    assert found.split > 3
+    assert found.leaving.place is not None
+    assert found.place < found.leaving.place < found.mean(2048)
+    assert found.mean(2048) - found.leaving.place > 0.05
+
+
+@pytest.mark.parametrize(("act", "rho", "classes"), [("relu", 1.0, 2), ("tanh", 2.0, 3)])
+def test_networks_of_several_outputs_are_not_refused(act: str, rho: float, classes: int) -> None:
+    assert edge(chain(3, act), rho, classes, 64.0).overlaps > 0
 
 
 @pytest.mark.parametrize("name", RANK_SLIPS)
@@ -134,5 +161,5 @@ def test_far_from_leaving_it_is_tracy_and_widoms() -> None:
 def test_where_it_is_not_derived() -> None:
     normalized = theory.WideNetwork(5, "silu", "layer", "mean", sigma_w2=2, sigma_b2=0, ratios=1, gamma=1.0, beta=0.0)
     assert edge(normalized, 0.5, 1, 256.0).leaving == Leaving()
-    with pytest.raises(EdgeError, match="derived for one output"):
+    with pytest.raises(EdgeError, match="not derived for several"):
         edge(SILU, 0.5, 2, 64.0)

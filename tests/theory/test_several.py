@@ -172,7 +172,7 @@ def test_an_extreme_unit_is_refused_however_extreme() -> None:
 
 def test_what_several_outputs_have_not_is_refused() -> None:
     lengths = theory.WideNetwork(2, "cos", last="mean", sigma_w2=2.0, sigma_b2=0, ratios=(0.5, 1))
-    with pytest.raises(EdgeError, match="derived for one output"):
+    with pytest.raises(EdgeError, match="not derived for several"):
         edge(lengths, 0.25, 2, 64.0)
     found = theory.predict(NETS[2], "lambda_max", "proportional")
     with pytest.raises(ValueError, match="whole number"):

@@ -9,6 +9,8 @@ backward signals less their means over the samples, which are level and f1 eta.
   eta times f1 eta . D'.
 - The overlaps tq and hq vary together, which adds (f1 eta . D'_s)(level . H'_t) to the matrix.
 
+A fourth, what comes back times w, is odd in eta and left out: it matters from eight layers on.
+
 Each is a sum over units, or couples to one. Given g these sums are Gaussian, with the responses of the units as their
 covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0.
 """
@@ -64,13 +66,10 @@ class Sums:
 
 def leaving(curve: Curve[Dyson], end: float) -> Leaving:
     """What they do to the largest eigenvalue at z(end)."""
-    before = int((_crossing(curve, 0.0) < 0).sum())
-    crossed = int((_crossing(curve, end) < 0).sum()) - before
-    if crossed:
-        # The eigenvalues in order: that which changes its sign first.
-        which = before if crossed > 0 else before - 1
-        found: Any = optimize.brentq(lambda g: float(_crossing(curve, g)[which]), 0.0, end, xtol=1e-10 * end)
-        return Leaving(place=curve(float(found)))
+    first = int((_crossing(curve, 0.0) < 0).sum()) - 1  # of the negative ones, which rise: that next to 0
+    if _crossing(curve, end)[first] > 0:
+        found: Any = optimize.brentq(lambda g: float(_crossing(curve, g)[first]), 0.0, end, xtol=1e-10 * end)
+        return Leaving(place=curve(float(found)), g=float(found))
     ends = determinant(curve, end)
     fall = (determinant(curve, (1 - DIFFERENCE) * end) - ends) / (DIFFERENCE * end)
     return Leaving(distance=ends / fall if fall > 0 else np.inf)
@@ -83,7 +82,7 @@ def determinant(curve: Curve[Dyson], g: float) -> float:
 
 
 def _crossing(curve: Curve[Dyson], g: float) -> np.ndarray:
-    """Eigenvalues of [[G, 1], [1, -V]], rising: one changes its sign where the determinant does."""
+    """Eigenvalues of [[G, 1], [1, -V]], in order: a negative one becomes positive where the determinant is 0."""
     G, V = sums(curve, g).matrices()
     one = np.eye(len(G))
     return np.linalg.eigvalsh(np.block([[G, one], [one, -V]]))
@@ -182,7 +181,9 @@ def _couple_weights(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
     """What is known of the weights between hidden layers i - 1 and i, and the product of overlaps."""
     layer, below, alphas = equation.rows[i], equation.rows[i - 1], equation.found.alphas
     r = np.sqrt(alphas[i] / alphas[i + 1])
-    level, back = layer.backward / r**2, below.forward  # hq_2 and tq_2
+    # hq_2, unless it is the noise of a network whose limit has none, and tq_2; of the very units, which may be cut.
+    level = float(below.mean(below.level**2).real) if layer.backward > NEGLIGIBLE else 0.0
+    back = float(layer.mean((layer.f1 * layer.e) ** 2).real)
     (a, b, _, _), (_, _, c, e) = at.energies[4 * i : 4 * i + 4], at.energies[4 * i - 4 : 4 * i]
     # In these two directions the weights are not independent: what they add to the energies there is taken back.
     if level > NEGLIGIBLE:

@@ -11,11 +11,12 @@ from fimcheck.theory.edge import tracy_widom
 class Leaving:
     """What terms of finite rank do to the largest eigenvalue, see `finite_rank`.
 
-    place: of the eigenvalue that has left the bulk, None if none has. distance: by how much g at the edge falls short
-    of where one would, inf where none is near.
+    place: of the eigenvalue that has left the bulk, and g there; None if none has. distance: by how much g at the edge
+    falls short of where one would, inf where none is near.
     """
 
     place: float | None = None
+    g: float | None = None
     distance: float = np.inf
 
 
@@ -39,9 +40,9 @@ class Edge:
     equation of the bulk was followed. error: of the place, from a second discretization, and of the overlaps, from the
     spread of the networks drawn. width: M. cut: the width at whose extreme unit the shared fields were cut, M or, where
     units split off before, less. split: how many units are expected beyond the place at this width. excess: by how much
-    the largest of them exceeds it, on average. moment, variance: mean and variance of the law over the C T eigenvalues.
-    leaving: what terms of finite rank do. overlaps: of several outputs, by how much their overlaps at this width raise
-    the edge, on average; the scale is times C^(-2/3) then, for there are C T eigenvalues.
+    the largest of them exceeds it, or what has left it, on average. moment, variance: mean and variance of the law over
+    the C T eigenvalues. leaving: what terms of finite rank do. overlaps: of several outputs, by how much their overlaps
+    at this width raise the edge, on average; the scale is times C^(-2/3) then, for there are C T eigenvalues.
     """
 
     place: float
@@ -65,8 +66,8 @@ class Edge:
     def largest(self, samples: float) -> tuple[float, float, float]:
         """Of the largest of T eigenvalues: its limit, the scale of Tracy and Widom times the chance that no unit has
         split off, and what units that have and terms of finite rank add."""
-        place, scale, added = _largest(self.place, self.alone * self.scale, self.leaving, samples)
-        return place + self.overlaps, scale, added + (self.excess if self.leaving.place is None else 0.0)
+        place, scale, added = _largest(self.place, self.scale, self.leaving, samples)
+        return place + self.overlaps, self.alone * scale, self.alone * added + self.excess
 
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples: the bulk's (Tracy and Widom), or of what has left it."""

@@ -68,10 +68,11 @@ def edge(
     curve, (g, place, scale), cut, split = _bulk(net, rho, classes, width, change, nodes, fine)
     finer = units(net, rho, classes, cut[0], 2 * nodes - 1, cut[1])
     error = abs(Curve(Dyson(change(finer)))(g) - place)
-    excess = outliers.excess(curve, g, width, fine) if split > 1e-12 else 0.0
-    leaving = _leaving(net, curve, g)
+    leaving = _leaving(net, curve, g) if classes == 1 else Leaving()
+    excess = outliers.excess(curve, leaving.g or g, width, fine) if split > 1e-12 else 0.0
     overlaps, scale = 0.0, scale * classes ** (-2 / 3)
     if classes > 1 and np.isfinite(width):
+        _refuse_leaving(net, rho, width)
         if split >= SURELY:
             raise EdgeError(several.REFUSED)
         overlaps, uncertain, scale = several.raised(net, rho, classes, round(width), change)
@@ -110,16 +111,17 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
 def _leaving(net: WideNetwork, curve: Curve[Dyson], g: float) -> Leaving:
     """What terms of finite rank do. With two layers it is the lengths of the inputs alone, which a normalization of the
     units takes away; with more it is not derived behind a normalization."""
-    if is_normalized(net):
-        return Leaving()
-    found = finite_rank.leaving(curve, g)
-    if curve.equation.found.classes == 1:
-        return found
-    if found.place is not None:
+    return Leaving() if is_normalized(net) else finite_rank.leaving(curve, g)
+
+
+def _refuse_leaving(net: WideNetwork, rho: float, width: float) -> None:
+    """Of several outputs it is not derived what terms of finite rank do: refuse them where one output has an eigenvalue
+    that they take out of the bulk."""
+    if edge(net, rho, 1, width).leaving.place is not None:
         raise EdgeError(
-            "terms of finite rank give an eigenvalue beyond the bulk, which is derived for one output. Take C = 1."
+            "terms of finite rank take an eigenvalue out of the bulk of one output, and are not derived for several. "
+            "Take C = 1."
         )
-    return Leaving()
 
 
 def _bulk(
@@ -170,10 +172,8 @@ def given_edge(
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:
-        curve = Curve(Dyson(found))
-        own = several.given(curve)
-        _leaving(net, curve, own.g)  # refused where one has left
-        return own
+        _refuse_leaving(net, rho, round(found.layers[0].e.size / found.layers[0].alpha))
+        return several.given(Curve(Dyson(found)))
     curve, (g, place, scale), unit = outliers.bulk(found, near)
     return GivenEdge(place, g, scale, unit, _leaving(net, curve, g))
 

@@ -26,6 +26,8 @@ OTHER_SLIPS = {
     "kappa gap": "the mean of the nonzero eigenvalues for the largest",
     "no finite rank": "what all units of a layer share from sample to sample is forgotten",
 }
+# Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
+
 OTHER_GAPS = {
     "hermitian": ("the gap is that of complex matrices", sp.Float(1.9043503897 / tracy_widom.GAP)),
     "shift": (
@@ -36,8 +38,6 @@ OTHER_GAPS = {
     "T^-11/12": ("the power of T is too large by 1/4", (M / rho) ** sp.Rational(-1, 4)),
 }
 """Mistakes in the law of the gap: words, and a factor (the gap of complex matrices: Bornemann 2010)."""
-
-# Without the Tracy-Widom shift the limit is the same: no claim about the limit can refuse that.
 
 # Quantiles lower than a fifth lie where the law starts, which at finite width is blurred by M^-1/2.
 LOWEST = round(10 * FRACTIONS[0])
