@@ -42,6 +42,7 @@ class Claim:
     fewest_samples: smallest T for which the statement and the spread of its draws are finite.
     centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
     activations: the ones it is about, () for all that are left.
+    slow: whether it takes more draws than --quick has, which leaves it out unless it is named.
     network: the text of a setting of the composed network that it is about, whatever its numbers; "" for any chain.
     """
 
@@ -57,6 +58,7 @@ class Claim:
     centered: bool = False
     activations: tuple[str, ...] = ()
     network: str = ""
+    slow: bool = False
     source: str = "Karakida, Akaho, Amari 2019"
 
     @property

@@ -76,6 +76,8 @@ def verify(
     """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
     kept = Kept(json, report_to)
     todo = asked(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
+    slow = [case for case in todo if quick and claim is None and case.claim.slow]
+    todo = [case for case in todo if case not in slow]
     effort = planned(replace(QUICK if quick else FULL, eps=eps), budget, len(todo))
     verdicts: list[Verdict] = []
     draws = None if store is None else Store(store)
@@ -94,6 +96,9 @@ def verify(
         say(f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold")
         show(terminal.Verdicts(verdicts))
     say(terminal.summary(verdicts))
+    if slow:
+        names = ", ".join(case.claim.id for case in slow)
+        say(f"{len(slow)} not tested, which take more draws than --quick has: {names}; name them or leave out --quick")
     kept.write(lambda: record.build(verdicts, source.drawn, effort, todo, record.command()))
     watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested", draws is not None)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
