@@ -12,7 +12,7 @@ from fimcheck.numerics import Composition, Measurement, RandomNetwork, draw, gra
 from fimcheck.numerics.autograd import slow_gram
 from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS, LAST_NORMALIZATIONS
 
-MATRIX = ["m", "s", "lambda_max", "lambda_top", "lambda_1", "lambda_perp"]
+MATRIX = ["m", "s", "lambda_max", "lambda_top", "gap", "lambda_1", "lambda_perp"]
 SEEDS = (5, 2**61)
 
 
@@ -30,6 +30,7 @@ def test_spectral_quantities_equal_those_of_the_slow_matrix(hidden: str, last: s
     close(found["s"], eigenvalues.square().sum(1) / network.parameters)
     close(found["lambda_max"], eigenvalues[:, -1])
     close(found["lambda_top"], eigenvalues[:, -3:].mean(1))
+    close(found["gap"], eigenvalues[:, -1] - eigenvalues[:, -2])
     blocks = torch.stack([g[:, 5 * k : 5 * k + 5, 5 * k : 5 * k + 5] for k in range(3)], 1)
     ones = blocks.sum((2, 3)) / 5
     close(found["lambda_1"], ones.mean(1))
@@ -141,12 +142,18 @@ def test_given_inputs_replace_the_drawn_ones() -> None:
 
 def test_matrix_free_route_of_measure_equals_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     network = RandomNetwork((30, 40, 35, 3), "tanh", "batch", "mean")
-    exact = measure(network, 20, SEEDS, ["lambda_max", "lambda_top", "m"]).draws
+    exact = measure(network, 20, SEEDS, ["lambda_max", "lambda_top", "gap", "m"]).draws
     monkeypatch.setattr(measurement, "prefers_matrix_free", lambda *_: True)
     monkeypatch.setattr(measurement, "gram_of", None)  # it does go the other way
-    free = measure(network, 20, SEEDS, ["lambda_max", "lambda_top"]).draws
+    free = measure(network, 20, SEEDS, ["lambda_max", "lambda_top", "gap"]).draws
     for name in free:
         np.testing.assert_allclose(free[name], exact[name], rtol=1e-10)
+
+
+def test_one_output_has_a_gap() -> None:
+    network = RandomNetwork((6, 8, 7, 1), "tanh", sigma_b2=0.2)
+    eigenvalues = torch.linalg.eigvalsh(slow_gram(network, draw(network, 5, SEEDS)))
+    close(measure(network, 5, SEEDS, ["gap"]).draws["gap"], eigenvalues[:, -1] - eigenvalues[:, -2])
 
 
 def test_lanczos_on_the_matrix_equals_lapack() -> None:

@@ -71,8 +71,9 @@ def edge(
     leaving = _leaving(net, curve, g) if classes == 1 else Leaving()
     excess = outliers.excess(curve, leaving.g or g, width, fine) if split > 1e-12 else 0.0
     overlaps, scale = 0.0, scale * classes ** (-2 / 3)
-    if classes > 1 and np.isfinite(width):
+    if classes > 1:
         _refuse_leaving(net, rho, width)
+    if classes > 1 and np.isfinite(width):
         if split >= SURELY:
             raise EdgeError(several.REFUSED)
         overlaps, uncertain, scale = several.raised(net, rho, classes, round(width), change)
