@@ -95,6 +95,7 @@ def test_the_larger_of_a_unit_and_what_has_left_leads() -> None:
     assert found.mean(2048) - found.leaving.place > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("act", "rho", "classes"), [("relu", 1.0, 2), ("tanh", 2.0, 3)])
 def test_networks_of_several_outputs_are_not_refused(act: str, rho: float, classes: int) -> None:
     assert edge(chain(3, act), rho, classes, 64.0).overlaps > 0

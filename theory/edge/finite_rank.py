@@ -15,7 +15,7 @@ Each is a sum over units, or couples to one. Given g these sums are Gaussian, wi
 covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,14 @@ from scipy import linalg, optimize
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Solution
 from fimcheck.theory.edge.largest import Leaving
-from fimcheck.theory.edge.layer import Layer
-
-NEGLIGIBLE = 1e-12
-"""Overlap of which there is none."""
+from fimcheck.theory.edge.layer import NEGLIGIBLE, Layer
+from fimcheck.theory.edge.response import backward_noise, quadratic
 
 DIFFERENCE = 1e-3
 """Of g, relative, for the slope of the determinant at the edge."""
+
+ODD = {"a back", "d pull", "p eta", "b level"}
+"""Sums odd in eta, which is as often of one sign as of the other: they do not meet the even ones."""
 
 Sum = tuple[int, str]
 """A sum over the units of a hidden layer, counted from 0, or a number of its samples."""
@@ -94,19 +95,11 @@ def sums(curve: Curve[Dyson], g: float) -> Sums:
     assert at is not None  # left of the end
     equation, found = curve.equation, Sums()
     for i, row in enumerate(equation.rows):
-        _add_layer(found, equation, at, i, _either_sign(row))
+        _add_layer(found, equation, at, i, row)
         _add_length(found, equation, at, i)
     for i in range(1, len(equation.rows)):
         _couple_weights(found, equation, at, i)
     return found
-
-
-def _either_sign(layer: Layer) -> Layer:
-    """Units of eta as it is and of the opposite sign."""
-    arrays = {name: value for name, value in vars(layer).items() if isinstance(value, np.ndarray)}
-    both = {name: np.concatenate([value, value]) for name, value in arrays.items()}
-    both["e"], both["weights"] = np.concatenate([layer.e, -layer.e]), both["weights"] / 2
-    return replace(layer, **both)
 
 
 def _add_layer(found: Sums, equation: Dyson, at: Solution, i: int, layer: Layer) -> None:
@@ -141,23 +134,21 @@ def _add_layer(found: Sums, equation: Dyson, at: Solution, i: int, layer: Layer)
     all_forms = np.stack(list(forms.values()), 1)  # (units, forms, 4)
     weighted = (all_forms @ units) * layer.weights[:, None, None]
     covariance = np.einsum("ufx,uhx->fh", weighted, all_forms, optimize=True)
+    names = list(forms)
+    odd = np.array([name in ODD for name in names])
+    covariance[odd[:, None] != odd] = 0.0
     if i > 0:  # the part of W level that the mean field does not tell
-        names = list(forms)
         for name, one in (("a pull", to(1.0)), ("d pull", form(nothing, nothing + 1, nothing, nothing))):
             own = np.einsum("u,ux,uxy,uy->", layer.weights, one, units, one, optimize=True)
             covariance[names.index(name), names.index(name)] += layer.pull_left * own
-    found.add(i, list(forms), covariance)
+    found.add(i, names, covariance)
 
 
 def _propagators(layer: Layer, g: float, energies: np.ndarray) -> np.ndarray:
     """Covariances (units, 4, 4) of p, d and their multipliers; see `response`."""
-    a, b, c, e = energies
-    mixed = layer.e * (g * layer.k_x + a * layer.f1 * layer.f2)
-    forward = g * layer.n_pp + a * layer.f1**2
-    noise = layer.e**2 * layer.k_d + layer.gamma * layer.slope_variance
-    backward = g * noise + a * (layer.e * layer.f2) ** 2 + e * layer.f1**2
+    (forward, mixed, backward), multipliers = quadratic(layer, g, energies, backward_noise(layer, 1))
     Q = np.stack([forward, mixed, mixed, backward], 1).reshape(-1, 2, 2)
-    L = np.diag([layer.forward + c, layer.backward + b])
+    L = np.diag(multipliers)
     through = np.linalg.inv(np.eye(2) - Q @ L)  # (1 - Q L)^-1
     return np.block([[through @ Q, through], [through.mT, L @ through]])
 
@@ -181,12 +172,12 @@ def _couple_weights(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
     """What is known of the weights between hidden layers i - 1 and i, and the product of overlaps."""
     layer, below, alphas = equation.rows[i], equation.rows[i - 1], equation.found.alphas
     r = np.sqrt(alphas[i] / alphas[i + 1])
-    # hq_2, unless it is the noise of a network whose limit has none, and tq_2; of the very units, which may be cut.
-    level = float(below.mean(below.level**2).real) if layer.backward > NEGLIGIBLE else 0.0
+    # hq_2 and tq_2 of the very units, which may be cut. Where the limit has no hq_2, that of a network is noise.
+    level = float(below.mean(below.level**2).real)
     back = float(layer.mean((layer.f1 * layer.e) ** 2).real)
     (a, b, _, _), (_, _, c, e) = at.energies[4 * i : 4 * i + 4], at.energies[4 * i - 4 : 4 * i]
     # In these two directions the weights are not independent: what they add to the energies there is taken back.
-    if level > NEGLIGIBLE:
+    if min(level, layer.backward) > NEGLIGIBLE:
         found.couple((i, "a pull"), (i - 1, "p level"), -1 / (r * level))
         found.couple((i, "d pull"), (i - 1, "b level"), -1 / level)
         found.couple((i - 1, "p level"), (i - 1, "p level"), c / level)

@@ -22,14 +22,20 @@ class Leaving:
 
 def _largest(edge: float, scale: float, leaving: Leaving, samples: float) -> tuple[float, float, float]:
     """Of the largest of T eigenvalues: its limit, the scale of Tracy and Widom, and what finite rank adds."""
+    if scale == 0:
+        return edge if leaving.place is None else leaving.place, 0.0, 0.0
     unit = scale * samples ** (-2 / 3)
     if leaving.place is None:
-        near = tracy_widom.mean_near(scale * samples ** (1 / 3) * leaving.distance) if scale > 0 else tracy_widom.MEAN
+        near = tracy_widom.mean_near(scale * samples ** (1 / 3) * leaving.distance)
         return edge, scale, (near - tracy_widom.MEAN) * unit
-    if unit == 0:
-        return leaving.place, 0.0, 0.0
     w = -(((leaving.place - edge) / unit) ** 0.5)
     return leaving.place, 0.0, (tracy_widom.mean_near(w) - w**2) * unit
+
+
+def _mean(largest: tuple[float, float, float], samples: float) -> float:
+    """E lambda_max from these three."""
+    place, scale, added = largest
+    return place + tracy_widom.MEAN * scale * samples ** (-2 / 3) + added
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ class Edge:
 
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples: the bulk's (Tracy and Widom), or of what has left it."""
-        place, scale, added = self.largest(samples)
-        return place + tracy_widom.MEAN * scale * samples ** (-2 / 3) + added
+        return _mean(self.largest(samples), samples)
 
     def sd(self, samples: float) -> float:
         """Standard deviation of the bulk's largest eigenvalue given the shared fields."""
@@ -92,7 +97,6 @@ class GivenEdge:
 
     def mean(self, samples: float) -> float:
         """E lambda_max of T samples."""
-        place, scale, added = _largest(self.place, self.scale, self.leaving, samples)
         if self.outlier is not None:
             return max(self.outlier, self.leaving.place or 0.0)
-        return place + tracy_widom.MEAN * scale * samples ** (-2 / 3) + added
+        return _mean(_largest(self.place, self.scale, self.leaving, samples), samples)

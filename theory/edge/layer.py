@@ -5,7 +5,8 @@ g_k(t) = eta_k + gamma_k(t), eta_k ~ N(0, sigma_w2 tq_2) shared by the samples. 
 its slope act as their best linear approximations in w plus independent noise.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from fimcheck.theory.gaussian.quadrature import moments_around
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.elementwise import Phi, slope_of
 from fimcheck.theory.network.orders import OrderParameters
+
+NEGLIGIBLE = 1e-12
+"""Overlap of which there is none."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Layer:
         """Average over the units."""
         return (values * self.weights).sum()
 
+    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> "Layer":
+        """With what stands for each unit changed alike."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **{name: change(value) for name, value in arrays.items()})
+
 
 def mean_field(net: WideNetwork, orders: OrderParameters, number: int) -> tuple[float, float, float]:
     """Of what the activation of hidden layer ``number`` sees: the square of the factor on the dense step's output, the
@@ -104,12 +113,12 @@ def _averages(net: WideNetwork, centers: np.ndarray, v: float) -> dict[str, np.n
     """Averages of a unit over w of variance v, by the names of `Layer`."""
     phi, slope = net.activation.phi, slope_of(net.activation)
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    functions = (
-        phi, lambda u: phi(u) ** 2, lambda u: phi(u) ** 3, lambda u: phi(u) ** 4,
-        slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u), lambda u: phi(u) ** 2 * slope(u),
-        lambda u: slope(u) * u, lambda u: slope(u) * u**2, lambda u: phi(u) * slope(u) * u,
-    )  # fmt: skip
-    around = moments_around(functions, kinks, centers.ravel(), v)
+
+    def integrands(u: np.ndarray) -> tuple[np.ndarray, ...]:
+        p, d = phi(u), slope(u)
+        return p, p**2, p**3, p**4, d, d**2, p * d, p**2 * d, d * u, d * u**2, p * d * u
+
+    around = moments_around(integrands, kinks, centers.ravel(), v)
     p, p2, p3, p4, d, d2, pd, p2d, du, duu, pdu = (m.reshape(centers.shape) for m in around)
     # E phi'' = E[phi' w]/v needs no second derivative; w = u - center. Likewise E phi''' = E[phi' (w^2 - v)]/v^2.
     bend = (du - centers * d) / v

@@ -87,10 +87,8 @@ def _without(given: Units, aside: list[tuple[int, int]]) -> Curve[Dyson]:
     """The curve of a given network without some units, (layer, unit)."""
     layers = list(given.layers)
     for i, unit in aside:
-        arrays = {name: value.copy() for name, value in vars(layers[i]).items() if isinstance(value, np.ndarray)}
-        for values in arrays.values():
-            values[unit] = 0.0
-        layers[i] = replace(layers[i], **arrays)
+        others = np.arange(layers[i].e.size) != unit
+        layers[i] = layers[i].changed(lambda values, others=others: np.where(others, values, 0.0))
     return Curve(Dyson(replace(given, layers=tuple(layers))))
 
 

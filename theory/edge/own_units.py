@@ -5,13 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fimcheck.theory.edge.layer import Layer, eta_variance, layer_at, mean_field
+from fimcheck.theory.edge.layer import NEGLIGIBLE, Layer, eta_variance, layer_at, mean_field
 from fimcheck.theory.edge.units import EdgeError, Units, check_derived, is_normalized, joined
 from fimcheck.theory.network.chain import WideNetwork
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
-
-NEGLIGIBLE = 1e-12
-"""Overlap of the limit below which what is measured is noise."""
 
 ORDERS = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
 """Order parameters that `units_of` needs."""
@@ -28,6 +25,7 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray]) -
         raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
     orders = numeric_order_parameters(net, "proportional")
     own = {name: dict(zip(sorted(getattr(orders, name)), map(float, measured[name]), strict=True)) for name in ORDERS}
+    # Where the limit has none it is noise.
     own["hq2"] = {n: value if float(orders.hq2[n]) > NEGLIGIBLE else 0.0 for n, value in own["hq2"].items()}
     alpha = [float(a) for a in net.ratios]
     shares = np.cumsum(alpha[1:]) / sum(alpha[1:])

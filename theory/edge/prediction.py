@@ -74,9 +74,9 @@ class EdgePrediction(Prediction):
         found = self.edge(values)
         if self.slip == "kappa gap":
             return found.moment, 0.0, 0.0
-        place, scale, excess = (replace(found, leaving=Leaving()) if self.slip == "no finite rank" else found).largest(
-            values["M"] / values["rho"]
-        )
+        if self.slip == "no finite rank":
+            found = replace(found, leaving=Leaving())
+        place, scale, excess = found.largest(values["M"] / values["rho"])
         return place, 0.0 if self.slip == "no Tracy-Widom" else scale, excess
 
     def edge(self, values: Mapping[str, float]) -> Edge:

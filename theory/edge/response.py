@@ -30,13 +30,12 @@ class Response:
 
 def in_a_row(layer: Layer) -> Layer:
     """A grid of (xi, |eta|) as a row of units."""
-    arrays = {name: value for name, value in vars(layer).items() if isinstance(value, np.ndarray)}
-    return replace(layer, **{name: np.broadcast_to(v, layer.weights.shape).ravel() for name, v in arrays.items()})
+    return layer.changed(lambda values: np.broadcast_to(values, layer.weights.shape).ravel())
 
 
 def response(layer: Layer, g: Number, energies: np.ndarray, classes: int) -> Response:
     """One hidden layer, its units in a row, at given self-energies (a, b, c, e)."""
-    found = _pair(layer, g, energies, _noise(layer, classes))
+    found = _pair(layer, g, energies, backward_noise(layer, classes))
     if classes == 1:
         return found
     # Of the C directions of the classes eta points to one; in the others p alone counts, as in a unit without eta.
@@ -49,18 +48,26 @@ def response(layer: Layer, g: Number, energies: np.ndarray, classes: int) -> Res
     )
 
 
-def _noise(layer: Layer, classes: int) -> Number:
+def backward_noise(layer: Layer, classes: int) -> Number:
     """N_dd."""
     return layer.e**2 * layer.k_d + classes * layer.gamma * layer.slope_variance
 
 
-def _pair(layer: Layer, g: Number, energies: np.ndarray, n_dd: Number) -> Response:
+def quadratic(
+    layer: Layer, g: Number, energies: np.ndarray, n_dd: Number
+) -> tuple[tuple[Number, Number, Number], tuple[Number, Number]]:
+    """Q_pp, Q_pd, Q_dd and the multipliers lp, ld."""
     a, b, c, e = energies
-    lp, ld = layer.forward + c, layer.backward + b
-    f1, bend, n_pp, n_pd = layer.f1, layer.e * layer.f2, layer.n_pp, layer.e * layer.k_x
-    q_pp = g * n_pp + a * f1**2
-    q_pd = g * n_pd + a * f1 * bend
+    f1, bend = layer.f1, layer.e * layer.f2
+    q_pp = g * layer.n_pp + a * f1**2
+    q_pd = g * layer.e * layer.k_x + a * f1 * bend
     q_dd = g * n_dd + a * bend**2 + e * f1**2
+    return (q_pp, q_pd, q_dd), (layer.forward + c, layer.backward + b)
+
+
+def _pair(layer: Layer, g: Number, energies: np.ndarray, n_dd: Number) -> Response:
+    (q_pp, q_pd, q_dd), (lp, ld) = quadratic(layer, g, energies, n_dd)
+    f1, bend, n_pp, n_pd = layer.f1, layer.e * layer.f2, layer.n_pp, layer.e * layer.k_x
     det = (1 - q_pp * lp) * (1 - q_dd * ld) - q_pd**2 * lp * ld
     # (1 - L Q)^-1, H and P by their entries
     k_pp, k_pd, k_dp, k_dd = (1 - ld * q_dd) / det, lp * q_pd / det, ld * q_pd / det, (1 - lp * q_pp) / det

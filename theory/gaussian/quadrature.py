@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 Numeric = Callable[[np.ndarray], np.ndarray]
+Integrands = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Several functions at once: what they have in common is found once."""
 
 REACH = 9.5
 """Standard deviations integrated over; the tail beyond is below 1e-20."""
@@ -146,9 +148,9 @@ def _panel_pair(f: Numeric, g: Numeric, kinks: tuple[float, ...], p: float, c: f
 
 
 def spread_moments(
-    functions: Sequence[Numeric], kinks: tuple[float, ...], p: float, c: float
+    integrands: Integrands, kinks: tuple[float, ...], p: float, c: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Nodes of the shared part a ~ N(0, c), c >= 0: their weights, and E[f(a + z) | a] for each f, z ~ N(0,
+    """Nodes of the shared part a ~ N(0, c), c >= 0: their weights, and E[f(a + z) | a] for each integrand f, z ~ N(0,
     p - c).
     """
     ends = features(kinks)
@@ -160,15 +162,15 @@ def spread_moments(
         a, w = nodes.ravel(), weights.ravel()
     else:
         a, w = np.zeros(1), np.ones(1)
-    return w, moments_around(functions, kinks, a, p - c)
+    return w, moments_around(integrands, kinks, a, p - c)
 
 
 def moments_around(
-    functions: Sequence[Numeric], kinks: tuple[float, ...], centers: np.ndarray, variance: float
+    integrands: Integrands, kinks: tuple[float, ...], centers: np.ndarray, variance: float
 ) -> list[np.ndarray]:
-    """E f(a + z) for each f, z ~ N(0, variance), at every center a."""
+    """E f(a + z) for each integrand f, z ~ N(0, variance), at every center a."""
     row, u, inner = _nodes(centers, np.sqrt(variance), features(kinks), 0, 1)
-    return [np.bincount(row, (inner * f(u)).sum(axis=1), centers.size) for f in functions]
+    return [np.bincount(row, (inner * f).sum(axis=1), centers.size) for f in integrands(u)]
 
 
 def hermite_around(

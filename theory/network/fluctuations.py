@@ -92,8 +92,12 @@ def fluctuation_variance(net: Composed) -> float:
 def _sources(phi: Function, slope: Function, p: float, c: float, above1: float, above2: float) -> _Sources:
     """above1, above2: sigma_w2 tq_1 and sigma_w2 tq_2 of the layer above."""
     kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    functions = (phi, lambda u: phi(u) ** 2, slope, lambda u: slope(u) ** 2, lambda u: phi(u) * slope(u))
-    weights, (first, square, d_first, d_square, mixed) = spread_moments(functions, kinks, p, c)
+
+    def integrands(u: np.ndarray) -> tuple[np.ndarray, ...]:
+        value, d = phi(u), slope(u)
+        return value, value**2, d, d**2, value * d
+
+    weights, (first, square, d_first, d_square, mixed) = spread_moments(integrands, kinks, p, c)
     # Given xi and eta, with m = E[g | eta] and v = above1 - above2:
     # Var(phi' g) = (E phi'^2 - (E phi')^2) m^2 + E phi'^2 v, and E m^2 = above2, E m^4 = 3 above2^2.
     v, spread = above1 - above2, d_square - d_first**2
