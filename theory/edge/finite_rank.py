@@ -9,7 +9,8 @@ backward signals less their means over the samples, which are level and f1 eta.
   eta times f1 eta . D'.
 - The overlaps tq and hq vary together, which adds (f1 eta . D'_s)(level . H'_t) to the matrix.
 
-A fourth, what comes back times w, is odd in eta and left out: it matters from eight layers on.
+A fourth, the product of what a layer sends and what comes back to it, is odd in eta and left out: it changes the
+determinant by a tenth at most down to ten layers, and the odd sums never reach 0 with it or without (docs/edge.md).
 
 Each is a sum over units, or couples to one. Given g these sums are Gaussian, with the responses of the units as their
 covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0.

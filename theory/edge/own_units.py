@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from fimcheck.theory.edge.layer import NEGLIGIBLE, Layer, eta_variance, layer_at, mean_field
-from fimcheck.theory.edge.units import EdgeError, Units, check_derived, is_normalized, joined
+from fimcheck.theory.edge.units import EdgeError, Units, check_derived, is_normalized, joined, limit_orders
 from fimcheck.theory.network.chain import WideNetwork
-from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters
+from fimcheck.theory.network.orders import OrderParameters
 
 ORDERS = ("hq1", "hq2", "q1", "q2", "tq1", "tq2")
 """Order parameters that `units_of` needs."""
@@ -23,7 +23,7 @@ def units_of(net: WideNetwork, rho: float, measured: Mapping[str, np.ndarray]) -
     check_derived(net, rho)
     if is_normalized(net):
         raise EdgeError(f"hidden = {net.hidden}: the edge given the units of a network is stated for hidden = none.")
-    orders = numeric_order_parameters(net, "proportional")
+    orders = limit_orders(net)
     own = {name: dict(zip(sorted(getattr(orders, name)), map(float, measured[name]), strict=True)) for name in ORDERS}
     # Where the limit has none it is noise.
     own["hq2"] = {n: value if float(orders.hq2[n]) > NEGLIGIBLE else 0.0 for n, value in own["hq2"].items()}
@@ -39,7 +39,7 @@ def drawn_units(net: WideNetwork, rho: float, classes: int, width: int, rng: np.
 
     A layer's eta have the covariance over the classes that the units above gave.
     """
-    orders = numeric_order_parameters(net, "proportional")
+    orders = limit_orders(net)
     sizes = [max(1, round(width * float(alpha))) for alpha in net.ratios[1:]]
     places = [mean_field(net, orders, number)[1:] for number in range(1, net.depth)]
     centers = [mean + sd * rng.standard_normal(size) for (mean, sd), size in zip(places, sizes, strict=True)]

@@ -89,7 +89,7 @@ def units(
     width, xi_width: |eta| and xi are cut where one unit in so many lies beyond; inf for the whole law. nodes: of xi.
     """
     check_derived(net, rho)
-    orders = numeric_order_parameters(net, "proportional")
+    orders = limit_orders(net)
     (xi, weight_xi), (e, weight_e) = _normal(nodes, xi_width), _length(classes, width)
     weights = weight_xi[:, None] * weight_e[None, :]
     layers = tuple(
@@ -108,6 +108,18 @@ def check_derived(net: WideNetwork, rho: float) -> None:
         )
     if not rho > 0 or not np.isfinite(rho):
         raise EdgeError(f"rho = {rho}: M/T has to be a positive number.")
+
+
+def limit_orders(net: WideNetwork) -> OrderParameters:
+    """The order parameters of the limit, where every layer tells samples apart."""
+    orders = numeric_order_parameters(net, "proportional")
+    for n in range(1, net.depth):
+        if not orders.q1[n] > orders.q2[n]:
+            raise EdgeError(
+                f"layer {n}: q_1 = q_2 = {float(orders.q1[n]):.4g} to all digits, so all samples send the same and the "
+                "matrix without their mean is zero from there on. Take a shallower network or a larger sigma_w2."
+            )
+    return orders
 
 
 def joined(net: WideNetwork, orders: OrderParameters, rho: float, classes: int, layers: tuple[Layer, ...]) -> Units:
