@@ -99,7 +99,7 @@ def verify(
     if slow:
         names = ", ".join(case.claim.id for case in slow)
         say(f"{len(slow)} not tested, which take more draws than --quick has: {names}; name them or leave out --quick")
-    kept.write(lambda: record.build(verdicts, source.drawn, effort, todo, record.command()))
+    kept.write(lambda: record.build(verdicts, source.drawn, effort, todo, record.command(), left_out=slow))
     watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested", draws is not None)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)
 

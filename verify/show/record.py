@@ -33,11 +33,12 @@ def build(
     todo: Sequence[Case],
     command: str,
     attacks: Sequence[tuple[Verdict, Sequence[Kill]]] | None = None,
+    left_out: Sequence[Case] = (),
 ) -> dict[str, Any]:
     """Everything that was tested, drawn and concluded, with what it takes to do it again.
 
     todo: what was to be tested, more than `verdicts` if the run was interrupted; command: what the user typed;
-    attacks: the wrong theories of every claim, where they were tried.
+    attacks: the wrong theories of every claim, where they were tried; left_out: what takes more draws than the run has.
     """
     asked = {case.claim.id for case in todo}
     return plain(
@@ -47,6 +48,7 @@ def build(
             "manifest": manifest(),
             "effort": asdict(effort),
             "planned": len(todo),
+            "left_out": [case.claim.id for case in left_out],
             "sentences": [asdict(said) for said in abstract(verdicts, todo) if asked & set(said.claims)],
             "verdicts": [v.record() for v in verdicts],
             "controls": None if attacks is None else [_attack(right, kills) for right, kills in attacks],
