@@ -364,6 +364,9 @@ def test_where_it_is_not_derived_it_is_refused() -> None:
             theory.predict(net, "lambda_max", "proportional", given)
     with pytest.raises(EdgeError, match="no regular edge"):
         edge(chain("abs", 3, 1.0, 0.3), 2.0)
+    for classes in (1, 3):
+        with pytest.raises(EdgeError, match="layer 15: q_1 = q_2"):
+            edge(chain("sigmoid", 16, 1.2), 0.5, classes, 512.0)
     with pytest.raises(EdgeError, match="positive number"):
         edge(chain("relu"), float("nan"))
 

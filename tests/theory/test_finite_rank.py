@@ -21,6 +21,10 @@ def chain(depth: int, act: str, b: float = 0.1, ratios: float | tuple[float, ...
     return theory.WideNetwork(depth, act, last="mean", sigma_w2=2, sigma_b2=b, ratios=ratios)
 
 
+def determinant_at(curve: Curve[Dyson], g: float) -> float:
+    return finite_rank.determinant(finite_rank.sums(curve, g))
+
+
 @pytest.mark.parametrize("act", ["cos", "relu", "gelu"])
 def test_with_two_layers_it_is_the_lengths_of_the_inputs(act: str) -> None:
     """1 - g (alpha_1/alpha_0) (sigma_w2^2/2) E[f2^2 p], p the response of a unit, which feels nothing else."""
@@ -34,7 +38,7 @@ def test_with_two_layers_it_is_the_lengths_of_the_inputs(act: str) -> None:
         forward = layer.forward + c
         response = forward / (1 - (g * layer.n_pp + a * layer.f1**2) * forward)
         expected = 1 - g * 2 * (4 / 2) * float(np.real(layer.mean(layer.f2**2 * response)))
-        assert finite_rank.determinant(curve, float(g)) == pytest.approx(expected, rel=1e-10)
+        assert determinant_at(curve, float(g)) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -50,28 +54,28 @@ def test_the_determinant_is_that_of_a_program_of_its_own(
     net: theory.WideNetwork, rho: float, g: float, expected: float
 ) -> None:
     """That program wrote the sums by hand, even and odd in eta apart, with moments of its own."""
-    assert finite_rank.determinant(Curve(Dyson(units(net, rho))), g) == pytest.approx(expected, rel=1e-9)
+    assert determinant_at(Curve(Dyson(units(net, rho))), g) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_determinant_is_zero_at_the_eigenvalue() -> None:
     curve = Curve(Dyson(units(SILU, 0.5, 1, 512.0)))
     end = curve.minimum()[0]
-    assert finite_rank.determinant(curve, 0.0) == pytest.approx(1, abs=1e-12)
-    assert finite_rank.determinant(curve, end) < 0
+    assert determinant_at(curve, 0.0) == pytest.approx(1, abs=1e-12)
+    assert determinant_at(curve, end) < 0
     place = finite_rank.leaving(curve, end).place
     assert place is not None
     left, right = 0.0, end
     for _ in range(60):
         middle = (left + right) / 2
         left, right = (middle, right) if curve(middle) > place else (left, middle)
-    assert finite_rank.determinant(curve, left) == pytest.approx(0, abs=1e-6)
+    assert determinant_at(curve, left) == pytest.approx(0, abs=1e-6)
 
 
 def test_of_linear_networks_the_known_weights_change_nothing() -> None:
     """Known weights and independent ones are one law: what is taken back and what is coupled have to cancel."""
     net = theory.WideNetwork(5, "linear", last="mean", sigma_w2=2, sigma_b2=0.2, ratios=(1, 0.5, 2, 0.7, 1.3))
     curve = Curve(Dyson(units(net, 0.5)))
-    assert finite_rank.determinant(curve, curve.minimum()[0]) == pytest.approx(1, abs=1e-11)
+    assert determinant_at(curve, curve.minimum()[0]) == pytest.approx(1, abs=1e-11)
 
 
 def test_noise_of_what_the_limit_has_not_is_no_term() -> None:

@@ -68,24 +68,24 @@ class Sums:
 
 def leaving(curve: Curve[Dyson], end: float) -> Leaving:
     """What they do to the largest eigenvalue at z(end)."""
-    first = int((_crossing(curve, 0.0) < 0).sum()) - 1  # of the negative ones, which rise: that next to 0
-    if _crossing(curve, end)[first] > 0:
-        found: Any = optimize.brentq(lambda g: float(_crossing(curve, g)[first]), 0.0, end, xtol=1e-10 * end)
+    first = int((_crossing(sums(curve, 0.0)) < 0).sum()) - 1  # of the negative ones, which rise: that next to 0
+    last = sums(curve, end)
+    if _crossing(last)[first] > 0:
+        found: Any = optimize.brentq(lambda g: float(_crossing(sums(curve, g))[first]), 0.0, end, xtol=1e-10 * end)
         return Leaving(place=curve(float(found)), g=float(found))
-    ends = determinant(curve, end)
-    fall = (determinant(curve, (1 - DIFFERENCE) * end) - ends) / (DIFFERENCE * end)
-    return Leaving(distance=ends / fall if fall > 0 else np.inf)
+    fall = (determinant(sums(curve, (1 - DIFFERENCE) * end)) - determinant(last)) / (DIFFERENCE * end)
+    return Leaving(distance=determinant(last) / fall if fall > 0 else np.inf)
 
 
-def determinant(curve: Curve[Dyson], g: float) -> float:
+def determinant(found: Sums) -> float:
     """det(1 + G V): 1 at g = 0, and 0 at an eigenvalue."""
-    G, V = sums(curve, g).matrices()
+    G, V = found.matrices()
     return float(np.linalg.det(np.eye(len(G)) + G @ V))
 
 
-def _crossing(curve: Curve[Dyson], g: float) -> np.ndarray:
+def _crossing(found: Sums) -> np.ndarray:
     """Eigenvalues of [[G, 1], [1, -V]], in order: a negative one becomes positive where the determinant is 0."""
-    G, V = sums(curve, g).matrices()
+    G, V = found.matrices()
     one = np.eye(len(G))
     return np.linalg.eigvalsh(np.block([[G, one], [one, -V]]))
 
