@@ -5,7 +5,7 @@ import pytest
 from scipy import linalg
 
 from fimcheck import numerics, theory
-from fimcheck.theory.edge import edge, finite_rank, given_edge, tracy_widom
+from fimcheck.theory.edge import chain_rank, edge, finite_rank, given_edge, tracy_widom
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson
 from fimcheck.theory.edge.largest import Leaving, _largest
@@ -22,7 +22,7 @@ def chain(depth: int, act: str, b: float = 0.1, ratios: float | tuple[float, ...
 
 
 def determinant_at(curve: Curve[Dyson], g: float) -> float:
-    return finite_rank.determinant(finite_rank.sums(curve, g))
+    return finite_rank.determinant(chain_rank.sums(curve, g))
 
 
 @pytest.mark.parametrize("act", ["cos", "relu", "gelu"])
@@ -62,7 +62,7 @@ def test_the_determinant_is_zero_at_the_eigenvalue() -> None:
     end = curve.minimum()[0]
     assert determinant_at(curve, 0.0) == pytest.approx(1, abs=1e-12)
     assert determinant_at(curve, end) < 0
-    place = finite_rank.leaving(curve, end).place
+    place = finite_rank.leaving(curve, end, chain_rank.sums).place
     assert place is not None
     left, right = 0.0, end
     for _ in range(60):

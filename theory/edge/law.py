@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from fimcheck.theory.edge import finite_rank, outliers, several
+from fimcheck.theory.edge import chain_rank, finite_rank, outliers, several
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
@@ -112,7 +112,7 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
 def _leaving(net: WideNetwork, curve: Curve[Dyson], g: float) -> Leaving:
     """What terms of finite rank do. With two layers it is the lengths of the inputs alone, which a normalization of the
     units takes away; with more it is not derived behind a normalization."""
-    return Leaving() if is_normalized(net) else finite_rank.leaving(curve, g)
+    return Leaving() if is_normalized(net) else finite_rank.leaving(curve, g, chain_rank.sums)
 
 
 def _refuse_leaving(net: WideNetwork, rho: float, width: float) -> None:
