@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from fimcheck import theory
-from fimcheck.theory.edge import EdgeError, edge, given_edge
+from fimcheck import numerics, theory, verify
+from fimcheck.theory.edge import EdgeError, chain_rank, edge, finite_rank, given_edge, residual_rank
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Resolvent
+from fimcheck.theory.edge.largest import Leaving
 from fimcheck.theory.edge.own_units import ORDERS, units_of
 from fimcheck.theory.edge.prediction import EdgePrediction
 from fimcheck.theory.edge.residual import Place, stream
 from fimcheck.theory.edge.residual_dyson import Residual
-from fimcheck.theory.edge.residual_units import _enough_terms, _noise, _series, residual, residual_of
-from fimcheck.theory.edge.slips import RESIDUAL_SLIPS
+from fimcheck.theory.edge.residual_series import enough_terms, noise_of, series_at
+from fimcheck.theory.edge.residual_units import residual, residual_of
+from fimcheck.theory.edge.slips import RESIDUAL_RANK_SLIPS, RESIDUAL_SLIPS
 from fimcheck.theory.network.combine import Chain, Skip
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi
@@ -63,6 +65,58 @@ def test_without_the_stream_it_is_the_chain(act: str) -> None:
     assert resolvents[1].g == pytest.approx(resolvents[0].g, rel=1e-9)
 
 
+@pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
+def test_without_the_stream_terms_of_finite_rank_are_those_of_the_chain(act: str) -> None:
+    chain = theory.WideNetwork(4, act, last="mean", sigma_w2=2.0, sigma_b2=0.3, ratios=1)
+    orders, rng = theory.numeric_order_parameters(chain, "proportional"), np.random.default_rng(0)
+    fields = [rng.standard_normal((64, 2)) * np.sqrt([orders.q2[n], 2.0 * orders.tq2[n + 1]]) for n in range(1, 4)]
+    own = {name: np.array([float(v) for _, v in sorted(getattr(orders, name).items())]) for name in ORDERS}
+    one = Curve(Dyson(units_of(chain, 0.5, own | {"shared": np.concatenate(fields)})))
+    cut = network(act, 2, 2.0, 0.3, b=0.0)
+    two = Curve(residual_of(cut, 0.5, given(cut, np.concatenate(fields))))
+    for g in np.array([0.3, 0.95]) * one.end():
+        expected = finite_rank.determinant(chain_rank.sums(one, float(g)))
+        assert abs(expected - 1) > 1e-4
+        assert finite_rank.determinant(residual_rank.sums(two, float(g))) == pytest.approx(expected, rel=1e-7)
+
+
+SILU = network("silu", 4, 1.0, 0.0)
+
+
+def test_sampled_residual_networks_have_an_eigenvalue_of_finite_rank() -> None:
+    """Given their units; the edge alone is lower by a sixth."""
+    width, count = 96, 40
+    sampled = verify.Setting.parse("dense 4*(skip(silu dense)) silu dense sw2=1 sb2=0 last=mean M/T=0.5").network(width)
+    names = ("shared", "K", "tq")
+    draws = numerics.measure(sampled, 2 * width, range(count), ["lambda_max", *names]).draws
+    found = [given_edge(SILU, 0.5, {name: draws[name][i] for name in names}) for i in range(count)]
+    for expected, holds in (
+        ([one.mean(2 * width) for one in found], True),
+        ([replace(one, leaving=Leaving()).mean(2 * width) for one in found], False),
+    ):
+        ratios = draws["lambda_max"] / np.array(expected)
+        error = float(np.std(ratios, ddof=1)) / count**0.5
+        assert bool(abs(np.mean(ratios) - 1) < 4 * error) is holds
+
+
+@pytest.mark.parametrize("name", RESIDUAL_RANK_SLIPS)
+def test_every_term_of_finite_rank_counts(name: str) -> None:
+    right, wrong = edge(SILU, 0.5, 1, 256.0), edge(SILU, 0.5, 1, 256.0, RESIDUAL_RANK_SLIPS[name][1])
+    assert wrong.place == right.place
+    assert abs(wrong.mean(512) / right.mean(512) - 1) > 0.02
+
+
+def test_overlaps_that_the_limit_has_not_are_no_term() -> None:
+    """Odd activations without biases."""
+    net, names = network("tanh", 2, 1.5, 0.0), ("shared", "K", "tq")
+    sampled = verify.Setting.parse("dense 2*(skip(tanh dense)) tanh dense sw2=1.5 sb2=0 last=mean M/T=0.5").network(64)
+    draws = numerics.measure(sampled, 128, range(6), names).draws
+    for i in range(6):
+        found = given_edge(net, 0.5, {name: draws[name][i] for name in names})
+        assert found.leaving.place is None
+        assert found.mean(128) == pytest.approx(found.place, rel=0.12)
+
+
 def small(act: str = "gelu", b: float = 0.8) -> Residual:
     return residual(network(act, 2, 1.2, 0.1, a=0.7, b=b), 1.5, 16, 100.0)
 
@@ -94,7 +148,7 @@ def test_noise_is_that_of_quadrature_in_two_dimensions() -> None:
     means, eta, gaps = np.array([[0.4, -0.9]]), np.array([[1.3, -0.6]]), np.array([0.25, 0.0])
     left = np.array([[1.0, 0.8], [0.0, 1.0]])
     places = [Place(phi, Dense(), *"1112") for _ in own]
-    found = _noise([_series(p, means[:, c], own[c], 1.0) for c, p in enumerate(places)], own, left, eta, gaps)[0]
+    found = noise_of([series_at(p, means[:, c], own[c], 1.0) for c, p in enumerate(places)], own, left, eta, gaps)[0]
     x, weight = np.polynomial.hermite_e.hermegauss(80)
     weight = np.outer(weight, weight).ravel() / (2 * np.pi)
     u = np.sqrt(own[0]) * np.repeat(x, 80)
@@ -116,7 +170,7 @@ def test_noise_of_a_kink_under_a_narrow_branch(narrow: float) -> None:
     """ReLU without means: E theta(u) theta(v) = 1/4 + arcsin(r)/(2 pi), r the correlation."""
     places, own = [Place(Phi(theory.activation("relu")), Dense(), *"1112")] * 2, np.array([1.0, 1 + narrow])
     left, zero, one = np.array([[1.0, 1.0], [0.0, 1.0]]), np.zeros((1, 2)), np.ones((1, 2))
-    found = _noise(_enough_terms(places, zero, own, [1.0, 1.0], left), own, left, one, np.zeros(2))[0]
+    found = noise_of(enough_terms(places, zero, own, [1.0, 1.0], left), own, left, one, np.zeros(2))[0]
     r = (1 + narrow) ** -0.5
     assert found[2, 3] == pytest.approx((np.arcsin(r) - r) / (2 * np.pi), abs=1e-4)
     assert found[2, 2] == pytest.approx(1 / 4 - 1 / (2 * np.pi), rel=1e-9)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from fimcheck.theory.edge import chain_rank, finite_rank, outliers, several
+from fimcheck.theory.edge import chain_rank, finite_rank, outliers, residual_rank, several
 from fimcheck.theory.edge.accuracy import REFINED, enough_nodes, trace
 from fimcheck.theory.edge.curve import Curve, SplitOff
 from fimcheck.theory.edge.dyson import Dyson
@@ -94,7 +94,7 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
         )
     curve, (g, place, scale) = _lowest(change(law))
     error = abs(Curve(change(finer))(g) - place)
-    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments())
+    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), _leaves(curve, g))
 
 
 def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residual], tuple[float, float, float]]:
@@ -107,6 +107,12 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
             "a single unit splits off before the bulk ends, which is not derived for a residual network. Take smaller "
             "branches or another activation."
         ) from None
+
+
+def _leaves(curve: Curve[Residual], g: float) -> Leaving:
+    """What terms of finite rank do in a residual network; it is not derived behind a normalization."""
+    plain = curve.equation.alike is not None
+    return finite_rank.leaving(curve, g, residual_rank.sums) if plain else Leaving()
 
 
 def _leaving(net: WideNetwork, curve: Curve[Dyson], g: float) -> Leaving:
@@ -168,8 +174,8 @@ def given_edge(
     """The edge of one network given what its samples share; measured: see `units_of`, and `residual_of` for a
     residual network. near: a guess of g there, of one output."""
     if is_residual(net):
-        g, place, scale = _lowest(change(residual_of(net, rho, measured)), near)[1]
-        return GivenEdge(place, g, scale)
+        bulk, (g, place, scale) = _lowest(change(residual_of(net, rho, measured)), near)
+        return GivenEdge(place, g, scale, leaving=_leaves(bulk, g))
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:

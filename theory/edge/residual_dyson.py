@@ -9,11 +9,40 @@ from fimcheck.theory.edge.dyson import Equation, Number, Solution, add_inputs
 
 
 @dataclass(frozen=True)
+class Alike:
+    """What numbers do that vary alike for all units, see `finite_rank`; of branch b, (units, B) and more.
+
+    level, eta: means over the samples of phi(u^b) and of what comes back to it. pull: of W^b level given the mean
+    fields, with the variance pull_left (B,) beyond. back: means of the derivatives at its dense step. bends (units,
+    B + 1, K): of the signals by the variance of a forward field. Of the square of phi(u^b) less its mean: square_1
+    (units, B, B + 1), of its average by the forward fields; square_2, by their variances, twice; square_left (units, B,
+    B) and square_noise (units, B, K), covariances of what a linear approximation leaves, with each other and with what
+    is left of the signals.
+    """
+
+    level: np.ndarray
+    eta: np.ndarray
+    pull: np.ndarray
+    pull_left: np.ndarray
+    back: np.ndarray
+    bends: np.ndarray
+    square_1: np.ndarray
+    square_2: np.ndarray
+    square_left: np.ndarray
+    square_noise: np.ndarray
+
+    def at_first(self, units: int) -> "Alike":
+        """The same at the first of the units."""
+        own = {name: value[:units] for name, value in vars(self).items() if name != "pull_left"}
+        return replace(self, **own)
+
+
+@dataclass(frozen=True)
 class Residual(Equation):
     """The Dyson equation. columns (units, K, J): what the J fields do to the K signals; noise (units, K, K); weights
     (units,), their sum 1; base (K,): multipliers of the signals. gains (B,), into: sigma_w2 of the branches and of the
     first step; alpha, alpha_0: widths of stream and inputs; first: tq_2 of the first step; gap:
-    alpha (kappa_1 - kappa_2), with alpha of all layers.
+    alpha (kappa_1 - kappa_2), with alpha of all layers. alike: None behind a normalization.
 
     The energies: of the B + 1 fields forward and the B backward; of the first B signals and of the last B; of the
     inputs.
@@ -30,6 +59,7 @@ class Residual(Equation):
     first: float
     rho: float
     gap: float
+    alike: Alike | None = None
 
     @property
     def shift(self) -> float:
@@ -63,7 +93,7 @@ class Residual(Equation):
         """(Sigma, F), its derivatives by (g, energies), and the smallest determinant, which has to be positive."""
         B, J = self.blocks, 2 * self.blocks + 1
         feed, places = self._feed
-        averages, slopes, lowest = self._responses(g, *self._parts(energies))
+        averages, slopes, lowest = self._responses(g, *self.parts(energies))
         kind = np.result_type(g, energies)
         value, by = (feed @ averages).astype(kind), np.zeros((self.size + 1, self.size + 1), kind)
         by[:, : 1 + J + 2 * B] = feed @ slopes[:, places]
@@ -72,10 +102,11 @@ class Residual(Equation):
 
     def at_first(self, units: int) -> "Residual":
         """The same at the first of its units, all of equal weight."""
+        alike = None if self.alike is None else self.alike.at_first(units)
         weights = np.full(units, 1 / units)
-        return replace(self, columns=self.columns[:units], noise=self.noise[:units], weights=weights)
+        return replace(self, columns=self.columns[:units], noise=self.noise[:units], weights=weights, alike=alike)
 
-    def _parts(self, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def parts(self, energies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies of the fields (J,), and multipliers of the signals (K,)."""
         B, J = self.blocks, 2 * self.blocks + 1
         multipliers = self.base + np.concatenate([energies[J : J + B], [0.0], energies[J + B : J + 2 * B]])
@@ -108,6 +139,12 @@ class Residual(Equation):
         means = (np.einsum("u,u...->...", self.weights, v) for v in (averages, slopes))
         return *means, self._determinant(q, multipliers)
 
+    def propagators(self, g: float, fields: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+        """Covariances (units, 2 K, 2 K) of the signals and their multipliers."""
+        q = g * self.noise + (self.columns * fields) @ self.columns.mT
+        through = np.linalg.inv(np.eye(len(multipliers)) - q * multipliers)  # (1 - Q L)^-1
+        return np.block([[through @ q, through], [through.mT, multipliers[:, None] * through]])
+
     def _matrix(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
         """1 - Q L of every unit, made symmetric."""
         root = np.sqrt(multipliers)
@@ -127,7 +164,7 @@ class Residual(Equation):
 
     def margin(self, at: Solution) -> float:
         """How far the most extreme unit is from splitting off: its smallest eigenvalue over their mean."""
-        fields, multipliers = self._parts(at.energies)
+        fields, multipliers = self.parts(at.energies)
         q = at.g * self.noise + (self.columns * fields) @ self.columns.mT
         lowest = np.linalg.eigvalsh(self._matrix(q, multipliers))[:, 0]
         return float(lowest.min() / (self.weights @ lowest))

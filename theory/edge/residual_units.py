@@ -1,30 +1,18 @@
-"""The units of a residual network: averages of their signals given what their samples share.
-
-A unit's own part of u^0..u^B is a walk with independent steps, so that phi(u^b) and phi(u^c) have in common what their
-expansions in Hermite polynomials have, times a power of the correlation.
-"""
+"""The units of a residual network: averages of their signals given what their samples share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import special, stats
 
+from fimcheck.theory.edge.layer import NEGLIGIBLE
 from fimcheck.theory.edge.residual import Place, Stream, stream
-from fimcheck.theory.edge.residual_dyson import Residual
+from fimcheck.theory.edge.residual_dyson import Alike, Residual
+from fimcheck.theory.edge.residual_series import Series, enough_terms, in_common, noise_of
 from fimcheck.theory.edge.units import EdgeError
-from fimcheck.theory.gaussian.quadrature import hermite_around
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.dense import Dense
-from fimcheck.theory.network.elementwise import slope_of
 from fimcheck.theory.network.orders import numeric_order_parameters
-
-TERMS, MOST_TERMS = 48, 768
-"""Of the expansion in Hermite polynomials of what a unit's signals at two places have in common: at first, and at most.
-A kink under a narrow branch needs many."""
-
-LEFT_OUT = 1e-3
-"""Share of the noise of phi' that the terms beyond may have in common at two places."""
 
 ATOMS = 2**10
 """Units that stand for the law of all of them."""
@@ -70,6 +58,10 @@ def residual_of(net: Composed, rho: float, measured: Mapping[str, np.ndarray]) -
     parts = stream(net)
     assert parts is not None
     K = {path: (float(v[0]), float(v[1])) for path, v in zip(net.all_steps, measured["K"], strict=True)}
+    limit = numeric_order_parameters(net, "proportional").K
+    for place in parts.places:  # where the limit has no overlap it is noise
+        if float(limit[place.given].other or 0) <= NEGLIGIBLE:
+            K[place.given] = K[place.given][0], 0.0
     if measured["shared"].shape[-1] != 2:
         raise EdgeError("the edge of a residual network is derived for one output. Take C = 1.")
     dense = [path for path, step in net.all_steps.items() if isinstance(step, Dense)]
@@ -91,8 +83,8 @@ def _equation(
     own = np.array([K[place.stream][0] - K[place.stream][1] for place in places])
     gains = np.array([float(step.sigma_w2) for step in (parts.first, *(place.dense for place in places[:B]))])
     gaps = np.array([tq[place.after][0] - tq[place.after][1] for place in places])  # of one output itself: none
-    series = _enough_terms(places, means, own, [_square(place, K) for place in places], left)
-    noise = _noise(series, own, left, backward, gaps * [*gains[1:], 0.0])
+    series = enough_terms(places, means, own, [_square(place, K) for place in places], left)
+    noise = noise_of(series, own, left, backward, gaps * [*gains[1:], 0.0])
     # Signals: phi(u^0..u^B), then the derivatives at the dense steps of the branches.
     pull = np.zeros((B, B + 1))
     for b in range(B):
@@ -110,6 +102,8 @@ def _equation(
     both[: B + 1, : B + 1] = np.eye(B + 1)
     both[B + 1 :, B + 1 :] = pull
     given = [K[place.given] for place in places]
+    plain = all(place.seen == place.stream for place in places)
+    alike = Alike(**_alike(series, own, left, into, pull, both, backward), **_pulls(parts, K, means)) if plain else None
     alpha, alpha_0 = float(parts.first.width), float(net.input_width)
     base = [*(tq[place.after][1] for place in places), *(h[1] for h in given[:B])]
     first = tq[places[0].stream]
@@ -118,70 +112,48 @@ def _equation(
     weights = np.full(units, 1 / units)
     return Residual(
         columns, both @ noise @ both.T, weights, np.array(base), gains[1:], float(gains[0]), alpha, alpha_0, first[1],
-        rho, gap,
+        rho, gap, alike,
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Series:
-    """Coefficients (terms, units) of phi and of its slope by the stream, in Hermite polynomials of a unit's own part.
+def _alike(
+    series: Sequence[Series],
+    own: np.ndarray,
+    left: np.ndarray,
+    into: np.ndarray,
+    pull: np.ndarray,
+    both: np.ndarray,
+    backward: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Of `Alike`, what hangs on the activations."""
+    B = len(pull)
 
-    pp, pd, dd: sums of products of those from the second on, of phi with phi, phi with phi', phi' with phi'.
-    """
+    def at(name: str, order: int) -> np.ndarray:
+        """E of it, or of its first or second derivative."""
+        return np.stack([getattr(s, name)[order] for s in series], 1) * np.sqrt(max(order, 1)) / own ** (order / 2)
 
-    phi: np.ndarray
-    slope: np.ndarray
-    pp: np.ndarray
-    pd: np.ndarray
-    dd: np.ndarray
-
-
-def _enough_terms(
-    places: Sequence[Place], means: np.ndarray, own: np.ndarray, squares: Sequence[float], left: np.ndarray
-) -> list[_Series]:
-    """The series at every place, with so many terms that the others add nothing to what two places have in common."""
-    closest = max(left[b, b + 1] * np.sqrt(own[b] / own[b + 1]) for b in range(len(places) - 1))
-    terms = TERMS
-    while True:
-        series = [_series(p, means[:, c], own[c], squares[c], terms) for c, p in enumerate(places)]
-        beyond = max(1 - float((s.slope[2:] ** 2).sum()) / float(s.dd.sum() + 1e-300) for s in series)
-        if beyond * closest**terms < LEFT_OUT or terms == MOST_TERMS:
-            return series
-        terms *= 2
-
-
-def _series(place: Place, centers: np.ndarray, variance: float, square: float, terms: int = TERMS) -> _Series:
-    """centers: means of what the activation sees; variance: own one of the stream, and square of the factor on it."""
-    phi, slope = place.phi.activation.phi, slope_of(place.phi.activation)
-    kinks = tuple(sorted({float(b) for b in (*phi.breaks, *slope.breaks)}))
-    (p, d), (pp, pd, dd) = hermite_around((phi, slope), kinks, centers, square * variance, terms)
-    pp, pd, dd = pp - p[0] ** 2 - p[1] ** 2, pd - p[0] * d[0] - p[1] * d[1], dd - d[0] ** 2 - d[1] ** 2
-    factor = np.sqrt(square)
-    return _Series(p, factor * d, pp, factor * pd, square * dd)
+    slope, bend, bend_of_slope = (at(name, n)[:, None, :] for name, n in (("slope", 0), ("phi", 2), ("slope", 2)))
+    bends = np.concatenate([bend, bend_of_slope * backward[:, None, :]], 2)
+    square_noise = [in_common(series, own, left, "square", name) for name in ("phi", "slope")]
+    square_noise = np.concatenate([square_noise[0], square_noise[1] * backward[:, None, :]], 2)
+    return {
+        "level": at("phi", 0)[:, :B],
+        "eta": backward[:, :B],
+        "back": (slope[:, 0] * backward) @ pull.T,
+        "bends": bends * np.tile(into.T**2, 2) / 2 @ both.T,
+        "square_1": (at("square", 1)[:, :, None] * into)[:, :B],
+        "square_2": (at("square", 2)[:, :, None] * into**2)[:, :B],
+        "square_left": in_common(series, own, left, "square", "square")[:, :B, :B],
+        "square_noise": square_noise[:, :B] @ both.T,
+    }
 
 
-def _noise(
-    series: list[_Series], own: np.ndarray, left: np.ndarray, backward: np.ndarray, gaps: np.ndarray
-) -> np.ndarray:
-    """Covariances (units, 2 B + 2, 2 B + 2) of what the linear approximations leave of phi(u^c) and of phi'(u^c) times
-    what comes back there: a part that the samples share, and one with variance ``gaps`` that they do not."""
-    n, units = len(series), len(backward)
-    found = np.zeros((units, 2 * n, 2 * n))
-    order = np.arange(2, len(series[0].phi))[:, None]
-    for b, one in enumerate(series):
-        for c, two in enumerate(series):
-            if b == c:
-                pp, pd, dd = one.pp, one.pd, one.dd
-            else:
-                low, high = min(b, c), max(b, c)
-                powers = (left[low, high] * np.sqrt(own[low] / own[high])) ** order
-                pp, pd, dd = (
-                    (powers * x[2:] * y[2:]).sum(0)
-                    for x, y in ((one.phi, two.phi), (one.phi, two.slope), (one.slope, two.slope))
-                )
-            found[:, b, c] = pp
-            found[:, b, n + c] = found[:, n + c, b] = pd * backward[:, c]
-            found[:, n + b, n + c] = dd * backward[:, b] * backward[:, c]
-            if b == c:
-                found[:, n + b, n + b] += gaps[b] * (one.dd + one.slope[1] ** 2)
-    return found
+def _pulls(parts: Stream, K: Pairs, means: np.ndarray) -> dict[str, np.ndarray]:
+    """Of `Alike`, what is sent to the units given their mean fields."""
+    places, skips = parts.places[: parts.blocks], parts.skips
+    all_fields = np.array([K[place.after][1] for place in places])
+    weights = np.array([float(place.dense.sigma_w2) * K[place.given][1] for place in places])
+    carry, branch = (np.array([float(getattr(s, name)) for s in skips]) for name in ("b", "a"))
+    fields = (means[:, 1:] - carry * means[:, :-1]) / np.where(branch != 0, branch, np.inf)
+    share = weights / np.where(all_fields > 0, all_fields, 1.0)
+    return {"pull": share * fields, "pull_left": share * (all_fields - weights)}

@@ -58,6 +58,22 @@ RANK_SLIPS: dict[str, tuple[str, Change]] = {
 """Mistakes in the terms of finite rank alone, which leave the bulk as it is."""
 
 
+def _alike(*names: str) -> Change:
+    """A residual network's equation without some of what varies alike for all units."""
+    return lambda found: replace(found, alike=replace(found.alike, **{n: 0 * getattr(found.alike, n) for n in names}))
+
+
+RESIDUAL_RANK_SLIPS: dict[str, tuple[str, Change]] = {
+    "no pull": (RANK_SLIPS["no pull"][0], _alike("pull", "pull_left")),
+    "lengths apart": (
+        RANK_SLIPS["lengths apart"][0],
+        _alike("square_1", "square_2", "square_left", "square_noise"),
+    ),
+    "no bend": ("that lengths of signals change what a unit gives is dropped", _alike("bends")),
+}
+"""The same of a residual network."""
+
+
 def _parts(**change: Callable[[np.ndarray], np.ndarray]) -> Change:
     """A residual network's equation with some fields changed."""
     return lambda found: replace(found, **{name: f(getattr(found, name)) for name, f in change.items()})
