@@ -13,7 +13,8 @@ A fourth, the product of what a layer sends and what comes back to it, is odd in
 determinant by a tenth at most down to ten layers, and the odd sums never reach 0 with it or without (docs/edge.md).
 
 Each is a sum over units, or couples to one. Given g these sums are Gaussian, with the responses of the units as their
-covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0.
+covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) = 0. `chain_rank` and `residual_rank`
+find them.
 """
 
 from collections.abc import Callable

@@ -94,7 +94,7 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
         )
     curve, (g, place, scale) = _lowest(change(law))
     error = abs(Curve(change(finer))(g) - place)
-    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), _leaves(curve, g))
+    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), _leaving(net, curve, g))
 
 
 def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residual], tuple[float, float, float]]:
@@ -109,16 +109,13 @@ def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residu
         ) from None
 
 
-def _leaves(curve: Curve[Residual], g: float) -> Leaving:
-    """What terms of finite rank do in a residual network; it is not derived behind a normalization."""
-    plain = curve.equation.alike is not None
-    return finite_rank.leaving(curve, g, residual_rank.sums) if plain else Leaving()
-
-
-def _leaving(net: WideNetwork, curve: Curve[Dyson], g: float) -> Leaving:
+def _leaving(net: Composed, curve: Curve[Any], g: float) -> Leaving:
     """What terms of finite rank do. With two layers it is the lengths of the inputs alone, which a normalization of the
     units takes away; with more it is not derived behind a normalization."""
-    return Leaving() if is_normalized(net) else finite_rank.leaving(curve, g, chain_rank.sums)
+    if isinstance(net, WideNetwork):
+        return Leaving() if is_normalized(net) else finite_rank.leaving(curve, g, chain_rank.sums)
+    plain = curve.equation.alike is not None
+    return finite_rank.leaving(curve, g, residual_rank.sums) if plain else Leaving()
 
 
 def _refuse_leaving(net: WideNetwork, rho: float, width: float) -> None:
@@ -175,7 +172,7 @@ def given_edge(
     residual network. near: a guess of g there, of one output."""
     if is_residual(net):
         bulk, (g, place, scale) = _lowest(change(residual_of(net, rho, measured)), near)
-        return GivenEdge(place, g, scale, leaving=_leaves(bulk, g))
+        return GivenEdge(place, g, scale, leaving=_leaving(net, bulk, g))
     assert isinstance(net, WideNetwork)
     found = change(units_of(net, rho, measured))
     if found.classes > 1:
