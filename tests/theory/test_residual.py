@@ -66,7 +66,7 @@ def test_without_the_stream_it_is_the_chain(act: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
-def test_without_the_stream_terms_of_finite_rank_are_those_of_the_chain(act: str) -> None:
+def test_without_the_stream_finite_rank_is_the_chains(act: str) -> None:
     chain = theory.WideNetwork(4, act, last="mean", sigma_w2=2.0, sigma_b2=0.3, ratios=1)
     orders, rng = theory.numeric_order_parameters(chain, "proportional"), np.random.default_rng(0)
     fields = [rng.standard_normal((64, 2)) * np.sqrt([orders.q2[n], 2.0 * orders.tq2[n + 1]]) for n in range(1, 4)]
@@ -83,7 +83,7 @@ def test_without_the_stream_terms_of_finite_rank_are_those_of_the_chain(act: str
 SILU = network("silu", 4, 1.0, 0.0)
 
 
-def test_sampled_residual_networks_have_an_eigenvalue_of_finite_rank() -> None:
+def test_sampled_networks_have_an_eigenvalue_of_finite_rank() -> None:
     """Given their units; the edge alone is lower by a sixth."""
     width, count = 96, 40
     sampled = verify.Setting.parse("dense 4*(skip(silu dense)) silu dense sw2=1 sb2=0 last=mean M/T=0.5").network(width)

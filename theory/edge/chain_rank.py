@@ -4,7 +4,7 @@ import numpy as np
 
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Solution
-from fimcheck.theory.edge.finite_rank import ODD, Sums
+from fimcheck.theory.edge.finite_rank import Sums
 from fimcheck.theory.edge.layer import NEGLIGIBLE, Layer
 from fimcheck.theory.edge.response import backward_noise, quadratic
 
@@ -51,17 +51,10 @@ def _add_layer(found: Sums, equation: Dyson, at: Solution, i: int, layer: Layer)
         noise = form(nothing, nothing, layer.square_phi, layer.square_slope * eta)
         forms["square"] = at.energies[4 * i] * to(layer.square_1) + at.g * noise
     units = _propagators(layer, at.g, at.energies[4 * i : 4 * i + 4])
-    all_forms = np.stack(list(forms.values()), 1)  # (units, forms, 4)
-    weighted = (all_forms @ units) * layer.weights[:, None, None]
-    covariance = np.einsum("ufx,uhx->fh", weighted, all_forms, optimize=True)
-    names = list(forms)
-    odd = np.array([name in ODD for name in names])
-    covariance[odd[:, None] != odd] = 0.0
-    if i > 0:  # the part of W level that the mean field does not tell
-        for name, one in (("a pull", to(1.0)), ("d pull", form(nothing, nothing + 1, nothing, nothing))):
-            own = np.einsum("u,ux,uxy,uy->", layer.weights, one, units, one, optimize=True)
-            covariance[names.index(name), names.index(name)] += layer.pull_left * own
-    found.add(i, names, covariance)
+    # The part of W level that the mean field does not tell.
+    unit = form(nothing, nothing + 1, nothing, nothing)
+    left = {(i, "a pull"): (layer.pull_left, to(1.0)), (i, "d pull"): (layer.pull_left, unit)}
+    found.add_over(units, layer.weights, {(i, name): one for name, one in forms.items()}, left)
 
 
 def _propagators(layer: Layer, g: float, energies: np.ndarray) -> np.ndarray:
@@ -85,7 +78,7 @@ def _add_length(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
         passed = layer.weight / 2 * float(below.mean(below.square_2).real)
         found.couple((i, "multiplier"), (i - 1, "length"), -np.sqrt(alphas[i] / alphas[i - 1]) * passed)
     found.couple((i, "bend"), (i, "length"), -np.sqrt(alphas[i + 1] / alphas[i]))
-    found.add(i, ["length", "multiplier"], np.array([[layer.weight**2 * noise, 1.0], [1.0, 0.0]]))
+    found.add([(i, "length"), (i, "multiplier")], np.array([[layer.weight**2 * noise, 1.0], [1.0, 0.0]]))
 
 
 def _couple_weights(found: Sums, equation: Dyson, at: Solution, i: int) -> None:

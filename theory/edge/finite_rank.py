@@ -17,7 +17,7 @@ covariance G; V couples them. There is an eigenvalue at z(g) where det(1 + G V) 
 find them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +48,32 @@ class Sums:
     blocks: list[np.ndarray] = field(default_factory=list)
     couplings: list[tuple[Sum, Sum, float]] = field(default_factory=list)
 
-    def add(self, layer: int, names: list[str], covariance: np.ndarray) -> None:
-        """Sums of one layer."""
-        self.names += [(layer, name) for name in names]
+    def add(self, names: Iterable[Sum], covariance: np.ndarray) -> None:
+        """Sums that are independent of the others."""
+        self.names += names
         self.blocks.append(covariance)
+
+    def add_over(
+        self,
+        units: np.ndarray,
+        weights: np.ndarray,
+        forms: Mapping[Sum, np.ndarray],
+        left: Mapping[Sum, tuple[float, np.ndarray]],
+    ) -> None:
+        """Sums over units of given covariance (units, n, n) of forms (units, n) in them; left: of some, the variance
+        and the form of what is in them at random, independent for every unit."""
+        stacked = np.stack(list(forms.values()), 1)
+        weighted = (stacked @ units) * weights[:, None, None]
+        covariance = np.einsum("ufx,uhx->fh", weighted, stacked, optimize=True)
+        odd = np.array([name in ODD for _, name in forms])
+        covariance[odd[:, None] != odd] = 0.0
+        for place, name in enumerate(forms):
+            if name in left:
+                variance, one = left[name]
+                covariance[place, place] += variance * np.einsum(
+                    "u,ux,uxy,uy->", weights, one, units, one, optimize=True
+                )
+        self.add(forms, covariance)
 
     def couple(self, one: Sum, two: Sum, strength: float) -> None:
         """A product of two in the quadratic form."""

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from fimcheck.theory.edge.curve import Curve
-from fimcheck.theory.edge.finite_rank import ODD, Sums
+from fimcheck.theory.edge.finite_rank import Sums
 from fimcheck.theory.edge.layer import NEGLIGIBLE
 from fimcheck.theory.edge.residual_dyson import Alike, Residual
 
@@ -19,22 +19,11 @@ def sums(curve: Curve[Residual], g: float) -> Sums:
     fields, multipliers = equation.parts(at.energies)
     units = equation.propagators(g, fields, multipliers)
     forms = _forms(equation, alike, g, fields)
-    all_forms = np.stack(list(forms.values()), 1)  # (units, forms, 2 K)
-    weighted = (all_forms @ units) * equation.weights[:, None, None]
-    covariance = np.einsum("ufx,uhx->fh", weighted, all_forms, optimize=True)
-    names = list(forms)
-    odd = np.array([name in ODD for _, name in names])
-    covariance[odd[:, None] != odd] = 0.0
-    for b in range(B):  # the part of W level that the mean field does not tell
-        for name, part in (
-            ("a pull", _to_signals(equation.columns[:, :, b + 1])),
-            ("d pull", _signal(equation, B + 1 + b)),
-        ):
-            own = np.einsum("u,ux,uxy,uy->", equation.weights, part, units, part, optimize=True)
-            place = names.index((b, name))
-            covariance[place, place] += alike.pull_left[b] * own
-    found.names += names
-    found.blocks.append(covariance)
+    left = {}  # the part of W level that the mean field does not tell
+    for b, variance in enumerate(alike.pull_left):
+        left[b, "a pull"] = variance, _to_signals(equation.columns[:, :, b + 1])
+        left[b, "d pull"] = variance, _signal(equation, B + 1 + b)
+    found.add_over(units, equation.weights, forms, left)
     _add_lengths(found, equation, alike, g, fields)
     for b in range(B):
         _couple_weights(found, equation, alike, at.energies, b)
@@ -81,8 +70,8 @@ def _add_lengths(found: Sums, equation: Residual, alike: Alike, g: float, fields
         np.outer(equation.gains, equation.gains) * (g * np.tensordot(weights, alike.square_left, 1) + linear),
     )
     one = np.eye(B + 1)
-    found.names += [(k, name) for name in ("length", "multiplier") for k in range(B + 1)]
-    found.blocks.append(np.block([[noise, one], [one, 0 * one]]))
+    names = [(k, name) for name in ("length", "multiplier") for k in range(B + 1)]
+    found.add(names, np.block([[noise, one], [one, 0 * one]]))
     widths = np.sqrt(equation.alpha / np.array([equation.alpha_0, *[equation.alpha] * B]))
     passed = equation.gains[:, None] / 2 * np.tensordot(weights, alike.square_2, 1)
     for k in range(B + 1):
