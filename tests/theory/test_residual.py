@@ -80,6 +80,39 @@ def test_without_the_stream_finite_rank_is_the_chains(act: str) -> None:
         assert finite_rank.determinant(residual_rank.sums(two, float(g))) == pytest.approx(expected, rel=1e-7)
 
 
+def determinants(text: str, places: tuple[float, ...] = (0.5, 1.0)) -> np.ndarray:
+    """At shares of g at the edge, fields uncut."""
+    curve = Curve(residual(verify.Setting.parse(f"{text} last=mean M/T=0.5").wide(), 0.5))
+    end = curve.minimum()[0]
+    return np.array([finite_rank.determinant(residual_rank.sums(curve, place * end)) for place in places])
+
+
+@pytest.mark.parametrize("stream", ["a=0.7,b=0.5", "a=1.2,b=1.3"])
+def test_of_linear_residual_networks_known_weights_change_nothing(stream: str) -> None:
+    """But for the 1024 units that stand for their law."""
+    text = f"dense 2*(skip(linear dense, {stream})) skip(linear dense, a=0.5) linear dense sw2=1.2 sb2=0.3 a=0.4"
+    assert determinants(text) == pytest.approx(1, abs=2e-3)
+
+
+def test_finite_rank_does_not_feel_the_scale_of_the_stream() -> None:
+    """ReLU without biases: the first skip times 1.7."""
+    one, two = (
+        determinants(
+            f"dense skip(relu dense, a={a}, b={b}) skip(relu dense, a=0.7, b=1.3) relu dense sw2=1.2 sb2=0 a=0.4"
+        )
+        for a, b in ((1.0, 0.6), (1.7, 1.02))
+    )
+    assert one[1] < 0.5
+    assert two == pytest.approx(one, rel=1e-9)
+
+
+def test_finite_rank_does_not_feel_a_branch_that_adds_nothing() -> None:
+    text = "dense {} skip(relu dense, a=0.9, b=0.6) {} relu dense sw2=1.2 sb2=0"
+    assert determinants(text.format("", "")) == pytest.approx(
+        determinants(text.format("skip(relu dense, a=0.0001)", "skip(relu dense, a=0.0001)")), abs=0.02
+    )
+
+
 SILU = network("silu", 4, 1.0, 0.0)
 
 

@@ -136,6 +136,7 @@ def test_measure_refuses_in_one_line(fimcheck, tmp_path: Path, monkeypatch: pyte
     [
         (("kappa1", "--at", "sigma_w2=-2,sigma_b2=0.1"), "has to be positive"),
         (("kappa1", "--at", "sigma_w=2"), "no symbol has that name"),
+        (("kappa1", "dense skip(relu dense) relu dense", "--at", "alpha_0=2"), "alpha_0: no symbol has that name"),
         (("m", "--at", "M=10,M=20"), "given twice"),
         (("kappa1", "--depth", "symbolic", "--steps"), "give one"),
         (("kappa1", "dense L*(relu dense) L*(relu dense) relu dense"), "more than once"),

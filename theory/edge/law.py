@@ -93,8 +93,11 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
             f"the solution fails its own check: the mean of the law is off by {far:.1e}. Take a larger width."
         )
     curve, (g, place, scale) = _lowest(change(law))
-    error = abs(Curve(change(finer))(g) - place)
-    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), _leaving(net, curve, g))
+    fine, leaving = Curve(change(finer)), _leaving(net, curve, g)
+    error = abs(fine(g) - place)
+    if leaving.g is not None and leaving.place is not None:
+        error = abs((_leaving(net, fine, g).place or fine(g)) - leaving.place)
+    return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), leaving)
 
 
 def _lowest(equation: Residual, near: float | None = None) -> tuple[Curve[Residual], tuple[float, float, float]]:

@@ -91,7 +91,8 @@ def layer_at(
     """Hidden layer ``number`` at units of mean field ``centers`` and backward field of length ``e``."""
     gain, mean, _ = mean_field(net, orders, number)
     q1, q2, below = float(orders.q1[number]), float(orders.q2[number]), float(orders.hq2[number - 1])
-    pull = float(net.sigma_w2) * below / q2 if q2 > 0 else 0.0
+    sent = float(net.sigma_w2) * below
+    pull = sent / (sent + float(net.sigma_b2)) if sent > 0 else 0.0
     alpha = [float(a) for a in net.ratios]
     return Layer(
         **_averages(net, centers, gain * (q1 - q2)),
@@ -105,7 +106,7 @@ def layer_at(
         above=eta_variance(net, orders, number),
         weight=gain * float(net.sigma_w2),
         pull=pull * (centers - mean),
-        pull_left=pull * (q2 - float(net.sigma_w2) * below),
+        pull_left=pull * float(net.sigma_b2),
     )
 
 

@@ -86,7 +86,8 @@ def _couple_weights(found: Sums, equation: Residual, alike: Alike, energies: np.
     """What is known of the weights of branch b, and the product of overlaps."""
     B, J, weights = equation.blocks, 2 * equation.blocks + 1, equation.weights
     level, back = (float(weights @ x[:, b] ** 2) for x in (alike.level, alike.back))
-    a, e, c, d = energies[b + 1], energies[B + 1 + b], energies[J + b], energies[J + B + b]
+    # As in a chain: of the fields and of the signals, forward and back.
+    a, e, c, back_energy = energies[b + 1], energies[B + 1 + b], energies[J + b], energies[J + B + b]
     if min(level, equation.base[B + 1 + b]) > NEGLIGIBLE:
         found.couple((b, "a pull"), (b, "p level"), -1 / level)
         found.couple((b, "d pull"), (b, "b level"), -1 / level)
@@ -99,5 +100,5 @@ def _couple_weights(found: Sums, equation: Residual, alike: Alike, energies: np.
         found.couple((b, "a back"), (b, "p eta"), -1 / back)
         found.couple((b, "d back"), (b, "b eta"), -1 / back)
         found.couple((b, "a back"), (b, "a back"), a / back)
-        found.couple((b, "d back"), (b, "d back"), d / back)
+        found.couple((b, "d back"), (b, "d back"), back_energy / back)
     found.couple((b, "d back"), (b, "p level"), -1.0)

@@ -24,7 +24,7 @@ LEFT_OUT = 1e-3
 @dataclass(frozen=True)
 class Series:
     """Coefficients (terms, units) of phi, of its slope by the stream and of (phi - E phi)^2, in Hermite polynomials of
-    a unit's own part. rest: sums of products of those from the second on, by the names of two."""
+    a unit's own part, He_n/sqrt(n!). rest: sums of products of those from the second on, by the names of two."""
 
     phi: np.ndarray
     slope: np.ndarray
@@ -36,7 +36,7 @@ def enough_terms(
     places: Sequence[Place], means: np.ndarray, own: np.ndarray, squares: Sequence[float], left: np.ndarray
 ) -> list[Series]:
     """The series at every place, with so many terms that the others add nothing to what two places have in common."""
-    closest = max(left[b, b + 1] * np.sqrt(own[b] / own[b + 1]) for b in range(len(places) - 1))
+    closest = max(abs(left[b, b + 1]) * np.sqrt(own[b] / own[b + 1]) for b in range(len(places) - 1))
     terms = TERMS
     while True:
         series = [series_at(p, means[:, c], own[c], squares[c], terms) for c, p in enumerate(places)]

@@ -86,9 +86,9 @@ def _equation(
     series = enough_terms(places, means, own, [_square(place, K) for place in places], left)
     noise = noise_of(series, own, left, backward, gaps * [*gains[1:], 0.0])
     # Signals: phi(u^0..u^B), then the derivatives at the dense steps of the branches.
-    pull = np.zeros((B, B + 1))
+    down = np.zeros((B, B + 1))  # what comes back at c in the derivative at dense step b
     for b in range(B):
-        pull[b, b + 1 :] = branch[b] * left[b + 1, b + 1 :]
+        down[b, b + 1 :] = branch[b] * left[b + 1, b + 1 :]
     into = np.zeros((B + 1, B + 1))  # field k in u^c
     for k in range(B + 1):
         into[k:, k] = left[k, k:] * (branch[k - 1] if k else 1.0)
@@ -96,14 +96,14 @@ def _equation(
     f2 = np.stack([s.slope[1] for s in series], 1) / np.sqrt(own)
     columns = np.zeros((units, 2 * B + 1, 2 * B + 1))
     columns[:, : B + 1, : B + 1] = f1[:, :, None] * into
-    columns[:, B + 1 :, : B + 1] = np.einsum("bc,uc,ck->ubk", pull, f2 * backward, into)
-    columns[:, B + 1 :, B + 1 :] = pull[:, :B] * f1[:, None, :B]
+    columns[:, B + 1 :, : B + 1] = np.einsum("bc,uc,ck->ubk", down, f2 * backward, into)
+    columns[:, B + 1 :, B + 1 :] = down[:, :B] * f1[:, None, :B]
     both = np.zeros((2 * B + 1, 2 * B + 2))
     both[: B + 1, : B + 1] = np.eye(B + 1)
-    both[B + 1 :, B + 1 :] = pull
+    both[B + 1 :, B + 1 :] = down
     given = [K[place.given] for place in places]
     plain = all(place.seen == place.stream for place in places)
-    alike = Alike(**_alike(series, own, left, into, pull, both, backward), **_pulls(parts, K, means)) if plain else None
+    alike = Alike(**_alike(series, own, left, into, down, both, backward), **_pulls(parts, K, means)) if plain else None
     alpha, alpha_0 = float(parts.first.width), float(net.input_width)
     base = [*(tq[place.after][1] for place in places), *(h[1] for h in given[:B])]
     first = tq[places[0].stream]
@@ -121,12 +121,12 @@ def _alike(
     own: np.ndarray,
     left: np.ndarray,
     into: np.ndarray,
-    pull: np.ndarray,
+    down: np.ndarray,
     both: np.ndarray,
     backward: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Of `Alike`, what hangs on the activations."""
-    B = len(pull)
+    B = len(down)
 
     def at(name: str, order: int) -> np.ndarray:
         """E of it, or of its first or second derivative."""
@@ -139,7 +139,7 @@ def _alike(
     return {
         "level": at("phi", 0)[:, :B],
         "eta": backward[:, :B],
-        "back": (slope[:, 0] * backward) @ pull.T,
+        "back": (slope[:, 0] * backward) @ down.T,
         "bends": bends * np.tile(into.T**2, 2) / 2 @ both.T,
         "square_1": (at("square", 1)[:, :, None] * into)[:, :B],
         "square_2": (at("square", 2)[:, :, None] * into**2)[:, :B],
@@ -151,9 +151,9 @@ def _alike(
 def _pulls(parts: Stream, K: Pairs, means: np.ndarray) -> dict[str, np.ndarray]:
     """Of `Alike`, what is sent to the units given their mean fields."""
     places, skips = parts.places[: parts.blocks], parts.skips
-    all_fields = np.array([K[place.after][1] for place in places])
-    weights = np.array([float(place.dense.sigma_w2) * K[place.given][1] for place in places])
+    sent = np.array([float(place.dense.sigma_w2) * K[place.given][1] for place in places])
+    biases = np.array([float(place.dense.sigma_b2) for place in places])
     carry, branch = (np.array([float(getattr(s, name)) for s in skips]) for name in ("b", "a"))
     fields = (means[:, 1:] - carry * means[:, :-1]) / np.where(branch != 0, branch, np.inf)
-    share = weights / np.where(all_fields > 0, all_fields, 1.0)
-    return {"pull": share * fields, "pull_left": share * (all_fields - weights)}
+    share = sent / np.where(sent > 0, sent + biases, 1.0)
+    return {"pull": share * fields, "pull_left": share * biases}

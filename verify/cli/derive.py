@@ -80,7 +80,7 @@ def derive(
             )
         blocks = _blocks(network, activation, hidden, last)
         found = theory.predict(blocks.make(1), quantity, samples)
-        check_numbers(quantity, numbers, set(found.symbols))
+        check_numbers(found, numbers)
         for text in lines(found, blocks, numbers, style, partial(_listed, style=style)):
             print(text)
         return
@@ -88,7 +88,7 @@ def derive(
     if steps:
         print("\n".join(found.steps()))
     else:
-        check_numbers(quantity, numbers, set(found.symbols))
+        check_numbers(found, numbers)
         _write(found, numbers, style, full, json)
 
 
@@ -187,11 +187,14 @@ def _listed(statement: Statement, style: str) -> str:
     return written[style](statement)
 
 
-def check_numbers(quantity: str, numbers: dict[str, sp.Expr], known: set[str]) -> None:
+def check_numbers(found: theory.Prediction, numbers: dict[str, sp.Expr]) -> None:
     """Refuse names that are no symbol of the theory, and values outside of their range."""
+    known, chain = set(found.symbols), isinstance(found.network, theory.WideNetwork)
     for name, value in numbers.items():
-        if name not in known and name not in SYMBOLS and not re.fullmatch(r"alpha_\d+", name):
-            raise ValueError(f"--at {name}: no symbol has that name; {quantity} depends on {', '.join(sorted(known))}")
+        if name not in known and name not in SYMBOLS and not (chain and re.fullmatch(r"alpha_\d+", name)):
+            raise ValueError(
+                f"--at {name}: no symbol has that name; {found.quantity} depends on {', '.join(sorted(known))}"
+            )
         check_range(name, np.asarray(float(value)))
 
 
