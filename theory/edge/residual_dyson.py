@@ -14,11 +14,10 @@ class Alike:
 
     level: mean over the samples of phi(u^b). back: of the derivative at the branch's dense step; eta: of what comes
     back from there to phi(u^b), W^T back. pull: mean of W level given the mean fields; pull_left (B,): its variance
-    then, the biases'. bends (units,
-    B + 1, K): of the signals by the variance of a forward field. Of the square of phi(u^b) less its mean: square_1
-    (units, B, B + 1), of its average by the forward fields; square_2, by half their variances; square_left (units, B,
-    B) and square_noise (units, B, K), covariances of what a linear approximation leaves, with each other and with what
-    is left of the signals.
+    then, the biases'. bends (units, B + 1, K): of the signals by the variance of a forward field. Of the square of
+    phi(u^b) less its mean: square_1 (units, B, B + 1), of its average by the forward fields; square_2, by half their
+    variances; square_left (units, B, B) and square_noise (units, B, K), covariances of what a linear approximation
+    leaves, with each other and with what is left of the signals.
     """
 
     level: np.ndarray
