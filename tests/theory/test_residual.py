@@ -88,7 +88,7 @@ def determinants(text: str, places: tuple[float, ...] = (0.5, 1.0)) -> np.ndarra
 
 
 @pytest.mark.parametrize("stream", ["a=0.7,b=0.5", "a=1.2,b=1.3"])
-def test_of_linear_residual_networks_known_weights_change_nothing(stream: str) -> None:
+def test_of_linear_residual_networks_it_changes_nothing(stream: str) -> None:
     """But for the 1024 units that stand for their law."""
     text = f"dense 2*(skip(linear dense, {stream})) skip(linear dense, a=0.5) linear dense sw2=1.2 sb2=0.3 a=0.4"
     assert determinants(text) == pytest.approx(1, abs=2e-3)
