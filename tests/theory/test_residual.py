@@ -46,16 +46,24 @@ def given(net: theory.Network, shared: np.ndarray) -> dict[str, np.ndarray]:
     return {"K": np.array(K, float), "tq": np.array(tq, float), "shared": shared}
 
 
-@pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
-def test_without_the_stream_it_is_the_chain(act: str) -> None:
-    """b = 0: the equation of matrices falls apart into those of the layers, which other code solves."""
+def chain_twice(act: str, rho: float) -> tuple[Curve[Dyson], Curve[Residual]]:
+    """The same units of a chain of four layers, and of a residual network whose skips let nothing through."""
     chain = theory.WideNetwork(4, act, last="mean", sigma_w2=2.0, sigma_b2=0.3, ratios=1)
     orders, rng = theory.numeric_order_parameters(chain, "proportional"), np.random.default_rng(0)
     fields = [rng.standard_normal((64, 2)) * np.sqrt([orders.q2[n], 2.0 * orders.tq2[n + 1]]) for n in range(1, 4)]
     own = {name: np.array([float(v) for _, v in sorted(getattr(orders, name).items())]) for name in ORDERS}
-    one = Curve(Dyson(units_of(chain, 2.0, own | {"shared": np.concatenate(fields)})))
+    shared = np.concatenate(fields)
     cut = network(act, 2, 2.0, 0.3, b=0.0)
-    two = Curve(residual_of(cut, 2.0, given(cut, np.concatenate(fields))))
+    return (
+        Curve(Dyson(units_of(chain, rho, own | {"shared": shared}))),
+        Curve(residual_of(cut, rho, given(cut, shared))),
+    )
+
+
+@pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
+def test_without_the_stream_it_is_the_chain(act: str) -> None:
+    """b = 0: the equation of matrices falls apart into those of the layers, which other code solves."""
+    one, two = chain_twice(act, 2.0)
     assert two.minimum() == pytest.approx(one.minimum(), rel=1e-9)
     assert two.moments() == pytest.approx(one.moments(), rel=1e-12)
     z = 3.0 + 1.0j
@@ -67,13 +75,7 @@ def test_without_the_stream_it_is_the_chain(act: str) -> None:
 
 @pytest.mark.parametrize("act", ["tanh", "relu", "gelu"])
 def test_without_the_stream_finite_rank_is_the_chains(act: str) -> None:
-    chain = theory.WideNetwork(4, act, last="mean", sigma_w2=2.0, sigma_b2=0.3, ratios=1)
-    orders, rng = theory.numeric_order_parameters(chain, "proportional"), np.random.default_rng(0)
-    fields = [rng.standard_normal((64, 2)) * np.sqrt([orders.q2[n], 2.0 * orders.tq2[n + 1]]) for n in range(1, 4)]
-    own = {name: np.array([float(v) for _, v in sorted(getattr(orders, name).items())]) for name in ORDERS}
-    one = Curve(Dyson(units_of(chain, 0.5, own | {"shared": np.concatenate(fields)})))
-    cut = network(act, 2, 2.0, 0.3, b=0.0)
-    two = Curve(residual_of(cut, 0.5, given(cut, np.concatenate(fields))))
+    one, two = chain_twice(act, 0.5)
     for g in np.array([0.3, 0.95]) * one.end():
         expected = finite_rank.determinant(chain_rank.sums(one, float(g)))
         assert abs(expected - 1) > 1e-4

@@ -4,7 +4,7 @@ import numpy as np
 
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.dyson import Dyson, Solution
-from fimcheck.theory.edge.finite_rank import Sums
+from fimcheck.theory.edge.finite_rank import Sums, propagators
 from fimcheck.theory.edge.layer import NEGLIGIBLE, Layer
 from fimcheck.theory.edge.response import backward_noise, quadratic
 
@@ -58,12 +58,10 @@ def _add_layer(found: Sums, equation: Dyson, at: Solution, i: int, layer: Layer)
 
 
 def _propagators(layer: Layer, g: float, energies: np.ndarray) -> np.ndarray:
-    """Covariances (units, 4, 4) of p, d and their multipliers; see `response`."""
+    """Covariances (units, 4, 4) of p, d and their multipliers."""
     (forward, mixed, backward), multipliers = quadratic(layer, g, energies, backward_noise(layer, 1))
     Q = np.stack([forward, mixed, mixed, backward], 1).reshape(-1, 2, 2)
-    L = np.diag(multipliers)
-    through = np.linalg.inv(np.eye(2) - Q @ L)  # (1 - Q L)^-1
-    return np.block([[through @ Q, through], [through.mT, L @ through]])
+    return propagators(Q, np.array(multipliers))
 
 
 def _add_length(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
@@ -89,18 +87,8 @@ def _couple_weights(found: Sums, equation: Dyson, at: Solution, i: int) -> None:
     level = float(below.mean(below.level**2).real)
     back = float(layer.mean((layer.f1 * layer.e) ** 2).real)
     (a, b, _, _), (_, _, c, e) = at.energies[4 * i : 4 * i + 4], at.energies[4 * i - 4 : 4 * i]
-    # In these two directions the weights are not independent: what they add to the energies there is taken back.
-    if min(level, layer.backward) > NEGLIGIBLE:
-        found.couple((i, "a pull"), (i - 1, "p level"), -1 / (r * level))
-        found.couple((i, "d pull"), (i - 1, "b level"), -1 / level)
-        found.couple((i - 1, "p level"), (i - 1, "p level"), c / level)
-        found.couple((i - 1, "b level"), (i - 1, "b level"), e / level)
-        if i + 1 < len(equation.rows):
-            pulled = layer.weight * float(layer.mean(layer.square_1 * layer.pull).real)
-            found.couple((i + 1, "multiplier"), (i - 1, "p level"), -pulled / (r * level))
-    if back > NEGLIGIBLE:
-        found.couple((i, "a back"), (i - 1, "p eta"), -1 / back)
-        found.couple((i, "d back"), (i - 1, "b eta"), -r / back)
-        found.couple((i, "a back"), (i, "a back"), a / back)
-        found.couple((i, "d back"), (i, "d back"), b / back)
-    found.couple((i, "d back"), (i - 1, "p level"), -r)
+    level = level if layer.backward > NEGLIGIBLE else 0.0
+    found.couple_weights(i, i - 1, level, back, (a, b, c, e), float(r))
+    if level > NEGLIGIBLE and i + 1 < len(equation.rows):
+        pulled = layer.weight * float(layer.mean(layer.square_1 * layer.pull).real)
+        found.couple((i + 1, "multiplier"), (i - 1, "p level"), -pulled / (r * level))

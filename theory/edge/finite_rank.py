@@ -26,6 +26,7 @@ from scipy import linalg, optimize
 
 from fimcheck.theory.edge.curve import Curve
 from fimcheck.theory.edge.largest import Leaving
+from fimcheck.theory.edge.layer import NEGLIGIBLE
 
 DIFFERENCE = 1e-3
 """Of g, relative, for the slope of the determinant at the edge."""
@@ -79,6 +80,27 @@ class Sums:
         """A product of two in the quadratic form."""
         self.couplings.append((one, two, strength))
 
+    def couple_weights(
+        self, above: int, below: int, level: float, back: float, energies: tuple[float, ...], r: float = 1.0
+    ) -> None:
+        """What is known of the weights between two layers, and the product of overlaps.
+
+        level, back: hq_2 below and tq_2 above. energies: a, b of the layer above and c, e of that below.
+        """
+        a, b, c, e = energies
+        # In these two directions the weights are not independent: what they add to the energies there is taken back.
+        if level > NEGLIGIBLE:
+            self.couple((above, "a pull"), (below, "p level"), -1 / (r * level))
+            self.couple((above, "d pull"), (below, "b level"), -1 / level)
+            self.couple((below, "p level"), (below, "p level"), c / level)
+            self.couple((below, "b level"), (below, "b level"), e / level)
+        if back > NEGLIGIBLE:
+            self.couple((above, "a back"), (below, "p eta"), -1 / back)
+            self.couple((above, "d back"), (below, "b eta"), -r / back)
+            self.couple((above, "a back"), (above, "a back"), a / back)
+            self.couple((above, "d back"), (above, "d back"), b / back)
+        self.couple((above, "d back"), (below, "p level"), -r)
+
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:
         """G and V."""
         place = {name: i for i, name in enumerate(self.names)}
@@ -88,6 +110,12 @@ class Sums:
             V[i, j] += strength
             V[j, i] = V[i, j]
         return np.asarray(linalg.block_diag(*self.blocks)), V
+
+
+def propagators(q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+    """Covariances (units, 2 K, 2 K) of K signals and their multipliers, from Q (units, K, K) and L; see `response`."""
+    through = np.linalg.inv(np.eye(len(multipliers)) - q * multipliers)  # (1 - Q L)^-1
+    return np.block([[through @ q, through], [through.mT, multipliers[:, None] * through]])
 
 
 def leaving(curve: Curve[Any], end: float, sums: Find) -> Leaving:

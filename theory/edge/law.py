@@ -95,7 +95,7 @@ def _of_residual(net: Composed, rho: float, classes: int, width: float, change: 
     curve, (g, place, scale) = _lowest(change(law))
     fine, leaving = Curve(change(finer)), _leaving(net, curve, g)
     error = abs(fine(g) - place)
-    if leaving.g is not None and leaving.place is not None:
+    if leaving.place is not None:
         error = abs((_leaving(net, fine, g).place or fine(g)) - leaving.place)
     return Edge(place, g, scale, error, width, width, 0.0, 0.0, *curve.moments(), leaving)
 

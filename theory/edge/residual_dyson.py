@@ -120,7 +120,7 @@ class Residual(Equation):
         H = L (1 - Q L)^-1, P = Q (1 - L Q)^-1, Q = g N + Y diag(fields) Y^T, L = diag(multipliers).
         """
         y, n = self.columns, self.noise
-        q = g * n + (y * fields) @ y.mT
+        q = self.quadratic(g, fields)
         eye = np.eye(q.shape[-1])
         matrix = eye - q * multipliers
         back = np.linalg.inv(matrix)  # (1 - Q L)^-1
@@ -139,11 +139,9 @@ class Residual(Equation):
         means = (np.einsum("u,u...->...", self.weights, v) for v in (averages, slopes))
         return *means, self._determinant(q, multipliers)
 
-    def propagators(self, g: float, fields: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
-        """Covariances (units, 2 K, 2 K) of the signals and their multipliers."""
-        q = g * self.noise + (self.columns * fields) @ self.columns.mT
-        through = np.linalg.inv(np.eye(len(multipliers)) - q * multipliers)  # (1 - Q L)^-1
-        return np.block([[through @ q, through], [through.mT, multipliers[:, None] * through]])
+    def quadratic(self, g: Number, fields: np.ndarray) -> np.ndarray:
+        """Q of every unit."""
+        return g * self.noise + (self.columns * fields) @ self.columns.mT
 
     def _matrix(self, q: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
         """1 - Q L of every unit, made symmetric."""
@@ -165,6 +163,6 @@ class Residual(Equation):
     def margin(self, at: Solution) -> float:
         """How far the most extreme unit is from splitting off: its smallest eigenvalue over their mean."""
         fields, multipliers = self.parts(at.energies)
-        q = at.g * self.noise + (self.columns * fields) @ self.columns.mT
+        q = self.quadratic(at.g, fields)
         lowest = np.linalg.eigvalsh(self._matrix(q, multipliers))[:, 0]
         return float(lowest.min() / (self.weights @ lowest))

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import linalg
 
 from fimcheck.theory.edge.curve import Curve
-from fimcheck.theory.edge.finite_rank import Sums
+from fimcheck.theory.edge.finite_rank import Sums, propagators
 from fimcheck.theory.edge.layer import NEGLIGIBLE
 from fimcheck.theory.edge.residual_dyson import Alike, Residual
 
@@ -17,7 +17,7 @@ def sums(curve: Curve[Residual], g: float) -> Sums:
     assert alike is not None
     found, B = Sums(), equation.blocks
     fields, multipliers = equation.parts(at.energies)
-    units = equation.propagators(g, fields, multipliers)
+    units = propagators(equation.quadratic(g, fields), multipliers)
     forms = _forms(equation, alike, g, fields)
     left = {}  # the part of W level that the mean field does not tell
     for b, variance in enumerate(alike.pull_left):
@@ -86,19 +86,9 @@ def _couple_weights(found: Sums, equation: Residual, alike: Alike, energies: np.
     """What is known of the weights of branch b, and the product of overlaps."""
     B, J, weights = equation.blocks, 2 * equation.blocks + 1, equation.weights
     level, back = (float(weights @ x[:, b] ** 2) for x in (alike.level, alike.back))
-    # As in a chain: of the fields and of the signals, forward and back.
-    a, e, c, back_energy = energies[b + 1], energies[B + 1 + b], energies[J + b], energies[J + B + b]
-    if min(level, equation.base[B + 1 + b]) > NEGLIGIBLE:
-        found.couple((b, "a pull"), (b, "p level"), -1 / level)
-        found.couple((b, "d pull"), (b, "b level"), -1 / level)
-        found.couple((b, "p level"), (b, "p level"), c / level)
-        found.couple((b, "b level"), (b, "b level"), e / level)
+    level = level if equation.base[B + 1 + b] > NEGLIGIBLE else 0.0
+    found.couple_weights(b, b, level, back, (*energies[[b + 1, J + B + b, J + b, B + 1 + b]],))
+    if level > NEGLIGIBLE:
         for later in range(b + 1, B):
             pulled = float(weights @ (alike.square_1[:, later, b + 1] * alike.pull[:, b]))
             found.couple((later + 1, "multiplier"), (b, "p level"), -equation.gains[later] * pulled / level)
-    if back > NEGLIGIBLE:
-        found.couple((b, "a back"), (b, "p eta"), -1 / back)
-        found.couple((b, "d back"), (b, "b eta"), -1 / back)
-        found.couple((b, "a back"), (b, "a back"), a / back)
-        found.couple((b, "d back"), (b, "d back"), back_energy / back)
-    found.couple((b, "d back"), (b, "p level"), -1.0)

@@ -103,7 +103,11 @@ def _equation(
     both[B + 1 :, B + 1 :] = down
     given = [K[place.given] for place in places]
     plain = all(place.seen == place.stream for place in places)
-    alike = Alike(**_alike(series, own, left, into, down, both, backward), **_pulls(parts, K, means)) if plain else None
+    alike = (
+        Alike(**_alike(series, own, left, into, down, both, backward), **_pulls(places[:B], K, means, carry, branch))
+        if plain
+        else None
+    )
     alpha, alpha_0 = float(parts.first.width), float(net.input_width)
     base = [*(tq[place.after][1] for place in places), *(h[1] for h in given[:B])]
     first = tq[places[0].stream]
@@ -148,12 +152,12 @@ def _alike(
     }
 
 
-def _pulls(parts: Stream, K: Pairs, means: np.ndarray) -> dict[str, np.ndarray]:
-    """Of `Alike`, what is sent to the units given their mean fields."""
-    places, skips = parts.places[: parts.blocks], parts.skips
+def _pulls(
+    places: Sequence[Place], K: Pairs, means: np.ndarray, carry: np.ndarray, branch: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Of `Alike`, what the branches at these places send to the units given their mean fields."""
     sent = np.array([float(place.dense.sigma_w2) * K[place.given][1] for place in places])
     biases = np.array([float(place.dense.sigma_b2) for place in places])
-    carry, branch = (np.array([float(getattr(s, name)) for s in skips]) for name in ("b", "a"))
     fields = (means[:, 1:] - carry * means[:, :-1]) / np.where(branch != 0, branch, np.inf)
     share = sent / np.where(sent > 0, sent + biases, 1.0)
     return {"pull": share * fields, "pull_left": share * biases}
