@@ -146,7 +146,7 @@ class Prediction:
         """The statement with its where-list; at: numbers in the place of symbols, by name."""
         from fimcheck.theory.network.where import statement
 
-        return statement(self, at)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        return statement(self, at)
 
     def text(self, width: int = 100) -> str:
         """The statement and its where-list, in lines of at most ``width`` characters."""
@@ -165,7 +165,7 @@ class Prediction:
 
     def steps(self) -> tuple[str, ...]:
         """The derivation, one step per line."""
-        return steps(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        return steps(self)
 
     def python(self) -> str:
         """Source of a Python function of the same name as the quantity that runs without this package."""

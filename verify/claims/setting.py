@@ -86,7 +86,7 @@ class Setting:
             self._check_inputs()
         # Each side refuses what it cannot mean: the theory first, whose rules are about the limit, then the network.
         self.wide()
-        networks.finite(self, (16,) * self.depth, 16)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        networks.finite(self, (16,) * self.depth, 16)
         self._check_samples()
 
     def _check_steps(self) -> None:
@@ -175,7 +175,7 @@ class Setting:
     def network(self, width: int) -> numerics.RandomNetwork | numerics.Composition:
         """The finite network at this width."""
         widths = tuple(_whole(a * width, f"width alpha_l M at M = {width}, alpha_l = {a}") for a in self.ratios)
-        return networks.finite(self, widths, width)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        return networks.finite(self, widths, width)
 
     def wide(self) -> theory.WideNetwork | theory.Network:
         """The infinitely wide network."""
@@ -183,7 +183,7 @@ class Setting:
 
     def symbolic(self) -> theory.WideNetwork | theory.Network:
         """The wide network with symbols for its numbers, but for zeros and those in the text of its steps."""
-        return networks.symbolic(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        return networks.symbolic(self)
 
     def values(self, width: int) -> dict[str, float]:
         """Numbers for the symbols of a formula: M, C, T, the network's own, and for T = M/rho also rho and c_2.
@@ -216,7 +216,7 @@ class Setting:
 
     def __str__(self) -> str:
         """The activation, or the steps, and whatever differs from the defaults; `parse` reads it back."""
-        return wording.write(self)  # pyright: ignore[reportArgumentType]  # its class by its linked path
+        return wording.write(self)
 
     @classmethod
     def parse(cls, text: str) -> Setting:

@@ -160,4 +160,4 @@ def make(device: str, dask: str | None = None, workers: int | None = None) -> Po
         return Processes() if device == "cpu" else None
     from fimcheck.verify.draws.dask import DaskPool  # an extra, and slow to import
 
-    return DaskPool(dask, workers or 0, device)  # pyright: ignore[reportReturnType]  # its class by its linked path
+    return DaskPool(dask, workers or 0, device)
