@@ -13,6 +13,7 @@ from fimcheck.theory.network.combine import Chain
 from fimcheck.theory.network.composition import Network
 from fimcheck.theory.network.describe import compose
 from fimcheck.theory.network.fluctuations import fluctuation_variance
+from fimcheck.theory.network.grammar import DescriptionError
 from fimcheck.theory.network.inputs import GivenInputs
 from fimcheck.theory.network.orders import OrderParameters, numeric_order_parameters, order_parameters
 from fimcheck.theory.network.outputs import add_output_normalization, layer_output_spectrum, output, output_spectrum
@@ -30,6 +31,7 @@ __all__ = [
     "Certificate",
     "Chain",
     "CompositionError",
+    "DescriptionError",
     "Gaussian",
     "GivenInputs",
     "Network",

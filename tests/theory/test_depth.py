@@ -12,10 +12,10 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.theory.network import phase
 from fimcheck.theory.network.depth import Blocks, NotSolvable, chain_blocks, depth, in_depth
+from fimcheck.theory.network.grammar import parse, unrolled
 from fimcheck.theory.network.growth import growth
 from fimcheck.theory.network.where import Statement
 from fimcheck.theory.writing import python, unicode
-from fimcheck.verify.claims.description import parse, unrolled
 
 VALUES = {"sigma_w2": 1.7, "sigma_b2": 0.3, "gamma": 1.2, "beta": 0.4, "T": 8.0, "M": 100.0, "C": 2.0}
 PRE_NORM = "dense {}*(skip(layer relu dense)) relu dense"

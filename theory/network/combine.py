@@ -176,6 +176,7 @@ class Pool(Step):
 
     name: ClassVar[str] = "pool"
     rule: ClassVar[str] = "K[same] <- (K[same] + (N - 1) K[mate])/N, Th alike; K[other] and the mean kept"
+    needs_positions: ClassVar[bool] = True
 
     each: bool = False
 

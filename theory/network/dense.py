@@ -66,6 +66,7 @@ class Convolution(Dense):
 
     name: ClassVar[str] = "conv"
     rule: ClassVar[str] = "K <- sigma_w2 K + sigma_b2, mean 0, Th <- sigma_w2 Th + taps alpha_in K"
+    needs_positions: ClassVar[bool] = True
 
     taps: Value = _THREE
 
@@ -100,6 +101,7 @@ class Attention(Step):
     name: ClassVar[str] = "attention"
     rule: ClassVar[str] = "dense(sigma_b2=0), the mean over positions at every position, dense(sigma_b2=0)"
     mixes: ClassVar[bool] = True
+    needs_positions: ClassVar[bool] = True
 
     sigma_w2: Value = symbols.sigma_w2
 

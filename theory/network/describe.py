@@ -1,7 +1,7 @@
-"""Networks from plain data: nested (name, parameters, branches), repeats unrolled."""
+"""Networks from a text, or from the plain data that it stands for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,10 +14,9 @@ from fimcheck.theory.network.combine import Chain
 from fimcheck.theory.network.composition import Network
 from fimcheck.theory.network.dense import Dense
 from fimcheck.theory.network.elementwise import Phi
+from fimcheck.theory.network.grammar import Node, parse, unrolled
 from fimcheck.theory.network.inputs import GivenInputs
 from fimcheck.theory.network.step import STEPS, CompositionError, Step
-
-Node = tuple[str, Mapping[str, Any], Sequence[Any]]
 
 SHORT = {"sw2": "sigma_w2", "sb2": "sigma_b2"}
 RULES = {
@@ -29,7 +28,7 @@ RULES = {
 
 
 def compose(
-    nodes: Sequence[Node],
+    described: str | Sequence[Node],
     *,
     last: str = "none",
     sigma_w2: Any = symbols.sigma_w2,
@@ -38,18 +37,24 @@ def compose(
     beta: Any = symbols.beta,
     last_gamma: Any = symbols.last_gamma,
     input_width: Any = 1,
-    positions: Any = 1,
+    positions: Any = None,
     inputs: GivenInputs | None = None,
     text: str = "",
 ) -> Network:
-    """The network of a description whose last node is the dense step of the outputs.
+    """The network of a text, "dense 2*(skip(relu dense)) relu dense", or of plain data; see `grammar`.
 
-    A step that is described without sw2, sb2, gamma or beta gets the network's. Raises CompositionError for an unknown
-    step or parameter, and for steps that do not fit together.
+    Its last step is the dense step of the outputs. A step that is described without sw2, sb2, gamma or beta gets the
+    network's. positions: their number; by default 1, or the symbol N for a text with a step that needs them. text: what
+    is shown for plain data. Raises CompositionError for an unknown step or parameter and for steps that do not fit
+    together, DescriptionError for a text outside the grammar.
 
+    >>> theory.compose("dense relu dense").alpha
+    1
     >>> theory.compose([("dense", {}, ()), ("relu", {}, ()), ("dense", {}, ())]).alpha
     1
     """
+    nodes = unrolled(parse(described)) if isinstance(described, str) else described
+    text = described if isinstance(described, str) else text
     shared = {
         "sigma_w2": positive("sigma_w2", sigma_w2),
         "sigma_b2": nonnegative("sigma_b2", sigma_b2),
@@ -65,9 +70,12 @@ def compose(
     top = nodes[-1][1]
     if "width" in top:
         raise CompositionError("the last dense step has C units, the number of outputs: leave its width out.")
-    outputs = _step((nodes[-1][0], {**top, "width": None}, ()), shared, str(len(nodes)))
+    chain = Chain((*steps[:-1], replace(steps[-1], width=sp.S.Zero)))  # the outputs: C/M -> 0
+    if positions is None:
+        needed = isinstance(described, str) and any(step.needs_positions for _, step in chain.walk())
+        positions = symbols.N if needed else 1
     return Network(
-        Chain((*steps[:-1], outputs)), last, nonzero("last_gamma", last_gamma), positive("input_width", input_width),
+        chain, last, nonzero("last_gamma", last_gamma), positive("input_width", input_width),
         positive("positions", positions), inputs, text,
     )  # fmt: skip
 
@@ -109,8 +117,6 @@ def _step(node: Node, shared: Mapping[str, Any], path: str) -> Step:
 
 
 def _value(name: str, value: Any, path: str, step: str) -> Any:
-    if name == "width" and value is None:
-        return sp.S.Zero  # the outputs: C/M -> 0
     if isinstance(value, str):
         return value
     try:

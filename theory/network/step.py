@@ -24,7 +24,8 @@ class Step:
     it. words: the same in a sentence. rule: what it does to K, the mean and the tangent overlap Th, as a line of text.
     mixes: whether it mixes units by weights of its own. normalizes: whether it sets the scale of the units.
     couples_samples: whether it mixes samples, so that what it does may depend on their number. fewest_places: the
-    smallest batch (samples times positions) it is stated for.
+    smallest batch (samples times positions) it is stated for. needs_positions: whether it acts between the positions of
+    a sample.
     """
 
     name: ClassVar[str] = ""
@@ -34,6 +35,7 @@ class Step:
     normalizes: ClassVar[bool] = False
     couples_samples: ClassVar[bool] = False
     fewest_places: ClassVar[int] = 2
+    needs_positions: ClassVar[bool] = False
 
     def apply(self, state: State, run: "Run", path: str) -> State:
         """The signal after the step; path says where in the network it stands."""

@@ -12,8 +12,8 @@ from typing import Any
 from fimcheck import numerics, theory
 from fimcheck.numerics.normalizations import HIDDEN_NORMALIZATIONS
 from fimcheck.theory.network.chain import DEEPEST
+from fimcheck.theory.network.grammar import Node, parse, unrolled, written
 from fimcheck.verify.claims import networks, wording
-from fimcheck.verify.claims.description import Node, parse, unrolled, written
 from fimcheck.verify.claims.inputs import GAUSSIAN, given_inputs
 from fimcheck.verify.claims.networks import NUMBERS
 from fimcheck.verify.claims.wording import SettingError
@@ -36,7 +36,7 @@ class Setting:
     rho: M / T, for samples in proportion to the width. Exactly one of the two is given.
     hidden, last: names of the normalizations in the hidden layers and in the last layer.
     gamma, beta: shared scale and shift of the hidden normalization; last_gamma: scale of the last one.
-    steps: a network of other steps in place of the chain, as text; see `verify.claims.description`. Then activation,
+    steps: a network of other steps in place of the chain, as text; see `theory.network.grammar`. Then activation,
         depth and hidden have no meaning, ratios is the one ratio of the inputs, and sigma_w2, ... gamma, beta are those
         of steps that do not give their own. positions: number N of positions of a sample.
     inputs: "gaussian", drawn anew for every network, or given ones; see `verify.claims.inputs`.

@@ -10,11 +10,12 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.theory.network import depth
 from fimcheck.theory.network.depth import Blocks
+from fimcheck.theory.network.describe import compose
+from fimcheck.theory.network.grammar import parse, unrolled
 from fimcheck.theory.network.growth import growth
 from fimcheck.theory.network.recursion import NotSolvable
 from fimcheck.theory.network.where import Statement
 from fimcheck.theory.writing.unicode import text as one_line
-from fimcheck.verify.claims.description import composed, parse, unrolled
 
 SYMBOLIC = re.compile(r"\bL\*")
 """A repeat whose number is a symbol."""
@@ -34,7 +35,7 @@ def blocks_of(text: str, last: str) -> Blocks:
     first = len(unrolled(parse(before)))
     size = len(unrolled(parse(repeated(2)))) - len(unrolled(parse(repeated(1))))
     return Blocks(
-        lambda n: composed(repeated(n), last),
+        lambda n: compose(repeated(n), last=last),
         lambda n: [str(first + size * i) for i in range(n + 1)],
         depth.depth,
     )

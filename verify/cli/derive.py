@@ -24,7 +24,6 @@ from fimcheck.theory.writing import digits
 from fimcheck.theory.writing.latex import written as in_latex
 from fimcheck.theory.writing.python import written as python_source
 from fimcheck.theory.writing.unicode import written as in_lines
-from fimcheck.verify.claims.description import composed
 from fimcheck.verify.cli.console import err, out
 from fimcheck.verify.cli.depth import SYMBOLIC, blocks_of, lines
 from fimcheck.verify.cli.kept import write_data
@@ -107,7 +106,7 @@ def _check_alone(network: str | None, activation: str, hidden: str, depth: str) 
 
 def _network(network: str | None, activation: str, hidden: str, last: str, depth: str) -> Composed:
     if network is not None:
-        return composed(network, last)
+        return theory.compose(network, last=last)
     if not depth.isdecimal():
         raise ValueError(f"--depth {depth}: it must be a whole number of at least 2, or symbolic")
     return theory.WideNetwork(int(depth), theory.parse.parse_activation(activation, theory.BUILTIN), hidden, last)

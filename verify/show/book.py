@@ -15,7 +15,6 @@ from fimcheck.theory.network.prediction import Prediction
 from fimcheck.theory.symbols import latex
 from fimcheck.theory.writing import book as formula_book
 from fimcheck.theory.writing import latex as in_latex
-from fimcheck.verify.claims.description import composed
 from fimcheck.verify.show.html import SIGNS, math_of, with_error
 
 # Networks of steps that a reader may look for first.
@@ -64,7 +63,7 @@ def render(activations: Iterable[str], record: dict[str, Any] | None = None) -> 
         ]
         groups.append((found, f"\\phi(x) = {latex(act.expr)}", formula_book.facts(act), sections))
     networks = [
-        _section(f"{title}: {text}", composed(text), [v for v in verdicts if v["setting"].get("steps") == text])
+        _section(f"{title}: {text}", theory.compose(text), [v for v in verdicts if v["setting"].get("steps") == text])
         for title, text in NETWORKS.items()
     ]
     env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

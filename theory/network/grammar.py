@@ -2,7 +2,7 @@
 
 A text is a sequence of steps. A step is NAME or NAME(arguments); arguments are KEY=VALUE or, for steps with branches,
 sequences of steps. N*STEP and N*(STEPS) repeat. The plain data, nested (name, parameters, branches) with repeats
-unrolled, is all that theory and numerics are given; each builds its own network from it.
+unrolled, is all that `compose` and the sampled networks are given; each side builds its own network from it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-
-from fimcheck import theory
 
 Value = int | float | str
 Node = tuple[str, Mapping[str, Value], tuple[tuple["Node", ...], ...]]
@@ -86,17 +84,6 @@ def _nodes(items: tuple[Item, ...]) -> Iterator[Node]:
                 yield item.name, dict(item.parameters), branches
             else:
                 yield from branches[0]
-
-
-def uses_positions(text: str) -> bool:
-    """Whether a step of a text needs positions."""
-    return bool({"pool", "conv", "attention"} & set(re.findall(r"[A-Za-z_]\w*", text)))
-
-
-def composed(text: str, last: str = "none") -> theory.Network:
-    """The wide network that a text describes, with symbols for what it leaves open."""
-    positions = theory.symbols.N if uses_positions(text) else 1
-    return theory.compose(unrolled(parse(text)), last=last, positions=positions, text=text)
 
 
 def _number(value: Value) -> str:

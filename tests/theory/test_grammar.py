@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fimcheck.verify import Setting
-from fimcheck.verify.claims.description import (
+from fimcheck import theory
+from fimcheck.theory.network.grammar import (
     DEEPEST,
     LONGEST,
     DescriptionError,
     Item,
     parse,
     unrolled,
-    uses_positions,
     written,
 )
+from fimcheck.verify import Setting
 
 VALUES = st.one_of(
     st.integers(-3, 9), st.floats(0.01, 3).map(lambda v: round(v, 3)), st.sampled_from(["ntk", "uniform"])
@@ -74,8 +74,9 @@ def test_malformed_texts_are_refused_at_their_place(text: str, named: str) -> No
 
 
 def test_steps_over_positions_are_seen() -> None:
-    assert uses_positions("dense skip(layer attention) pool dense")
-    assert not uses_positions("dense relu dense")
+    """A network of a text has positions where a step in any of its branches needs them, one that a user added too."""
+    assert theory.compose("dense skip(layer attention) pool dense").positions == theory.symbols.N
+    assert theory.compose("dense relu dense").positions == 1
 
 
 @pytest.mark.parametrize(
