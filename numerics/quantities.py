@@ -25,6 +25,18 @@ NUMBERS = ("m", "s", "lambda_max", "lambda_top", "gap", "lambda_1", "lambda_perp
 QUANTILES = "quantiles"
 MATRIX = (*NUMBERS, QUANTILES)
 """Read off the dual matrix."""
+LEADING = {"lambda_max": lambda classes: 1, "gap": lambda classes: 2, "lambda_top": lambda classes: classes}  # noqa: ARG005
+"""How many of the largest eigenvalues a quantity is made of, by the number of classes; the others are sums over all, or
+means over directions that are fixed beforehand."""
+FIXED_BY = {
+    "m": (("lambda_1", "lambda_perp"), ("Th",)),
+    "lambda_1": (("m", "lambda_perp"), ("Th",)),
+    "lambda_perp": (("m", "lambda_1"), ("Th",)),
+    "Th": (("m", "lambda_1"), ("m", "lambda_perp"), ("lambda_1", "lambda_perp")),
+    "outputs": (("raw_outputs",),),
+    **dict.fromkeys(("Q1", "Q2", "Qmax", "R1"), (("raw_outputs",),)),
+}
+"""Quantities that are functions of others of the same network."""
 SHARED = "shared"
 OUTPUT_STATISTICS = {"Q1": "batch", "Q2": "batch", "Qmax": "batch", "R1": "layer"}
 """Statistics of the outputs, and the normalization that has them."""

@@ -7,8 +7,9 @@ from math import pi
 import numpy as np
 import pytest
 
+from fimcheck import theory
+from fimcheck.theory.network.composition import Composed
 from fimcheck.verify import CLAIMS, Effort, Setting, check
-from fimcheck.verify.claims.claim import Predictor
 from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.examine.factors import propose
 from fimcheck.verify.examine.observation import Observation, observe
@@ -140,9 +141,9 @@ def test_a_ratio_without_a_factor_is_refused(bad: dict) -> None:
 class ForgottenGamma(OrderClaim):
     """The backward overlap as it would be without the scale of the normalization."""
 
-    def predictor(self, setting: Setting) -> Predictor:
-        right = super().predictor(setting)
-        return lambda width, measured: right(width, measured) / setting.gamma**2
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        right = super().prediction(setting, wide)
+        return replace(right, formula=right.formula / setting.gamma**2)
 
     def widths(self, setting: Setting) -> tuple[int, ...]:  # noqa: ARG002
         return (32, 64, 128, 256, 512)

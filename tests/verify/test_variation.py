@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from fimcheck import theory
+from fimcheck.theory.network.composition import Composed
 from fimcheck.verify import CLAIMS, Claim, Effort, Setting, SettingError, check
-from fimcheck.verify.claims.claim import Predictor
 from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_settings
 from fimcheck.verify.judge.suite import default_setting, odd
 
@@ -98,9 +99,9 @@ def test_a_refused_setting_is_never_returned() -> None:
 class OffForGamma(Claim):
     """The mean eigenvalue, with a prediction that is right for gamma = 1 only."""
 
-    def predictor(self, setting: Setting) -> Predictor:
-        right = super().predictor(setting)
-        return lambda width, measured: right(width, measured) * setting.gamma**2
+    def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
+        right = super().prediction(setting, wide)
+        return replace(right, formula=right.formula * setting.gamma**2)
 
 
 def test_a_wrong_claim_shrinks_by_its_verdicts() -> None:

@@ -106,6 +106,12 @@ class Prediction:
             raise OverflowError(f"{self.quantity} exceeds float64 at these numbers: overlaps grow too fast with depth.")
         return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
+    def latex_formula(self) -> str:
+        """The right-hand side of the statement in LaTeX."""
+        from fimcheck.theory.writing import latex
+
+        return latex.text(self.formula)
+
     def accuracy(self, **numbers: Any) -> str:  # noqa: ARG002
         """How well `evaluate` knows the number, in words; "" where its formula can be evaluated to more digits."""
         return ""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal, final
 
 import numpy as np
 
 from fimcheck import theory
+from fimcheck.numerics.quantities import FIXED_BY, LEADING
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.network.outputs import Output
+from fimcheck.theory.network.relation import RELATIONS
+from fimcheck.theory.symbols import C, M, T, alpha_total
 from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.claims.wording import SettingError
@@ -25,6 +28,10 @@ Predictor = Callable[[int, dict[str, Array]], Array | float]
 # fluctuating eigenvalues carries an excess of order M^-1/2, because each fluctuates by that much.
 SMOOTH = (1.0, 2.0)
 LARGEST = (0.5, 1.0, 1.5)
+# A prediction smaller than this share of its scale is compared by difference: its ratio says little, or has no sign.
+SMALL = 0.01
+# Eigenvalues of two groups whose limits are as near as this share mix at the widths that are sampled.
+NEAR = 0.2
 LETTERS = {"hq": r"\hat q", "q": "q", "tq": r"\tilde q", "kappa": r"\kappa", "c_": "c"}
 """LaTeX of the order parameters."""
 
@@ -61,6 +68,15 @@ class Claim:
     slow: bool = False
     source: str = "Karakida, Akaho, Amari 2019"
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        for name in ("predictor", "formula"):
+            if name in vars(cls):
+                raise SettingError(
+                    f"{cls.__name__}.{name}: what is printed is what is judged, so both follow from prediction("
+                    "setting, wide); state it there, as a DrawnPrediction where it is computed for every draw"
+                )
+
     @property
     def quantities(self) -> tuple[str, ...]:
         """Everything that a measurement for this claim must contain."""
@@ -82,7 +98,22 @@ class Claim:
         return ", ".join(words)
 
     def admit(self, setting: Setting) -> None:
-        """Refuse a setting that the statement is not about."""
+        """Refuse a setting that the statement is not about, and a statement that nothing could refute."""
+        self._admit_setting(setting)
+        read = {*self.given, *self.prediction(setting).symbols}
+        if self.measured in read:
+            raise SettingError(
+                f"claim {self.id}: its formula contains {self.measured}, which is what is measured: nothing could "
+                "refute it; leave it out of the formula and of `given`"
+            )
+        for others in FIXED_BY.get(self.measured, ()):
+            if read.issuperset(others):
+                raise SettingError(
+                    f"claim {self.id}: {' and '.join(others)} of a network determine its {self.measured}, so nothing "
+                    "could refute it; leave one out of `given`"
+                )
+
+    def _admit_setting(self, setting: Setting) -> None:
         if self.network and setting.structure != Setting.parse(self.network).structure:
             about = Setting.parse(self.network).structure
             raise SettingError(f"{setting}: claim {self.id} is about {about}; use that")
@@ -131,9 +162,11 @@ class Claim:
 
     def powers(self, setting: Setting) -> tuple[float, ...]:
         """Exponents of the finite-width corrections; see `statistics.Rule`."""
-        if self.quantity.startswith("lambda_max_"):
-            return LARGEST
-        return LARGEST if self.measured == "lambda_max" and rivals(setting) > 1 else SMOOTH
+        leading = LEADING.get(self.measured)
+        if leading is None:
+            return SMOOTH
+        bound = self.prediction(setting).relation != "equals"
+        return LARGEST if bound or rivals(setting) > leading(setting.classes) else SMOOTH
 
     def widths(self, setting: Setting) -> tuple[int, ...]:
         """Where it is measured: one doubling more where one correction more has to be told apart, downwards where
@@ -154,9 +187,34 @@ class Claim:
         """What the theory says for this setting, or for another wide network in its place."""
         return theory.predict(wide or setting.wide(), self.quantity, self.samples, bool(self.given))
 
+    def scale(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction | None:
+        """What a difference of measured and predicted is compared with, if the prediction may be 0; else None."""
+        wide = wide or setting.wide()
+        if self.quantity not in ("lambda_1", "lambda_perp") or wide.output.removed:
+            return None
+        trace = theory.predict(wide, "m", self.samples)
+        return replace(trace, quantity="mean eigenvalue", formula=trace.formula * alpha_total * M**2 / (C * T))
+
+    @final
+    def difference(self, setting: Setting) -> theory.Prediction | None:
+        """The scale on which measured and predicted are compared by their difference; None where their ratio is."""
+        right, scale = self.prediction(setting), self.scale(setting)
+        if scale is None or set(right.symbols) & set(self.given):
+            return None
+        width = self.widths(setting)[-1]
+        stated, size = (np.abs(evaluator(p, setting)(width, {})) for p in (right, scale))
+        return scale if stated <= SMALL * size else None
+
+    @property
+    def symbol(self) -> str:
+        """What is measured, in LaTeX."""
+        return latex.QUANTITIES.get(self.measured, self.measured)
+
+    @final
     def formula(self, setting: Setting) -> str:
         """What is compared with the measurement, in LaTeX: the formula of `prediction` itself."""
-        return latex.formula(self.prediction(setting))
+        found = self.prediction(setting)
+        return f"{self.symbol} {RELATIONS[found.relation].latex} {found.latex_formula()}"
 
     def where(self, setting: Setting) -> tuple[str, ...]:
         """What the order parameters in the formula are, in LaTeX and in symbols; () where the claim states a number."""
@@ -164,8 +222,9 @@ class Claim:
             return ()
         return _where(setting.symbolic(), self.quantity, self.samples, bool(self.given))
 
+    @final
     def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
-        """The same as a function of width and of the measured output statistics that it is given."""
+        """`prediction` as a function of width and of the measured statistics that it is given."""
         return evaluator(self.prediction(setting, wide), setting)
 
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:  # noqa: ARG002
@@ -178,8 +237,33 @@ def _where(wide: Composed, quantity: str, samples: Samples, given: bool) -> tupl
     return tuple(latex.lines(theory.predict(wide, quantity, samples, given).statement())[1:])
 
 
+@dataclass(frozen=True)
+class DrawnPrediction(theory.Prediction):
+    """A statement that is computed for every draw from what was measured of that network.
+
+    reads: the measured quantities; compute(M, measured): the number of every draw; words: what it is, in LaTeX.
+    """
+
+    reads: tuple[str, ...]
+    compute: Callable[[int, dict[str, Array]], Array]
+    words: str
+
+    @property
+    def symbols(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The width and what is read."""
+        return ("M", *self.reads)
+
+    def evaluate(self, **numbers: Any) -> Array:
+        """The number of every draw; M is one width."""
+        return self.compute(int(numbers.pop("M")), numbers)
+
+    def latex_formula(self) -> str:
+        """What is computed, and from what."""
+        return rf"{self.words} \text{{ given {', '.join(self.reads).replace('_', ' ')}}}"
+
+
 def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
-    """A prediction as a function of width and measured output statistics."""
+    """A prediction as a function of width and measured statistics."""
 
     def predicted(width: int, measured: dict[str, Array]) -> Array | float:
         known = setting.values(width)
@@ -193,7 +277,7 @@ def evaluator(prediction: theory.Prediction, setting: Setting) -> Predictor:
         fixed = {name: known[name] for name in prediction.symbols if name in known}
         if not given:
             return prediction.evaluate(**fixed)
-        finite = np.logical_and.reduce([np.isfinite(values) for values in given.values()])
+        finite = np.logical_and.reduce([np.isfinite(v).reshape(len(v), -1).all(1) for v in given.values()])
         found = np.full(finite.shape, np.nan)  # which makes the verdict INVALID
         if finite.any():
             found[finite] = prediction.evaluate(**fixed, **{name: values[finite] for name, values in given.items()})
@@ -229,7 +313,8 @@ def rivals(setting: Setting) -> int:
         return setting.classes
     shared, perp = (at_unit_width(setting, quantity) for quantity in ("lambda_1", "lambda_perp"))
     # Without an outlier (kappa_2 = 0, or < 0 under batch normalization) the mean gradients are not on top.
-    return setting.classes * (1 if shared > perp * (1 + 1e-9) else setting.samples)
+    # One that is hardly above the others is the largest at some widths, and at others not.
+    return setting.classes * (1 if shared > perp * (1 + NEAR) else setting.samples)
 
 
 @cache

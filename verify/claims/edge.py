@@ -16,7 +16,6 @@ from fimcheck.theory.edge.slips import SLIPS
 from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.symbols import M, rho
-from fimcheck.theory.writing import latex
 from fimcheck.verify.claims.claim import LARGEST, SMOOTH, Predictor, evaluator
 from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
@@ -139,9 +138,10 @@ class QuantileClaim(OneOutputClaim):
         """The measured quantile."""
         return draws[self.measured][:, self.tenths - LOWEST]
 
-    def formula(self, setting: Setting) -> str:
-        """The quantile in units of the mean."""
-        return rf"\lambda_{{({self.tenths}/10)}} = {latex.text(self.prediction(setting).formula)}"
+    @property
+    def symbol(self) -> str:
+        """The quantile."""
+        return rf"\lambda_{{({self.tenths}/10)}}"
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
         """The quantile of the limiting law over its mean, times the measured mean."""

@@ -211,14 +211,13 @@ def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
         )
     for id in sorted(claim_ids):
         claim = paper.CLAIMS[id]
-        for method in (claim.prediction, claim.predictor):
-            try:
-                inspect.signature(method).bind(None, None)
-            except TypeError:
-                raise ExtensionError(
-                    f"{_line(path, id)}: claim {id!r}: {method.__name__} takes {inspect.signature(method)}; it must "
-                    "take (setting, wide=None), wide a network in place of the setting's"
-                ) from None
+        try:
+            inspect.signature(claim.prediction).bind(None, None)
+        except TypeError:
+            raise ExtensionError(
+                f"{_line(path, id)}: claim {id!r}: prediction takes {inspect.signature(claim.prediction)}; it must "
+                "take (setting, wide=None), wide a network in place of the setting's"
+            ) from None
         for name, known in ((claim.hidden, hidden_names()), (claim.last, theory_outputs.names())):
             if name not in known:
                 raise ExtensionError(

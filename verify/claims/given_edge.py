@@ -15,7 +15,8 @@ from fimcheck.theory.edge.own_units import ORDERS
 from fimcheck.theory.edge.slips import RANK_SLIPS, RESIDUAL_SLIPS, SLIPS
 from fimcheck.theory.edge.units import Change, as_it_is
 from fimcheck.theory.network.composition import Composed
-from fimcheck.verify.claims.claim import Claim, Predictor
+from fimcheck.theory.writing import latex
+from fimcheck.verify.claims.claim import Claim, DrawnPrediction, Predictor
 from fimcheck.verify.claims.edge import or_nothing
 from fimcheck.verify.claims.kinds import OneOutputClaim
 from fimcheck.verify.claims.setting import Setting
@@ -45,12 +46,12 @@ class GivenEdgeClaim(Claim):
         return tuple(round(fewest * ratio) for ratio in (1, 1.5, 2, 3, 5))
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
-        """The formula; its edge is that of every draw's own units, see `predictor`."""
-        return theory.predict(wide or setting.wide(), self.quantity, self.samples, "Q1" in self.given)
-
-    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
-        """The edge of every draw."""
-        return self._solved(setting, self.prediction(setting, wide).network)
+        """The edge of every draw's own units."""
+        law = theory.predict(wide or setting.wide(), self.quantity, self.samples, "Q1" in self.given)
+        return DrawnPrediction(
+            self.quantity, law.network, self.samples, law.formula, law.relation, (), self.source, self.given,
+            self._solved(setting, law.network), latex.text(law.formula),
+        )  # fmt: skip
 
     def slips(self, setting: Setting) -> Iterator[tuple[str, str, Predictor]]:
         """Mistakes in the equation."""

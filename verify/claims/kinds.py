@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from fimcheck import theory
 from fimcheck.numerics.orders import COUPLED_ORDERS, FIRST_LAYER, layers
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.writing import latex
-from fimcheck.verify.claims.claim import LETTERS, SMOOTH, Claim, Predictor
+from fimcheck.verify.claims.claim import LETTERS, SMOOTH, Claim, DrawnPrediction
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.rule.statistics import Array
@@ -39,16 +40,16 @@ class RateClaim(Claim):
         return 2 / draws[self.measured]
 
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
-        """2 over the measured largest eigenvalue: every step multiplies its mode by 1 - rate * lambda_max."""
+        """The measured largest eigenvalue: every step multiplies its mode by 1 - rate * lambda_max."""
         (given,) = self.given
-        formula = 2 / sp.Symbol(given, positive=True)
         net = wide or setting.wide()
+        formula = sp.Symbol(given, positive=True)
         return theory.Prediction(self.measured, net, self.samples, formula, "equals", (), self.source)
 
-    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
-        """2 over the predicted rate, as in `values`."""
-        right = super().predictor(setting, wide)
-        return lambda width, measured: 2 / right(width, measured)
+    @property
+    def symbol(self) -> str:
+        """The sharpness at which descent turns unstable."""
+        return rf"2 / {super().symbol}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,19 @@ class OrderClaim(Claim):
                 "M; make the last ratio 1"
             )
 
-    def formula(self, setting: Setting) -> str:  # noqa: ARG002
-        """The order parameter; `prediction` has its number."""
+    @property
+    def symbol(self) -> str:
+        """The order parameter."""
         place = "" if self.layer is None else f"^{{{self.layer}}}"
         return f"{LETTERS[self.quantity[:-1]]}_{self.quantity[-1]}{place}"
+
+    def scale(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction | None:
+        """The same for a sample with itself, which an overlap of two samples cannot exceed."""
+        return replace(self, quantity=f"{self.quantity[:-1]}1").prediction(setting, wide) if self._of_two else None
+
+    @property
+    def _of_two(self) -> bool:
+        return self.quantity.endswith("2")
 
     def values(self, draws: dict[str, Array]) -> Array:
         """The measured order parameter, of its layer if it has one."""
@@ -138,24 +148,19 @@ class OutputClaim(Claim):
     every normalization of the outputs that was added.
     """
 
-    def formula(self, setting: Setting) -> str:
-        """The quantity of S, whose scale `prediction` states; see `theory.output_spectrum`."""
-        scale = latex.text(self.prediction(setting).formula)
-        of = {"m": r"\mathrm{tr}\, S / P", "s": r"\mathrm{tr}\, S^2 / P", "lambda_max": r"\lambda_{\max}(S)"}
-        matrix = rf"S = {scale}\, J \left[ \kappa_2 1 1^\top + (\kappa_1 - \kappa_2) I \right] J^\top"
-        return rf"{of[self.quantity]},\; {matrix},\; J = \partial f / \partial u"
-
     def prediction(self, setting: Setting, wide: Composed | None = None) -> theory.Prediction:
-        """The scale of the spectrum, alpha M/T: the rest depends on the outputs; see `predictor`."""
-        M, T = theory.symbols.M, theory.symbols.T
-        formula = theory.symbols.alpha_total * M / T
-        return theory.Prediction(
-            self.quantity, wide or setting.wide(), self.samples, formula, "equals", (), self.source
-        )
+        """The quantity of a matrix S that the raw outputs of every draw give; see `theory.output_spectrum`."""
+        scale = theory.symbols.alpha_total * theory.symbols.M / theory.symbols.T
+        of = {"m": r"\mathrm{tr}\, S / P", "s": r"\mathrm{tr}\, S^2 / P", "lambda_max": r"\lambda_{\max}(S)"}
+        matrix = rf"S = {latex.text(scale)}\, J \left[ \kappa_2 1 1^\top + (\kappa_1 - \kappa_2) I \right] J^\top"
+        words = rf"{of[self.quantity]},\; {matrix},\; J = \partial f / \partial u"
+        net = wide or setting.wide()
+        return DrawnPrediction(
+            self.quantity, net, self.samples, scale, "equals", (), self.source, self.given,
+            self._computed(setting, net), words,
+        )  # fmt: skip
 
-    def predictor(self, setting: Setting, wide: Composed | None = None) -> Predictor:
-        """The quantity of that matrix, for every draw of the raw outputs."""
-        wide = wide or setting.wide()
+    def _computed(self, setting: Setting, wide: Composed) -> Callable[[int, dict[str, Array]], Array]:
         orders = order_parameters(wide, self.samples, setting.samples)
         kappa1, kappa2, alpha = (float(v) for v in (orders.kappa1, orders.kappa2, wide.alpha))
 

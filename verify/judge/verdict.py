@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 
-from fimcheck.verify.claims.claim import Claim, Predictor
+from fimcheck import theory
+from fimcheck.verify.claims.claim import Claim, Predictor, evaluator
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.claims.wording import SettingError
 from fimcheck.verify.draws.draws import Draws
@@ -16,6 +18,9 @@ from fimcheck.verify.rule.rule import Relation, Rule
 from fimcheck.verify.rule.statistics import Array, Finding, Outcome, plan, problem, settle
 
 PILOT = 20
+RATIO = "measured/predicted"
+# Two routes to the same number of a network agree to this, and no law of large numbers does: what is less is rounding.
+DETERMINED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Verdict:
     finding: limit of measured/predicted with its interval, the detectable discrepancy, outcome and reason.
     counts: draws per width in the first look; look number i uses 2^(i-1) times as many.
     points: the means that the deciding look judged, one per width.
+    scale: what a difference of measured and predicted was divided by, in words; "" where they were divided.
     effort: what the verdict was allowed to cost and how often it may be wrong.
     """
 
@@ -77,6 +83,12 @@ class Verdict:
     looks: int
     counts: tuple[int, ...]
     points: tuple[Point, ...]
+    scale: str = ""
+
+    @property
+    def compared(self) -> str:
+        """What tends to 1 if the theory holds."""
+        return f"1 + (measured - predicted)/({self.scale})" if self.scale else RATIO
 
     @property
     def status(self) -> Outcome:
@@ -104,6 +116,7 @@ class Verdict:
             "formula": self.claim.formula(self.setting),
             "where": list(self.claim.where(self.setting)),
             "assumptions": self.claim.assumptions,
+            "compared": self.compared,
             "source": self.claim.source,
             "setting": {"text": str(self.setting), **self.setting.record()},
             "rule": {**asdict(self.rule), "band": self.rule.band},
@@ -117,19 +130,32 @@ class Verdict:
         measured = f"{limit.value:.4f} +- {limit.error:.4f}" if limit else "none"
         drift = "" if self.finding.drift is None else f", exponents beyond the bound up to {self.finding.drift:+.2f}"
         return (
-            f"{self.claim.id} [{self.setting}]: {self.status}; limit of measured/predicted {measured}, "
+            f"{self.claim.id} [{self.setting}]: {self.status}; limit of {self.compared} {measured}, "
             f"detectable {self.finding.detectable:.1%}{drift}; {self.finding.reason}"
         )
 
 
 def ratios(claim: Claim, draws: Draws, predicted: Predictor, block: str, counts: Sequence[int]) -> list[Array]:
-    """measured / predicted at every width of the claim, one value per draw."""
+    """measured / predicted, or 1 and their difference on the claim's scale, at every width: one value per draw."""
     taken = draws.take(block, dict(zip(claim.widths(draws.setting), counts, strict=True)))
+    return [_compared(claim, draws.setting, predicted, width, measured)[1] for width, measured in taken.items()]
+
+
+def _compared(
+    claim: Claim, setting: Setting, predicted: Predictor, width: int, measured: dict[str, Array]
+) -> tuple[Array | float, Array]:
+    """What is predicted, and the number of every draw that tends to 1 if that holds."""
+    stated, scale = predicted(width, measured), _scale(claim, setting)
     with np.errstate(all="ignore"):  # a division by zero becomes INVALID in the rule, with its count
-        return [
-            np.asarray(claim.values(measured) / predicted(width, measured), dtype=float)
-            for width, measured in taken.items()
-        ]
+        if scale is None:
+            return stated, np.asarray(claim.values(measured) / stated, dtype=float)
+        off = np.asarray((claim.values(measured) - stated) / evaluator(scale, setting)(width, {}), dtype=float)
+        return stated, 1 + np.where(np.abs(off) < DETERMINED, 0.0, off)
+
+
+@lru_cache(maxsize=256)
+def _scale(claim: Claim, setting: Setting) -> theory.Prediction | None:
+    return claim.difference(setting)
 
 
 def first_counts(claim: Claim, draws: Draws, predicted: Predictor, effort: Effort, rule: Rule) -> tuple[int, ...]:
@@ -173,13 +199,26 @@ def decide(
         claim.widths(draws.setting), counts, lambda block, now: ratios(claim, draws, predicted, block, now), rule
     )
     final = dict(zip(claim.widths(draws.setting), (n * 2 ** (looks - 1) for n in counts), strict=True))
-    points = tuple(_point(claim, predicted, width, m) for width, m in draws.take("main", final).items())
-    return Verdict(claim, draws.setting, effort, rule, finding, looks, counts, points)
+    points = tuple(_point(claim, draws.setting, predicted, width, m) for width, m in draws.take("main", final).items())
+    scale = _scale(claim, draws.setting)
+    verdict = Verdict(
+        claim, draws.setting, effort, rule, finding, looks, counts, points, "" if scale is None else scale.quantity
+    )
+    if finding.outcome != "INVALID" and _fixed(claim, draws, predicted, counts):
+        reason = f"{', '.join(claim.given)} of every network determine its {claim.measured}: nothing could refute it"
+        finding = replace(finding, outcome="INVALID", reason=reason)
+    return replace(verdict, finding=replace(finding, reason=finding.reason.replace(RATIO, verdict.compared)))
 
 
-def _point(claim: Claim, predicted: Predictor, width: int, measured: dict[str, Array]) -> Point:
-    with np.errstate(all="ignore"):  # as in `ratios`
-        stated = predicted(width, measured)
-        ratio = np.asarray(claim.values(measured) / stated, dtype=float)
+def _fixed(claim: Claim, draws: Draws, predicted: Predictor, counts: Sequence[int]) -> bool:
+    """Whether what a claim is given determines, draw by draw, what it measures."""
+    if not claim.given:
+        return False
+    return all(np.ptp(y) <= DETERMINED * np.abs(y).max() for y in ratios(claim, draws, predicted, "main", counts))
+
+
+def _point(claim: Claim, setting: Setting, predicted: Predictor, width: int, measured: dict[str, Array]) -> Point:
+    stated, ratio = _compared(claim, setting, predicted, width, measured)
+    with np.errstate(all="ignore"):  # as in `_compared`
         error = ratio.std(ddof=1) / np.sqrt(ratio.size)
     return Point(width, ratio.size, float(np.median(stated)), float(ratio.mean()), float(error))

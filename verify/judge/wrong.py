@@ -13,7 +13,7 @@ import sympy as sp
 from fimcheck import theory
 from fimcheck.theory.network.composition import Composed
 from fimcheck.theory.symbols import T, kappa1, kappa2
-from fimcheck.verify.claims.claim import Claim, Predictor, evaluator
+from fimcheck.verify.claims.claim import Claim, DrawnPrediction, Predictor, evaluator
 from fimcheck.verify.claims.setting import Setting
 
 
@@ -74,9 +74,9 @@ def _altered_formula(alter: Callable[[sp.Expr], sp.Basic]) -> Callable[[Claim, S
     """The prediction with another formula in kappa_1, kappa_2, T, ..."""
 
     def build(claim: Claim, setting: Setting) -> Predictor | None:
-        if type(claim).predictor is not Claim.predictor:
-            return None  # its formula is not the whole prediction
         right = claim.prediction(setting)
+        if isinstance(right, DrawnPrediction):
+            return None  # its formula is not the whole prediction
         formula = cast(sp.Expr, alter(right.formula))
         if formula == right.formula or formula == 0 or formula.is_finite is False:
             return None  # no mistake, or one that nobody would make: it predicts nothing

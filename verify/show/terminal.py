@@ -137,6 +137,7 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     within = f" (within {verdicts[0].rule.eps:.3g})" if verdicts else ""
     lines = [(", ".join(f"{n} {s}" for s, n in counts.items() if n) or "no claim was tested") + within]
     lines += [f"  {v}" for v in verdicts if v.status != "AGREE"]
+    lines += [f"  {v.claim.id}: compared is {v.compared}, for the theory says 0 there" for v in verdicts if v.scale]
     return "\n".join(lines)
 
 
@@ -152,8 +153,8 @@ def explain(verdict: Verdict) -> str:
         "Derivation",
         *(f"  {line}" for line in claim.prediction(verdict.setting).steps()),
         "",
-        f"Measured: {claim.measured} of sampled networks, divided by the prediction",
-        f"  {'width':>6} {'draws':>6} {'predicted':>10} {'measured/predicted':>19} {'error':>7}",
+        f"Measured: {claim.measured} of sampled networks; compared: {verdict.compared}",
+        f"  {'width':>6} {'draws':>6} {'predicted':>10} {'compared':>19} {'error':>7}",
     ]
     for p in verdict.points:
         lines.append(f"  {p.width:6} {p.draws:6} {p.predicted:10.4g} {p.mean:19.4f} {p.error:7.4f}")
