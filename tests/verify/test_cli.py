@@ -94,12 +94,13 @@ def test_slow_claims_are_named_where_quick_leaves_them_out(
     fimcheck: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     some = {name: CLAIMS[name] for name in ("plain.m", "growth.last_mean.gap")}
-    monkeypatch.setattr("fimcheck.verify.cli.todo.CLAIMS", some)
-    done = fimcheck("verify", "--activation", "linear", "--quick", "--report", str(tmp_path))
+    for room in ("cli.todo", "claims.paper"):
+        monkeypatch.setattr(f"fimcheck.verify.{room}.CLAIMS", some)
+    done = fimcheck("verify", "paper", "beyond", "--activation", "linear", "--quick", "--report", str(tmp_path))
     assert done.code == 0
     assert "1 AGREE" in done.out
     assert "1 not tested" in done.out
-    assert "growth.last_mean.gap" in done.out
+    assert "fimcheck verify growth.last_mean.gap" in done.out
     assert json.loads((tmp_path / "results.json").read_text())["left_out"] == ["growth.last_mean.gap"]
     assert "growth.last_mean.gap" in (tmp_path / "index.html").read_text()
 

@@ -30,10 +30,8 @@ SENTENCES = (
             "growth.last_mean_upper",
             "growth.last_batch_lower",
             "growth.last_batch_upper",
-            "growth.last_mean.lambda_max",
-            "growth.last_batch.lambda_max",
         ),
-        ("growth.plain", "growth.last_mean.lambda_max"),
+        ("growth.plain", "growth.last_mean_lower"),
     ),
     Sentence(
         "Batch normalization in the hidden layers does not, unless E phi = 0",

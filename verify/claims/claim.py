@@ -50,6 +50,7 @@ class Claim:
     centered: whether it is about networks with sigma_b = 0 and odd phi, for which kappa_2 = 0.
     activations: the ones it is about, () for all that are left.
     slow: whether it takes more draws than --quick has, which leaves it out unless it is named.
+    beyond: whether it goes beyond the paper that the claims of its case are from; such claims are a group of their own.
     network: the text of a setting of the composed network that it is about, whatever its numbers; "" for any chain.
     """
 
@@ -66,6 +67,7 @@ class Claim:
     activations: tuple[str, ...] = ()
     network: str = ""
     slow: bool = False
+    beyond: bool = False
     source: str = "Karakida, Akaho, Amari 2019"
 
     def __init_subclass__(cls, **rest: Any) -> None:

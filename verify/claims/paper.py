@@ -142,7 +142,8 @@ def law_claim(
     kind: type[Claim], id: str, text: str, quantity: str = "lambda_max", last: str = "mean", **rest: Any
 ) -> Claim:
     """A claim about the limiting spectrum when T = M / rho, which is not in the paper."""
-    return growth_claim(id, quantity, text, last=last, kind=kind, **({"fewest_samples": 12, "source": OURS} | rest))
+    usual = {"fewest_samples": 12, "source": OURS, "beyond": True}
+    return growth_claim(id, quantity, text, last=last, kind=kind, **(usual | rest))
 
 
 PLAIN = spectrum_claims("none", "none", "m s lambda_max lambda_top lambda_perp alignment stable_rate")
@@ -226,6 +227,18 @@ CLAIMS: dict[str, Claim] = {
     for group in (PLAIN, LAST_MEAN, LAST_BATCH, LAST_LAYER, HIDDEN_LAYER, HIDDEN_BATCH, COMBINED, GROWTH, ORDERS)
     for claim in group
 }
+
+
+GROUPS = {
+    "paper": "the statements of the paper",
+    "beyond": "statements derived here that go beyond it",
+}
+"""Names that stand for many claims, and what these are."""
+
+
+def group(name: str) -> list[str]:
+    """The ids of the claims of a group."""
+    return [claim.id for claim in CLAIMS.values() if claim.beyond == (name == "beyond")]
 
 
 def add_claim(claim: Claim) -> None:

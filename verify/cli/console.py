@@ -22,8 +22,10 @@ err = Console(stderr=True, emoji=False)
 def say(text: str, style: str | None = None) -> None:
     """A text as it is: never wrapped, and no brackets or colons in it taken for markup."""
     out.print(text, style=style, soft_wrap=True)
+    sys.stdout.flush()  # what is piped is read as it comes, and stands before what standard error says next
 
 
 def show(table: RenderableType) -> None:
     """A table, which folds its columns where the terminal is too narrow for it."""
     out.print(table)
+    sys.stdout.flush()

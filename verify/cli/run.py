@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fimcheck.verify.claims.paper import CLAIMS
+from fimcheck.verify.claims.paper import CLAIMS, group
 from fimcheck.verify.cli.console import say, show
 from fimcheck.verify.cli.kept import Kept, write_data
 from fimcheck.verify.cli.options import (
@@ -44,6 +44,7 @@ def claims(json: Json = None) -> None:
         facts = {
             "claim": claim.id,
             "statement": claim.statement,
+            "group": "beyond" if claim.beyond else "paper",
             "formula": claim.formula(setting),
             "assumptions": claim.assumptions,
             "source": claim.source,
@@ -73,13 +74,21 @@ def verify(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE."""
+    """Test the paper claim by claim on sampled networks. Exit code 0 only if every verdict is AGREE.
+
+    `fimcheck verify beyond` tests what is derived here beyond the paper, `fimcheck verify paper beyond` everything.
+    """
     kept = Kept(json, report_to)
     todo = asked(claim, activation, setting, suite.BASES[:1] if quick else suite.BASES)
-    slow = [case for case in todo if quick and claim is None and case.claim.slow]
+    slow = [case for case in todo if quick and case.claim.slow and case.claim.id not in (claim or ())]
     todo = [case for case in todo if case not in slow]
     effort = planned(replace(QUICK if quick else FULL, eps=eps), budget, len(todo))
     verdicts: list[Verdict] = []
+    if eps > WIDE_EPS:
+        note(f"--eps {eps:g}: a theory wrong by {eps:.0%} would be called AGREE", style="yellow")
+    if not quiet:
+        say(f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold")
+        show(terminal.Head())
     draws = None if store is None else Store(store)
     with (
         Watch(len(todo), quiet) as watch,
@@ -87,18 +96,18 @@ def verify(
         watch.until_stopped(),
     ):
         for verdict, _ in suite.run(todo, effort, source.draws, watch.case):
+            if not quiet:
+                show(terminal.Line(verdict, verdicts[-1] if verdicts else None))
             verdicts.append(verdict)  # one by one: what is done before it stops is shown and recorded
     if claim is None:
-        say(terminal.sentences(verdicts, todo) + "\n")
-    if eps > WIDE_EPS:
-        note(f"--eps {eps:g}: a theory wrong by {eps:.0%} would be called AGREE", style="yellow")
-    if not quiet:
-        say(f"measured / predicted in the limit of large width; AGREE means within {eps:.3g}", style="bold")
-        show(terminal.Verdicts(verdicts))
+        say("\n" + terminal.sentences(verdicts, todo) + "\n")
     say(terminal.summary(verdicts))
     if slow:
-        names = ", ".join(case.claim.id for case in slow)
-        say(f"{len(slow)} not tested, which take more draws than --quick has: {names}; name them or leave out --quick")
+        names = " ".join(case.claim.id for case in slow)
+        say(f"{len(slow)} not tested, which take more draws than --quick has: fimcheck verify {names}")
+    if claim is None and setting is None:
+        mode = " --quick" if quick else ""
+        say(f"{len(group('beyond'))} claims go beyond the paper and were not tested: fimcheck verify{mode} beyond")
     kept.write(lambda: record.build(verdicts, source.drawn, effort, todo, record.command(), left_out=slow))
     watch.end_if_stopped(f"{len(todo) - len(verdicts)} of {len(todo)} cases not tested", draws is not None)
     raise typer.Exit(0 if all(v.status == "AGREE" for v in verdicts) else 1)

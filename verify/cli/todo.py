@@ -13,7 +13,7 @@ import typer
 
 from fimcheck.verify.claims.claim import Claim, odd
 from fimcheck.verify.claims.composition import network_claims
-from fimcheck.verify.claims.paper import CLAIMS
+from fimcheck.verify.claims.paper import CLAIMS, GROUPS, group
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.verdict import Effort
@@ -26,7 +26,10 @@ FULL = Effort(error_rate=0.01, looks=4, budget=4e10)
 # the plan of a run must not depend on how busy the machine is.
 NOMINAL_RATE = 8e7
 
-Claims = Annotated[list[str] | None, typer.Argument(help="claims to test; all when none is named")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Argument(help="claims to test, by name or by group: paper (the default), or beyond, what goes beyond it"),
+]
 Activations = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,7 +51,8 @@ def asked(
     setting: str | None,
     default: Sequence[Setting] = suite.BASES[:1],
 ) -> list[suite.Case]:
-    """The cases that claims, activations and a setting name together; all claims at the default ones if nothing is."""
+    """The cases that claims, activations and a setting name together; the paper's claims at the default settings if
+    nothing does."""
     for name in activation or ():
         odd(name)  # refuses a name that no theory knows, also where no claim would use it
     if setting is None:
@@ -65,11 +69,12 @@ def asked(
 def _named(ids: list[str] | None, own: Mapping[str, Claim] = MappingProxyType({})) -> list[Claim]:
     """Claims by id; own: those about the network of a setting, beside the ones that `fimcheck claims` lists."""
     known = {**CLAIMS, **own}
-    unknown = sorted(set(ids or ()) - set(known))
+    ids = [id for name in ids or ["paper"] for id in (group(name) if name in GROUPS else [name])]
+    unknown = sorted(set(ids) - set(known))
     if unknown:
         about = f"; about this network are {', '.join(own)}" if own else ""
         raise ValueError(f"claim {unknown[0]!r} is unknown; `fimcheck claims` lists them{about}")
-    return [known[i] for i in ids or CLAIMS]
+    return [known[id] for id in dict.fromkeys(ids)]
 
 
 def planned(effort: Effort, text: str | None, cases: int) -> Effort:

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from fimcheck.verify.judge.suite import Case
@@ -66,12 +67,19 @@ class Watch(Progress):
     """What is being tested and measured now, on standard error. quiet: show nothing."""
 
     def __init__(self, total: int, quiet: bool = False) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        def whole(width: int) -> Column:
+            return Column(min_width=width, no_wrap=True)
+
         # What is printed meanwhile goes through this display if both are on the terminal, and else where it belongs.
         super().__init__(
-            *columns,
-            TimeElapsedColumn(),
-            TimeLeft(),
+            SpinnerColumn(),
+            # The only column that gives way where the terminal is narrow: counts and times are never cut.
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(12),
+            MofNCompleteColumn(table_column=whole(7)),
+            TimeElapsedColumn(table_column=whole(7)),
+            TimeLeft(table_column=whole(12)),
+            expand=True,
             console=err,
             transient=True,
             disable=quiet,

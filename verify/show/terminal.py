@@ -29,30 +29,49 @@ NAMES, NUMBERS = 35, ((9, "right"), (12, "right"), (7, "right"), (12, "left"))
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """One row a verdict, under a line with the setting that it shares with its neighbours; at most 80 columns wide.
+class Head:
+    """The names of the columns of `Line`."""
 
-    The limit carries its standard error in units of its last digit, in parentheses. Where the terminal is too narrow
-    the names fold, and no number is cut.
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        yield _line(("claim", "predicted", "limit", "detects", "status"), options, "bold")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One verdict in a line, below its setting unless that is the one of the verdict before; at most 80 columns wide.
+
+    Columns are as wide for every verdict, so that each can be shown as it falls. The limit carries its standard error
+    in units of its last digit, in parentheses. Where the terminal is too narrow the name folds, and no number is cut.
     """
+
+    verdict: Verdict
+    before: Verdict | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
+        if self.before is None or self.before.setting != self.verdict.setting:
+            yield Text(f"  {self.verdict.setting}", style="dim")
+        yield _line(_row(self.verdict), options)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts, one `Line` each, below the names of the columns."""
 
     verdicts: Sequence[Verdict]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
-        names = max(12, min(NAMES, options.max_width - sum(width + 1 for width, _ in NUMBERS)))
-        yield _rows([("claim", "predicted", "limit", "detects", "status")], names, "bold")
-        for setting, group in groupby(self.verdicts, key=lambda v: v.setting):
-            yield Text(f"  {setting}", style="dim")
-            yield _rows([_row(v) for v in group], names)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Head | Line]:
+        yield Head()
+        for before, verdict in zip([None, *self.verdicts], self.verdicts, strict=False):
+            yield Line(verdict, before)
 
 
-def _rows(rows: Sequence[tuple[str | Text, ...]], names: int, style: str = "") -> Table:
+def _line(row: tuple[str | Text, ...], options: ConsoleOptions, style: str = "") -> Table:
+    names = max(12, min(NAMES, options.max_width - sum(width + 1 for width, _ in NUMBERS)))
     out = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), style=style)
     out.add_column(width=names, overflow="fold")
     for width, justify in NUMBERS:
         out.add_column(width=width, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in rows:
-        out.add_row(*row)
+    out.add_row(*row)
     return out
 
 
@@ -107,13 +126,13 @@ def abstract(verdicts: Sequence[Verdict], todo: Sequence[Case]) -> list[Said]:
 
 
 def _number(sentence: Sentence, verdicts: Sequence[Verdict]) -> str:
-    """What the sentence is worth: both predicted largest eigenvalues at the largest width that both were tested at."""
+    """What the sentence is worth: both measured largest eigenvalues at the largest width that both were tested at."""
     if sentence.compared is None:
         return ""
     tested = [
         next((v for v in verdicts if v.claim.id == name and v.status == "AGREE"), None) for name in sentence.compared
     ]
-    before, after = ({p.width: p.predicted for p in v.points} if v else {} for v in tested)
+    before, after = ({p.width: p.predicted * p.mean for p in v.points} if v else {} for v in tested)
     widths = before.keys() & after.keys()
     if not widths:
         return ""
