@@ -20,7 +20,7 @@ MAX_LOSS = 300.0
 
 LESS = sp.Symbol("p_minus_c", nonnegative=True)
 MORE = sp.Symbol("p_plus_c", nonnegative=True)
-_SPECIAL = {"erf": special.erf, "erfc": special.erfc}
+SPECIAL = {"erf": special.erf, "erfc": special.erfc}
 
 Numeric = Callable[..., np.ndarray]
 
@@ -28,7 +28,7 @@ Numeric = Callable[..., np.ndarray]
 def compiled(expr: Expr) -> Numeric:
     """A function of float64 arrays p, c, mu that evaluates a closed form in these symbols."""
     form = stable(expr)
-    fast = sp.lambdify([p, c, mu, LESS, MORE], [form, mass(form)], [_SPECIAL, "numpy"], cse=True)
+    fast = sp.lambdify([p, c, mu, LESS, MORE], [form, mass(form)], [SPECIAL, "numpy"], cse=True)
     slow = sp.lambdify([p, c, mu], expr, "mpmath")
 
     def evaluate(variance: np.ndarray, covariance: np.ndarray, mean: np.ndarray) -> np.ndarray:

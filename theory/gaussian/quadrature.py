@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fimcheck.theory.gaussian.functions import QuadratureError
+
 Numeric = Callable[[np.ndarray], np.ndarray]
 Integrands = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Several functions at once: what they have in common is found once."""
@@ -29,10 +31,6 @@ RULES = [np.polynomial.legendre.leggauss(n) for n in (9, 13)]
 """The two Gauss-Legendre rules that have to agree."""
 
 _GRADES = 2.0 ** np.arange(-2, 9)
-
-
-class QuadratureError(ArithmeticError):
-    """Two quadrature rules disagree by more than the tolerance even on refined panels."""
 
 
 def single(f: Numeric, kinks: tuple[float, ...], p: float, mean: float) -> float:
