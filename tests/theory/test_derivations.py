@@ -2,6 +2,8 @@
 planted errors.
 """
 
+from dataclasses import replace
+
 import pytest
 import sympy as sp
 
@@ -114,9 +116,9 @@ def broken_price(monkeypatch: pytest.MonkeyPatch) -> sp.Expr:
     """A forgotten constant of integration."""
     original = price.reduce
 
-    def forgetful(left: terms.Terms, right: terms.Terms, mean: sp.Expr) -> price.PriceReduction | None:
-        found = original(left, right, mean)
-        return found and price.PriceReduction(found.order, found.kernel, (sp.S.Zero, *found.constants[1:]))
+    def forgetful(left: terms.Terms, right: terms.Terms, mean: sp.Expr, bare: bool = False) -> price.PriceReduction | None:
+        found = original(left, right, mean, bare)
+        return found and replace(found, constants=(sp.S.Zero, *found.constants[1:]))
 
     monkeypatch.setattr(price, "reduce", forgetful)
     return sp.Max(x, 0)

@@ -8,6 +8,7 @@ standard deviation of the mean that they are asked for, which is where another w
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -200,13 +201,7 @@ def _direct(k: Kernel) -> interpolation.Direct:
 def _integrated(k: Kernel, variance: float, covariance: float, mean: float) -> float:
     kinks = tuple(sorted({float(b) for b in (*k.f.breaks, *k.g.breaks)}))
     if k.f.deltas or k.g.deltas:
-        value = reduced.pair(k.f, k.g, variance, covariance, mean) if abs(covariance) < variance else None
-        if value is None:
-            raise ActivationError(
-                "An expectation of a second derivative with kinks has no closed form here, and quadrature "
-                "cannot see its deltas. Only fluctuations need it; use a differentiable activation."
-            )
-        return value
+        return _with_deltas(k, variance, covariance, mean)
     if covariance == variance:
         return quadrature.single(lambda u: k.f(u) * k.g(u), kinks, variance, mean)
     if covariance == 0:
@@ -222,6 +217,32 @@ def _integrated(k: Kernel, variance: float, covariance: float, mean: float) -> f
     return quadrature.pair(k.f, k.g, kinks, variance, covariance, mean) if value is None else value
 
 
+def _with_deltas(k: Kernel, variance: float, covariance: float, mean: float) -> float:
+    """E f(u) g(v) where f or g holds deltas: one of the two variables is fixed at each of them."""
+    if abs(covariance) >= variance:
+        raise ActivationError(
+            f"{k.words(variance, covariance, mean)}: a delta meets itself, where a value or a slope jumps, so it has no "
+            "finite value. Use an activation whose value (for fluctuations: whose slope) is continuous."
+        )
+    parts = [Function(h.branches, h.breaks) for h in (k.f, k.g)]
+    total = _integrated(kernel(*parts), variance, covariance, mean)
+    slope, own = covariance / variance, (variance - covariance) * (variance + covariance) / variance
+
+    def density(distance: float, width: float) -> float:
+        return float(np.exp(-(distance**2) / (2 * width)) / np.sqrt(2 * np.pi * width))
+
+    for deltas, other in ((k.f.deltas, parts[1]), (k.g.deltas, parts[0])):
+        for place, weight in deltas:
+            away = float(place) - mean
+            kinks = tuple(float(b) for b in other.breaks)
+            given = quadrature.single(other, kinks, own, mean + slope * away)
+            total += float(weight) * density(away, variance) * given
+    for (s, v), (t, w) in product(k.f.deltas, k.g.deltas):
+        a, b = float(s) - mean, float(t) - mean
+        total += float(v * w) * density(a, variance) * density(b - slope * a, own)
+    return total
+
+
 @cache
 def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | None:
     """E g(v), v ~ N(m, w), as a function of m and w."""
@@ -233,7 +254,8 @@ def _conditional(g: Function) -> Callable[[np.ndarray, float], np.ndarray] | Non
         "erfc": special.erfc,
         "log_erfc": lambda z: special.log_ndtr(-np.sqrt(2) * z) + np.log(2),
     }
-    return sp.lambdify([mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True)
+    form = sp.lambdify([mu, p], sp.expand_mul(closed).replace(sp.Mul, _joined_tails), [names, "numpy"], cse=True)
+    return lambda mean, variance: np.real(form(mean, variance))  # sines are complex exponentials
 
 
 def _joined_tails(*factors: Expr) -> Expr:

@@ -9,6 +9,7 @@ f^(k), k < n, holds a delta, which no quadrature sees.
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import product
 from math import factorial
 from typing import Any
 
@@ -19,6 +20,7 @@ from fimcheck.theory.gaussian import price
 from fimcheck.theory.gaussian.evaluation import LESS, MORE, SPECIAL, Numeric, compiled, stable
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.quadrature import RULES, certified, single
+from fimcheck.theory.gaussian.terms import Terms
 from fimcheck.theory.symbols import c, mu, p
 
 _GRADES = 2.0 ** -np.arange(1, 45)
@@ -40,11 +42,52 @@ class _Reduction:
 def _reduction(f: Function, g: Function, shifted: bool) -> _Reduction | None:
     if f.terms is None or g.terms is None:
         return None
-    found = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero)
+    found = price.reduce(f.terms, g.terms, mu if shifted else sp.S.Zero, bare=True)
     if found is None or found.order == 0:
         return None
-    kernel = sp.lambdify([p, c, mu, LESS, MORE], stable(found.kernel), [SPECIAL, "numpy"], cse=True)
+    if all(t.kind == "delta" for t in (*found.left, *found.right)):
+        kernel = _between_deltas(found.left, found.right)
+    else:
+        kernel = sp.lambdify([p, c, mu, LESS, MORE], stable(found.kernel), [SPECIAL, "numpy"], cse=True)
     return _Reduction(tuple(map(compiled, found.constants)), _levels(f, g, found.order), kernel)
+
+
+def _between_deltas(left: Terms, right: Terms) -> Any:
+    """The kernel where f^(n) and g^(n) are deltas: derivatives of the joint density, by the recurrence of Hermite."""
+    (lefts, rights) = ([(float(t.at[0]), int(t.at[1]), float(t.poly)) for t in side] for side in (left, right))
+
+    def kernel(p: float, t: np.ndarray, mean: float, less: np.ndarray, more: np.ndarray) -> np.ndarray:
+        own, cross = p / (less * more), -t / (less * more)  # second derivatives of the exponent
+        total = np.zeros_like(t)
+        for place, others in product({place for place, _, _ in lefts}, {place for place, _, _ in rights}):
+            a, b = place - mean, others - mean
+            sums, differences = (a + b) / more / 2, (a - b) / less / 2
+            highest = (max(order for _, order, _ in side) for side in (lefts, rights))
+            table = _hermite(sums + differences, sums - differences, own, cross, *highest)
+            weights = sum(
+                v * w * (-1) ** (i + j) * table[i, j]
+                for (s, i, v), (r, j, w) in product(lefts, rights) if s == place and r == others
+            )
+            exponent = -((a - b) ** 2 / less + (a + b) ** 2 / more) / 4
+            total += weights * np.exp(exponent) / (2 * np.pi * np.sqrt(less * more))
+        return total
+
+    return kernel
+
+
+def _hermite(a: np.ndarray, b: np.ndarray, own: np.ndarray, cross: np.ndarray, m: int, n: int) -> dict[tuple[int, int], Any]:
+    """H_ij = exp(Q) d^i/da^i d^j/db^j exp(-Q) for a quadratic Q with the given first and second derivatives."""
+    table: dict[tuple[int, int], Any] = {(0, 0): np.ones_like(own)}
+    for i in range(m + 1):
+        for j in range(n + 1):
+            if i > 0:
+                value = -a * table[i - 1, j]
+                value = value - (i - 1) * own * table[i - 2, j] if i > 1 else value
+                table[i, j] = value - j * cross * table[i - 1, j - 1] if j > 0 else value
+            elif j > 0:
+                value = -b * table[0, j - 1]
+                table[0, j] = value - (j - 1) * own * table[0, j - 2] if j > 1 else value
+    return table
 
 
 def _levels(f: Function, g: Function, order: int) -> Levels | None:
