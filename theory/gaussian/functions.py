@@ -28,6 +28,10 @@ class DisagreementError(QuadratureError):
     """The two routes to a Gaussian average give different numbers; the message shows both."""
 
 
+class ImpossibleError(QuadratureError):
+    """Averages that no random variables have; the message shows them."""
+
+
 @dataclass(frozen=True)
 class Function:
     """branches[i] between breaks[i-1] and breaks[i] (in rising order), plus weight * DiracDelta(x - place)
@@ -65,7 +69,7 @@ class Function:
     def jumps(self) -> tuple[tuple[Expr, Expr], ...]:
         """(place, height) of each discontinuity."""
         pairs = zip(self.breaks, self.branches, self.branches[1:], strict=False)
-        heights = ((t, sp.simplify((right - left).subs(x, t))) for t, left, right in pairs)
+        heights = ((t, sp.simplify(_limit(right, t, "+") - _limit(left, t, "-"))) for t, left, right in pairs)
         return tuple((t, h) for t, h in heights if h != 0)
 
     @property
@@ -120,6 +124,12 @@ class Function:
                     inside = interval == i
                     out[inside] = branch(values[inside])
         return out
+
+
+def _limit(branch: Expr, place: Expr, side: str) -> Expr:
+    """Value at the end of a branch; by a limit where it is written as a quotient of zeros."""
+    value = branch.subs(x, place)
+    return value if value.is_finite else sp.limit(branch, x, place, side)
 
 
 def _vanishes(expr: Expr) -> bool:

@@ -165,8 +165,9 @@ class Kernel:
     def __call__(self, variance: Any, covariance: Any, mean: Any = 0.0) -> np.ndarray:
         """Values in float64; arguments broadcast. A mean that is not 0 everywhere uses the shifted form."""
         points = np.broadcast_arrays(*(np.asarray(a, float) for a in (variance, covariance, mean)))
-        found = self._values(*points)
-        self._numbers_meet(points, found)
+        with np.errstate(over="ignore", invalid="ignore"):  # a value beyond float64 fails its own check
+            found = self._values(*points)
+            self._numbers_meet(points, found)
         return found
 
     def _values(self, variance: np.ndarray, covariance: np.ndarray, mean: np.ndarray) -> np.ndarray:
