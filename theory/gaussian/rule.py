@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from fimcheck.theory.gaussian.functions import DisagreementError, Function, QuadratureError
 
@@ -135,6 +136,53 @@ def of_values(f: Numeric, kinks: np.ndarray, p: float, mean: float) -> Average:
     return _adaptive(integrand, np.clip(np.concatenate([grid, kinks]), grid[0], grid[-1]))
 
 
+def sphere(h: Numeric, kinks: np.ndarray, count: int, samples: float) -> Average:
+    """E h(z_1) (count = 0), E h(z_1)^2 (1) or E h(z_1) h(z_2) (2) over a batch normalized over ``samples`` >= 4 samples:
+    z sqrt(samples) times a uniform unit vector orthogonal to (1, .., 1).
+    """
+    square, correlation = samples - 1, -1 / (samples - 1)
+    resolved = _resolved(h, np.concatenate([np.linspace(-12, 12, 25), kinks]), 0.0, 1.0) if count == 2 else kinks
+
+    def given(z: np.ndarray) -> np.ndarray:
+        reach = np.sqrt((1 - correlation**2) * np.maximum(square - z**2, 1e-300))
+        rows = np.arccos(np.clip((resolved - (correlation * z)[:, None]) / reach[:, None], -1, 1))
+        rows = np.sort(np.concatenate([rows, np.broadcast_to(_angles(samples - 4), (z.size, 33))], axis=1), axis=1)
+        row, panel = np.nonzero(np.diff(rows) > 0)
+        lows, highs = rows[row, panel], rows[row, panel + 1]
+        angle = _panels(lows, highs)
+        terms = h((correlation * z)[row, None] + reach[row, None] * np.cos(angle)) * _sine_power(angle, samples - 4)
+        terms = terms * _WEIGHTS * ((highs - lows) / 2)[:, None]
+        return np.stack([np.bincount(row, t.sum(axis=1), z.size) for t in (terms, np.abs(terms))])
+
+    def integrand(angle: np.ndarray) -> np.ndarray:
+        z = np.sqrt(square) * np.cos(angle)
+        values = h(z)
+        if count == 2:
+            others = given(z)
+        else:
+            others = np.stack([values**count, np.abs(values**count)])
+        return values * others * _sine_power(angle, samples - 3)
+
+    # Where z_2 = kink just touches the sphere of z_2 given z_1, the average over z_2 bends like a root.
+    touch = np.sqrt((1 - correlation**2) * np.maximum(square - kinks**2, 0))
+    places = np.concatenate([kinks, correlation * kinks + touch, correlation * kinks - touch])
+    cuts = np.arccos(np.clip(places / np.sqrt(square), -1, 1))
+    return _adaptive(integrand, np.concatenate([_angles(samples - 3), cuts]), _LOCAL / 1000)
+
+
+def _angles(power: float) -> np.ndarray:
+    """Where sin^power has anything left, cut in panels."""
+    half = min(np.pi / 2, 12 / np.sqrt(power + 1))
+    return np.linspace(np.pi / 2 - half, np.pi / 2 + half, 33)
+
+
+def _sine_power(angle: np.ndarray, power: float) -> np.ndarray:
+    """sin(angle)^power over its integral from 0 to pi."""
+    norm = special.gammaln(power / 2 + 0.5) - special.gammaln(power / 2 + 1) + np.log(np.pi) / 2
+    with np.errstate(under="ignore", divide="ignore"):
+        return np.exp(power * np.log(np.maximum(np.sin(angle), 0)) - norm) if power > 0 else np.full_like(angle, 1 / np.pi)
+
+
 def _places(f: Function) -> tuple[np.ndarray, list[tuple[float, float]]]:
     return np.array([float(b) for b in f.breaks]), [(float(t), float(w)) for t, w in f.deltas]
 
@@ -189,7 +237,7 @@ def _panels(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return (low + high)[:, None] / 2 + (high - low)[:, None] / 2 * _POINTS
 
 
-def _adaptive(integrand: Numeric, cuts: np.ndarray) -> Average:
+def _adaptive(integrand: Numeric, cuts: np.ndarray, local: float = _LOCAL) -> Average:
     """Integral from the first to the last cut of a function whose values come with a second row, their size."""
     ends = np.unique(cuts)
     lows, highs = ends[:-1], ends[1:]
@@ -202,7 +250,7 @@ def _adaptive(integrand: Numeric, cuts: np.ndarray) -> Average:
             raise QuadratureError("A function exceeds float64 within a Gaussian average: take a smaller variance.")
         integrals, sizes = (values @ _WEIGHTS) * half, (np.abs(bound) @ _WEIGHTS) * half
         wrong = np.abs(values[:, _OLD] @ _FROM_OLD.T - values[:, _NEW]).max(axis=1) * half
-        allowed = _LOCAL * (size + float(sizes.sum()))
+        allowed = local * (size + float(sizes.sum()))
         keep = (wrong <= allowed) | (halving == _HALVINGS) | (half <= 1e-15 * np.maximum(np.abs(lows), np.abs(highs)))
         value += float(integrals[keep].sum())
         size += float(sizes[keep].sum())
