@@ -1,7 +1,7 @@
 """Gaussian averages of functions with kinks against brute force, which shares nothing with theory/gaussian."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -11,9 +11,24 @@ import sympy as sp
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fimcheck.theory.gaussian.functions import Function
-from fimcheck.theory.gaussian.kernel import kernel
-from fimcheck.theory.symbols import x
+from fimcheck import theory
+from fimcheck.theory.gaussian import (
+    algebraic,
+    derivation,
+    interpolation,
+    moments,
+    price,
+    quadrature,
+    reduced,
+    sphere,
+    terms,
+)
+from fimcheck.theory.gaussian.functions import DisagreementError, Function, ImpossibleError
+from fimcheck.theory.gaussian.kernel import Kernel, kernel
+from fimcheck.theory.gaussian.terms import Terms
+from fimcheck.theory.network.expectations import Numbers, SecondRoute
+from fimcheck.theory.network.state import Overlaps
+from fimcheck.theory.symbols import T, p, x
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(40)
 
@@ -145,3 +160,196 @@ def test_piecewise_polynomials_against_brute_force(f: Pieces, p: float, rho: flo
 @given(pieces(), variances, correlations, means)
 def test_many_piecewise_polynomials_against_brute_force(f: Pieces, p: float, rho: float, mean: float) -> None:
     confirm(f, p, rho, mean)
+
+
+HARD_SWISH = x * sp.Max(0, sp.Min(1, x / 6 + sp.Rational(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("expr", "p", "c", "values", "slopes"),
+    [
+        (HARD_SWISH, 1.9, 0.2, 0.1462015716, 0.2675788095),
+        (HARD_SWISH, 5.0, 3.0, 1.4048954485, 0.3794114631),
+        (HARD_SWISH, 2.5, 0.5, 0.2884166431, None),
+        (sp.Min(sp.Max(x, 0), 1) ** 2, 3.0, 2.0, 0.2251010030, None),
+    ],
+)
+def test_slope_jumps_away_from_0(expr: sp.Expr, p: float, c: float, values: float, slopes: float | None) -> None:
+    phi = Function.from_expr(expr)
+    assert float(kernel(phi, phi)(p, c)) == pytest.approx(values, abs=1e-10)
+    if slopes is not None:
+        assert float(kernel(phi.derivative(), phi.derivative())(p, c)) == pytest.approx(slopes, abs=1e-10)
+
+
+def unseen(number: int) -> Function:
+    """Hard-swish with another slope, which no cache knows."""
+    return Function.from_expr(x * sp.Max(0, sp.Min(1, x / (6 + number) + sp.Rational(1, 2))))
+
+
+def blind_constants(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """The constants of Price's theorem by quadrature, which cannot see the deltas of phi''."""
+    original = price.reduce
+
+    def blind(left: Terms, right: Terms, mean: sp.Expr, bare: bool = False) -> price.PriceReduction | None:
+        found = original(left, right, mean, bare)
+        assert found is not None
+        regular = tuple(t for t in terms.derivative(terms.derivative(left)) if t.kind != "delta")
+        third = moments.mean_of_terms(regular, mean, p) ** 2
+        return replace(found, constants=(*found.constants[:2], third, *found.constants[3:]))
+
+    monkeypatch.setattr(price, "reduce", blind)
+    return unseen(1)
+
+
+def sign_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """The mean of a polynomial behind a step with the boundary term of Stein's identity subtracted."""
+    original = moments.normal_density
+    monkeypatch.setattr(moments, "normal_density", lambda *at: -original(*at))
+    return unseen(2)
+
+
+def sign_in_the_recurrence(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """The derivatives of the joint density for -c."""
+    original = reduced._hermite
+    monkeypatch.setattr(reduced, "_hermite", lambda a, b, own, cross, m, n: original(a, b, own, -cross, m, n))
+    return unseen(3)
+
+
+def forgotten_constant(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Price's theorem without E phi E phi."""
+    original = price.reduce
+
+    def forgetful(left: Terms, right: Terms, mean: sp.Expr, bare: bool = False) -> price.PriceReduction | None:
+        found = original(left, right, mean, bare)
+        return found and replace(found, constants=(sp.S.Zero, *found.constants[1:]))
+
+    monkeypatch.setattr(price, "reduce", forgetful)
+    return Function.from_expr(sp.Max(x, 0) ** 2 + x / 7)
+
+
+def sign_in_an_integral(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """An integral over 1/r with the wrong sign of its root."""
+    original = algebraic._integral_over_root
+
+    def wrong(numerator: sp.Poly, power: int, square: sp.Expr) -> list[tuple[tuple[int, int], sp.Expr]]:
+        return [(key, -w if key == (0, 1) else w) for key, w in original(numerator, power, square)]
+
+    monkeypatch.setattr(algebraic, "_integral_over_root", wrong)
+    return Function.from_expr(sp.Max(x, 0) ** 2 + x / 11)
+
+
+def lost_tail(monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Quadrature over 9.5 standard deviations of a function whose square has its mass 9 away."""
+    monkeypatch.setattr(quadrature, "REACHES", (9.5,))
+    return Function.from_expr(sp.exp(3 * x) * sp.tanh(x))
+
+
+MISTAKES = [
+    blind_constants,
+    sign_in_a_moment,
+    sign_in_the_recurrence,
+    forgotten_constant,
+    sign_in_an_integral,
+    lost_tail,
+]
+
+
+@pytest.mark.parametrize("plant", MISTAKES, ids=lambda plant: plant.__name__)
+def test_a_planted_mistake_is_refused(plant: Callable[..., Function], monkeypatch: pytest.MonkeyPatch) -> None:
+    phi = plant(monkeypatch)
+    with pytest.raises(DisagreementError, match="a rule that only evaluates"):
+        Kernel(phi, phi)(2.0, 1.7)
+
+
+def test_a_wrong_form_is_refused_where_it_is_derived(monkeypatch: pytest.MonkeyPatch) -> None:
+    phi = forgotten_constant(monkeypatch)
+    with pytest.raises(DisagreementError, match="variance 1.3"):
+        _ = Kernel(phi, phi).centered
+    monkeypatch.setattr(derivation, "mean_of_terms", lambda *_: sp.S.One)
+    with pytest.raises(DisagreementError):
+        _ = Kernel(phi, phi).centered_same
+    with pytest.raises(DisagreementError):
+        _ = Kernel(phi, phi).independent
+
+
+def test_a_wrong_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = interpolation.values
+    monkeypatch.setattr(interpolation, "values", lambda *at: original(*at) * (1 + 1e-6))
+    phi = Function.from_expr(sp.tanh(x))
+    with pytest.raises(DisagreementError):
+        Kernel(phi, phi)(np.linspace(1.1, 1.2, 1500), np.linspace(0.5, 0.6, 1500))
+
+
+def test_a_wrong_average_over_a_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    phi = theory.activation("relu").phi
+    original = sphere.radius_moment
+    monkeypatch.setattr(sphere, "radius_moment", lambda degree, samples: original(degree + 1, samples))
+    with pytest.raises(DisagreementError, match="T = 6"):
+        sphere.expr(phi, 0, 1, T, sp.S.One, sp.S.Zero)
+    monkeypatch.setattr(sphere, "certified", lambda _: 0.25)
+    with pytest.raises(DisagreementError, match="T = 9"):
+        sphere._integral(phi, 2, 9.0)
+
+
+def test_fast_growth_moves_the_range_of_quadrature() -> None:
+    phi = Function.from_expr(sp.exp(3 * x) * sp.tanh(x))
+    u, w = between(np.empty(0), 0.0, 25.0)
+    square = float(w @ (np.exp(6 * u - u**2 / 4) * np.tanh(u) ** 2)) / np.sqrt(4 * np.pi)
+    assert float(kernel(phi, phi)(2.0, 2.0)) == pytest.approx(square, rel=1e-9)
+
+
+@pytest.mark.parametrize(("power", "first", "slope"), [("3/2", 1.0, 2.25), ("5/2", 4.0, 6.25)])
+def test_rectified_powers(power: str, first: float, slope: float) -> None:
+    v, half = 2.1, sp.Rational(power)
+    squares = np.sqrt(2 / np.pi) * v ** float(half) * first  # E max(u, 0)^(2 power)
+    slopes = slope * v ** (float(half) - 1) * (np.sqrt(2 / np.pi) if power == "5/2" else 1 / np.sqrt(2 * np.pi))
+    for expr, times in ((sp.Max(x, 0) ** half, 1), (sp.Abs(x) ** half, 2)):
+        phi = theory.activation(expr).phi
+        assert float(kernel(phi, phi)(v, v)) == pytest.approx(times * squares, rel=1e-10)
+        assert float(kernel(phi.derivative(), phi.derivative())(v, v)) == pytest.approx(times * slopes, rel=1e-10)
+        assert phi.derivative().deltas == ()
+    with pytest.raises(theory.ActivationError, match="slope"):
+        theory.activation(sp.Abs(x) ** (half - 1) if power == "3/2" else sp.Abs(x) ** sp.Rational(1, 3))
+
+
+def test_averages_that_nothing_random_has_are_refused() -> None:
+    phi = theory.activation("relu").phi
+    Overlaps(1.0, -0.5).possible(phi)
+    with pytest.raises(ImpossibleError, match=r"1.1 .* exceeds E f\(u\)\^2 = 1"):
+        Overlaps(1.0, 1.1).possible(phi)
+    with pytest.raises(ImpossibleError, match="mate"):
+        Overlaps(1.0, 0.5, -1.1).possible(phi)
+    gram = np.full((3, 3), -0.6)
+    np.fill_diagonal(gram, 1.0)
+    with pytest.raises(ImpossibleError, match="eigenvalue -0.2"):
+        Overlaps(1.0, gram).possible(phi)
+    with pytest.raises(OverflowError, match="beyond float64"):
+        Overlaps(np.inf, 1.0).possible(phi)
+    with pytest.raises(ValueError, match="negative eigenvalue"):
+        theory.GivenInputs(gram)
+
+
+def test_a_network_with_impossible_averages_names_the_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = theory.WideNetwork(3, "relu", sigma_w2=2, sigma_b2=0.1, ratios=1)
+    monkeypatch.setattr(Numbers, "pair", lambda *_: np.array(7.0))
+    with pytest.raises(ImpossibleError, match="activation relu, step 2: .* report"):
+        theory.numeric_order_parameters(net)
+
+
+@pytest.mark.parametrize("expr", [sp.exp(5 * x), x**24], ids=str)
+def test_overflow_names_the_activation_and_the_step(expr: sp.Expr) -> None:
+    shallow = theory.WideNetwork(2, expr, sigma_w2=1, sigma_b2=0, ratios=1)
+    kappa1 = float(theory.numeric_order_parameters(shallow).kappa1)
+    exact = sp.exp(50) * 26 if expr.has(sp.exp) else sp.factorial2(47) + 24**2 * sp.factorial2(45)
+    assert kappa1 == pytest.approx(float(exact), rel=1e-12)
+    deep = theory.WideNetwork(4, expr, sigma_w2=1, sigma_b2=0.1, ratios=1)
+    with pytest.raises(OverflowError, match=r"activation .*, step 4: .* float64"):
+        theory.numeric_order_parameters(deep)
+
+
+def test_the_stated_error_is_the_distance_of_the_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = theory.WideNetwork(3, HARD_SWISH, sigma_w2=2, sigma_b2=0.1, ratios=1)
+    found = theory.predict(net, "kappa2")
+    assert found.distance() < 1e-12
+    monkeypatch.setattr(SecondRoute, "pair", lambda self, *at: Numbers.pair(self, *at) * 1.01)
+    assert found.distance() == pytest.approx(0.02 * float(found.evaluate()), rel=0.5)
