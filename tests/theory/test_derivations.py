@@ -116,7 +116,9 @@ def broken_price(monkeypatch: pytest.MonkeyPatch) -> sp.Expr:
     """A forgotten constant of integration."""
     original = price.reduce
 
-    def forgetful(left: terms.Terms, right: terms.Terms, mean: sp.Expr, bare: bool = False) -> price.PriceReduction | None:
+    def forgetful(
+        left: terms.Terms, right: terms.Terms, mean: sp.Expr, bare: bool = False
+    ) -> price.PriceReduction | None:
         found = original(left, right, mean, bare)
         return found and replace(found, constants=(sp.S.Zero, *found.constants[1:]))
 

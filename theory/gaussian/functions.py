@@ -81,7 +81,9 @@ class Function:
     def subs(self, values: dict[Expr, Expr]) -> "Function":
         """The function with numbers for its parameters."""
         return Function(
-            tuple(b.subs(values) for b in self.branches), self.breaks, tuple((t, w.subs(values)) for t, w in self.deltas)
+            tuple(b.subs(values) for b in self.branches),
+            self.breaks,
+            tuple((t, w.subs(values)) for t, w in self.deltas),
         )
 
     @cached_property

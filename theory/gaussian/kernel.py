@@ -222,8 +222,8 @@ def _with_deltas(k: Kernel, variance: float, covariance: float, mean: float) -> 
     """E f(u) g(v) where f or g holds deltas: one of the two variables is fixed at each of them."""
     if abs(covariance) >= variance:
         raise ActivationError(
-            f"{k.words(variance, covariance, mean)}: a delta meets itself, where a value or a slope jumps, so it has no "
-            "finite value. Use an activation whose value (for fluctuations: whose slope) is continuous."
+            f"{k.words(variance, covariance, mean)}: a delta meets itself, where a value or a slope jumps, so it has "
+            "no finite value. Use an activation whose value (for fluctuations: whose slope) is continuous."
         )
     parts = [Function(h.branches, h.breaks) for h in (k.f, k.g)]
     total = _integrated(kernel(*parts), variance, covariance, mean)

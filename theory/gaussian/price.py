@@ -48,9 +48,7 @@ def reduce(left: Terms, right: Terms, mean: Expr, bare: bool = False) -> PriceRe
     bare = bare and all(t.kind != "erf" and t.quad == t.lin == 0 for t in (*left, *right))
     constants = []
     for order in range(MAX_ORDER + 1):
-        if all(
-            is_elementary(s, t) and (not bare or s.kind == t.kind == "delta") for s in left for t in right
-        ):
+        if all(is_elementary(s, t) and (not bare or s.kind == t.kind == "delta") for s in left for t in right):
             return PriceReduction(order, left, right, mean, tuple(constants))
         constants.append(mean_of_terms(left, mean, p) * mean_of_terms(right, mean, p))
         left, right = derivative(left), derivative(right)

@@ -13,18 +13,24 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fimcheck.theory.gaussian.functions import QuadratureError
+from fimcheck.theory.gaussian.rule import of_values
 
 Numeric = Callable[[np.ndarray], np.ndarray]
 Integrands = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Several functions at once: what they have in common is found once."""
 
 REACHES = (9.5, 14.0, 20.0, 28.0, 37.0)
-"""Standard deviations integrated over: the first beyond which less than 1e-17 is left, the first for bounded functions."""
+"""Standard deviations integrated over: the first beyond which less than 1e-17 is left."""
 
 REACH = REACHES[0]
 
 TOLERANCE = 2e-11
 """Largest accepted difference of two rules, relative to the size of the integrand; the better rule is used.
+"""
+
+EDGE_AGREEMENT = 1e-7
+"""Largest accepted distance of an average around a center, one rule on fixed panels, from the second route: the edge is
+found to 1e-6 at best.
 """
 
 TRAPEZOIDS = (60, 120, 240, 480)
@@ -184,7 +190,18 @@ def moments_around(
 ) -> list[np.ndarray]:
     """E f(a + z) for each integrand f, z ~ N(0, variance), at every center a."""
     row, u, inner = _nodes(centers, np.sqrt(variance), features(kinks), 0, 1)
-    return [np.bincount(row, (inner * f).sum(axis=1), centers.size) for f in integrands(u)]
+    found = [np.bincount(row, (inner * f).sum(axis=1), centers.size) for f in integrands(u)]
+    for k, means in enumerate(found):
+        _meet(lambda u, k=k: integrands(u)[k], kinks, centers, variance, means)
+    return found
+
+
+def _meet(f: Numeric, kinks: tuple[float, ...], centers: np.ndarray, variance: float, means: np.ndarray) -> None:
+    """Refuse averages around centers that the second route does not confirm at the middle and largest one."""
+    for i in {centers.size // 2, int(np.argmax(np.abs(means)))}:
+        at = float(centers[i])
+        second = of_values(f, np.array(kinks), variance, at)
+        second.require(float(means[i]), f"An average of the edge over N({at:g}, {variance:g})", EDGE_AGREEMENT)
 
 
 def hermite_around(
@@ -211,7 +228,11 @@ def hermite_around(
         before += x * now
         before /= np.sqrt(n + 1)
         before, now = now, before
-    return series, [mean(inner * f, g) for i, f in enumerate(values) for g in values[i:]]
+    means = [mean(inner * f, g) for i, f in enumerate(values) for g in values[i:]]
+    pairs = [(f, g) for i, f in enumerate(functions) for g in functions[i:]]
+    for (f, g), found in zip(pairs, means, strict=True):
+        _meet(lambda u, f=f, g=g: f(u) * g(u), kinks, centers, variance, found)
+    return series, means
 
 
 def features(kinks: tuple[float, ...], splits: int = 0) -> np.ndarray:

@@ -66,7 +66,8 @@ def _between_deltas(left: Terms, right: Terms) -> Any:
             table = _hermite(sums + differences, sums - differences, own, cross, *highest)
             weights = sum(
                 v * w * (-1) ** (i + j) * table[i, j]
-                for (s, i, v), (r, j, w) in product(lefts, rights) if s == place and r == others
+                for (s, i, v), (r, j, w) in product(lefts, rights)
+                if s == place and r == others
             )
             exponent = -((a - b) ** 2 / less + (a + b) ** 2 / more) / 4
             total += weights * np.exp(exponent) / (2 * np.pi * np.sqrt(less * more))
@@ -75,7 +76,9 @@ def _between_deltas(left: Terms, right: Terms) -> Any:
     return kernel
 
 
-def _hermite(a: np.ndarray, b: np.ndarray, own: np.ndarray, cross: np.ndarray, m: int, n: int) -> dict[tuple[int, int], Any]:
+def _hermite(
+    a: np.ndarray, b: np.ndarray, own: np.ndarray, cross: np.ndarray, m: int, n: int
+) -> dict[tuple[int, int], Any]:
     """H_ij = exp(Q) d^i/da^i d^j/db^j exp(-Q) for a quadratic Q with the given first and second derivatives."""
     table: dict[tuple[int, int], Any] = {(0, 0): np.ones_like(own)}
     for i in range(m + 1):

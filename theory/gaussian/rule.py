@@ -42,7 +42,7 @@ class Average:
     size: float
     error: float
 
-    def require(self, other: float, what: str) -> None:
+    def require(self, other: float, what: str, agreement: float = AGREEMENT) -> None:
         """Refuse the number of another route that this one does not confirm; what: the average in words."""
         if self.error > WORST * self.size:
             raise QuadratureError(
@@ -50,7 +50,7 @@ class Average:
                 f"kinks gives {self.value:.10g} and resolves no more than {self.error:.1g}. Take a smaller variance, or "
                 "a function that varies more slowly."
             )
-        if not abs(self.value - other) <= AGREEMENT * self.size + 10 * self.error:
+        if not abs(self.value - other) <= agreement * self.size + 10 * self.error:
             raise DisagreementError(
                 f"{what}: the derived or reduced form gives {other:.12g}, a rule that only evaluates the functions "
                 f"between their kinks {self.value:.12g} +- {self.error:.1g}. One of the two is wrong, so neither is "
@@ -180,7 +180,9 @@ def _sine_power(angle: np.ndarray, power: float) -> np.ndarray:
     """sin(angle)^power over its integral from 0 to pi."""
     norm = special.gammaln(power / 2 + 0.5) - special.gammaln(power / 2 + 1) + np.log(np.pi) / 2
     with np.errstate(under="ignore", divide="ignore"):
-        return np.exp(power * np.log(np.maximum(np.sin(angle), 0)) - norm) if power > 0 else np.full_like(angle, 1 / np.pi)
+        return (
+            np.exp(power * np.log(np.maximum(np.sin(angle), 0)) - norm) if power > 0 else np.full_like(angle, 1 / np.pi)
+        )
 
 
 def _places(f: Function) -> tuple[np.ndarray, list[tuple[float, float]]]:

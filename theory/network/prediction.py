@@ -91,7 +91,7 @@ class Prediction:
         return self._evaluated(self._checked(numbers), Numbers())
 
     def distance(self, **numbers: Any) -> float:
-        """How far `evaluate` is from the same recursion with every average by a rule that only evaluates the activation."""
+        """How far `evaluate` is from the same recursion with averages by a rule that only evaluates the activation."""
         values = self._checked(numbers)
         return float(np.max(np.abs(self._evaluated(values, Numbers()) - self._evaluated(values, SecondRoute()))))
 

@@ -26,8 +26,8 @@ def require_positive(gram: np.ndarray, f: Function) -> None:
     smallest, largest = np.linalg.eigvalsh((gram + gram.T) / 2)[[0, -1]]
     if smallest < -ROUNDING * max(largest, 0.0) * len(gram):
         raise ImpossibleError(
-            f"The {len(gram)} x {len(gram)} matrix E f(u_s) f(u_t) of f(x) = {f.expr} has the eigenvalue {smallest:.6g} "
-            f"beside {largest:.6g}, which no random f(u) can have. One of its averages is wrong: please report the "
+            f"The {len(gram)} x {len(gram)} matrix E f(u_s) f(u_t) of f(x) = {f.expr} has the eigenvalue "
+            f"{smallest:.6g} beside {largest:.6g}, which no random f(u) can have. One of its averages is wrong: please report the "
             "function and the inputs."
         )
 
@@ -90,8 +90,8 @@ class Overlaps:
             if np.any(excess > 0):
                 raise ImpossibleError(
                     f"E f(u) f(v) = {np.ravel(value)[np.argmax(excess)]:.12g} of f(x) = {f.expr} of {relation} places "
-                    f"exceeds E f(u)^2 = {np.max(np.broadcast_to(same, value.shape)):.12g}, which no Gaussian pair can do. "
-                    "One of the two averages is wrong: please report the function and the network."
+                    f"exceeds E f(u)^2 = {np.max(np.broadcast_to(same, value.shape)):.12g}, which no Gaussian pair can "
+                    "do. One of the two averages is wrong: please report the function and the network."
                 )
         matrix = np.asarray(numbers.get("other", 0.0), float)
         if matrix.ndim == 2 and same.ndim == 0 and np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), same):
@@ -201,7 +201,9 @@ class Spherical:
         z1, z2 = (expect.sphere(slope, 1, count, *at) for count in (1, 2))
         slopes = state.alike(d1 * (1 - 1 / self.n) - z1 / self.n, -(d2 + z2) / self.n)
         tangent = {source: slopes * spread for source, spread in self.spread.items()}
-        return replace(state, K=state.alike(same, pair).possible(phi), mean=expect.sphere(phi, 0, 0, *at), tangent=tangent)
+        return replace(
+            state, K=state.alike(same, pair).possible(phi), mean=expect.sphere(phi, 0, 0, *at), tangent=tangent
+        )
 
     def scaled(self, square: Value, mean: Value, expect: Expectations) -> "Spherical":
         """Spherical with another scale and shift."""

@@ -186,7 +186,9 @@ def _error(
         with time_limit(SECONDS, "its value to more digits"):
             exact = digits.value(statement(), numbers)
     except ExtensionError:
-        return f"{known}; not compared with its value to {digits.DIGITS} digits, which takes more than {SECONDS} seconds"
+        return (
+            f"{known}; not compared with its value to {digits.DIGITS} digits, which takes more than {SECONDS} seconds"
+        )
     if exact is None:
         return known
     error = abs(float(exact - sp.Float(number, digits.DIGITS)))
