@@ -125,7 +125,7 @@ class Kernel:
         """Tiles of (p, c, mu) in which a number has met the second route."""
         return set()
 
-    def _numbers_meet(self, points: list[np.ndarray], found: np.ndarray) -> None:
+    def _numbers_meet(self, points: tuple[np.ndarray, ...], found: np.ndarray) -> None:
         """Refuse numbers that the second route does not confirm, at the first point of every tile that is new."""
         variance, covariance, mean = (np.ravel(a) for a in points)
         found = np.ravel(found)

@@ -47,8 +47,8 @@ class Average:
         if self.error > WORST * self.size:
             raise QuadratureError(
                 f"{what} = {other:.10g} has no second route: a rule that only evaluates the functions between their "
-                f"kinks gives {self.value:.10g} and resolves no more than {self.error:.1g}. Take a smaller variance, or "
-                "a function that varies more slowly."
+                f"kinks gives {self.value:.10g} and resolves no more than {self.error:.1g}. Take a smaller variance, "
+                "or a function that varies more slowly."
             )
         if not abs(self.value - other) <= agreement * self.size + 10 * self.error:
             raise DisagreementError(
@@ -137,8 +137,8 @@ def of_values(f: Numeric, kinks: np.ndarray, p: float, mean: float) -> Average:
 
 
 def sphere(h: Numeric, kinks: np.ndarray, count: int, samples: float) -> Average:
-    """E h(z_1) (count = 0), E h(z_1)^2 (1) or E h(z_1) h(z_2) (2) over a batch normalized over ``samples`` >= 4 samples:
-    z sqrt(samples) times a uniform unit vector orthogonal to (1, .., 1).
+    """E h(z_1) (count = 0), E h(z_1)^2 (1) or E h(z_1) h(z_2) (2) over a batch normalized over ``samples`` >= 4: z is
+    sqrt(samples) times a uniform unit vector orthogonal to (1, .., 1).
     """
     square, correlation = samples - 1, -1 / (samples - 1)
     resolved = _resolved(h, np.concatenate([np.linspace(-12, 12, 25), kinks]), 0.0, 1.0) if count == 2 else kinks
@@ -157,10 +157,7 @@ def sphere(h: Numeric, kinks: np.ndarray, count: int, samples: float) -> Average
     def integrand(angle: np.ndarray) -> np.ndarray:
         z = np.sqrt(square) * np.cos(angle)
         values = h(z)
-        if count == 2:
-            others = given(z)
-        else:
-            others = np.stack([values**count, np.abs(values**count)])
+        others = given(z) if count == 2 else np.stack([values**count, np.abs(values**count)])
         return values * others * _sine_power(angle, samples - 3)
 
     # Where z_2 = kink just touches the sphere of z_2 given z_1, the average over z_2 bends like a root.

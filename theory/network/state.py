@@ -27,8 +27,8 @@ def require_positive(gram: np.ndarray, f: Function) -> None:
     if smallest < -ROUNDING * max(largest, 0.0) * len(gram):
         raise ImpossibleError(
             f"The {len(gram)} x {len(gram)} matrix E f(u_s) f(u_t) of f(x) = {f.expr} has the eigenvalue "
-            f"{smallest:.6g} beside {largest:.6g}, which no random f(u) can have. One of its averages is wrong: please report the "
-            "function and the inputs."
+            f"{smallest:.6g} beside {largest:.6g}, which no random f(u) can have. One of its averages is "
+            "wrong: please report the function and the inputs."
         )
 
 

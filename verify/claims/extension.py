@@ -256,7 +256,7 @@ def in_torch(f: Function) -> Callable[[Tensor], Tensor]:
     return value
 
 
-def _with_numbers(branch: sp.Expr) -> sp.Expr:
+def _with_numbers(branch: sp.Expr) -> sp.Basic:
     """Constants such as sqrt(2) as decimal numbers: torch takes no exact ones."""
 
     def is_exact(e: sp.Basic) -> bool:
