@@ -95,7 +95,7 @@ def pair(f: Function, g: Function, p: float, c: float, mean: float) -> Average:
             cuts.append(mean + (right - mean) / slope)
 
     def integrand(u: np.ndarray) -> np.ndarray:
-        return f(u) * given(u) * _density(u - mean, sd)
+        return f(u) * _density(u - mean, sd) * given(u)  # in this order: f(u) g(v) alone may exceed float64
 
     found = _adaptive(integrand, np.clip(np.concatenate(cuts), grid[0], grid[-1]))
     for place, weight in f_deltas:
