@@ -51,7 +51,7 @@ def test_closed_forms_to_twelve_digits(name: str, record_property: Callable[[str
         assert k.centered.expr is not None
         variance, covariance = extreme_points(1)
         if name == "exp":  # beyond, the rule has no density where the mass is: see the test below
-            fits = np.minimum(1, 200 / variance)
+            fits = np.minimum(1, 100 / variance)
             variance, covariance = variance * fits, covariance * fits
         worst = relative_error(k.centered.expr, variance, covariance, k(variance, covariance))
         record_property(f"worst relative error, {name}", worst)
