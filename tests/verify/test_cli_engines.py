@@ -1,7 +1,9 @@
 """derive, book and measure, run as commands."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,3 +204,29 @@ def test_what_is_found_is_kept_as_json(fimcheck, tmp_path: Path) -> None:
     code, _, err = fimcheck("derive", "m", "--json", str(tmp_path / "no" / "x.json"))
     assert code == 2
     assert "--json" in err
+
+
+NUMBERS = "sigma_w2=2,sigma_b2=0.1,alpha_0=1,alpha_1=1"
+
+
+def test_the_check_to_many_digits_has_a_limit(fimcheck: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: Any) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("fimcheck.verify.cli.derive.SECONDS", 0.2)
+    monkeypatch.setattr("fimcheck.theory.writing.digits.value", endless)
+    code, text, error = fimcheck("derive", "kappa1", "--depth", "2", "--at", NUMBERS)
+    assert code == 0
+    assert float(text) == pytest.approx(2.05, rel=1e-12)  # sigma_w2/2 + (sigma_w2 + sigma_b2)/2
+    assert "not compared with its value to 40 digits" in error
+    assert "off a second route" in error
+
+
+def test_an_average_that_is_not_found_is_a_refusal(fimcheck: Callable[..., Any]) -> None:
+    code, text, error = fimcheck(
+        "derive", "kappa1", "--activation", "sin(3000*x)*tanh(x)", "--depth", "2", "--at", NUMBERS
+    )
+    assert (code, text) == (2, "")
+    assert "activation sin(3000*x)*tanh(x), step 2" in error
+    assert "Piecewise" in error

@@ -7,10 +7,23 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sympy as sp
+import torch
 
+from fimcheck import theory
+from fimcheck.theory.symbols import x
 from fimcheck.verify import CLAIMS, Draws, Setting
-from fimcheck.verify.claims.extension import IN_USE, REGISTRIES, ExtensionError, load, load_in_worker, time_limit
+from fimcheck.verify.claims.extension import (
+    IN_USE,
+    REGISTRIES,
+    ExtensionError,
+    in_torch,
+    load,
+    load_in_worker,
+    time_limit,
+)
 from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.examine.stages import conforms, examine
 from fimcheck.verify.judge import suite
@@ -231,3 +244,22 @@ def test_a_stage_that_is_stopped_gives_what_it_found() -> None:
         extension.forget()
     assert [stage.outcome for stage in found] == ["passed", "passed", "stopped"]
     assert len(found[-1].verdicts) == 1
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        x * sp.Max(0, sp.Min(1, x / 6 + sp.Rational(1, 2))),
+        sp.Abs(x) ** sp.Rational(3, 2),
+        x * sp.erf(x / sp.sqrt(2)),
+    ],
+    ids=["hard-swish", "rectified power", "exact constants"],
+)
+def test_the_torch_function_of_an_expression(expr: sp.Expr) -> None:
+    """Each branch sees its own points: autograd through (-x)^(3/2) at x > 0 would be nan."""
+    phi = theory.activation(expr).phi
+    u = torch.linspace(-4.1, 4.3, 23, dtype=torch.float64, requires_grad=True)
+    value, slope = in_torch(phi), in_torch(phi.derivative())
+    assert np.allclose(value(u).detach().numpy(), phi(u.detach().numpy()), rtol=1e-14, atol=1e-14)
+    assert torch.allclose(torch.autograd.grad(value(u).sum(), u)[0], slope(u), rtol=1e-12, atol=0)
+    assert value(u.detach().float()).dtype == torch.float32

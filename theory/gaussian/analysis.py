@@ -35,6 +35,8 @@ def _require_no_pole(name: str, what: str, expr: Expr, interval: Expr) -> None:
         poles = singularities(expr, x, sp.S.Reals).intersect(interval)
     except NotImplementedError:
         return
+    if isinstance(poles, sp.FiniteSet):  # candidates: x^(3/2)/x is 0 at 0
+        poles = sp.FiniteSet(*(pole for pole in poles if not _is_finite(expr, pole, interval)))
     if poles is not sp.S.EmptySet and poles.is_empty is not True:
         where = ", ".join(map(str, poles)) if isinstance(poles, sp.FiniteSet) else str(poles)
         raise ActivationError(
@@ -42,6 +44,12 @@ def _require_no_pole(name: str, what: str, expr: Expr, interval: Expr) -> None:
             "reaches every real number; use a function that is finite, with a finite slope, on the "
             "whole line."
         )
+
+
+def _is_finite(expr: Expr, place: Expr, interval: Expr) -> bool:
+    """Whether an expression has a finite limit at a place from within an interval."""
+    sides = [side for side, end in (("+", interval.end), ("-", interval.start)) if place != end]
+    return all(sp.limit(expr, x, place, side).is_finite for side in sides)
 
 
 def _require_real(name: str, expr: Expr, at: sp.Float) -> None:

@@ -20,6 +20,9 @@ PRICE = "Price's theorem"
 PRICE_INTEGRAL = "Price's theorem, one integral left"
 QUADRATURE = "quadrature"
 
+LONGEST = 16
+"""Most summands of a kernel of Price's theorem that is written out."""
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -93,11 +96,12 @@ def _by_price(s: Term, t: Term, mean: Expr) -> tuple[Expr, list[str]] | str:
 def _reduced(f: Function, g: Function, mean: Expr, start: tuple[str, ...], reason: str) -> Derivation:
     assert f.terms is not None
     assert g.terms is not None
-    whole = price.reduce(f.terms, g.terms, mean)
+    whole = price.reduce(f.terms, g.terms, mean, bare=True)
     if whole is None:
         return Derivation(QUADRATURE, None, (*start, reason))
     n = whole.order
-    line = f"F^({n})(c) = {whole.kernel}, integrated numerically {n} times from c = 0 or c = -p"
+    kernel = whole.kernel if len(whole.left) * len(whole.right) <= LONGEST else f"E[f^({n})(u) g^({n})(v)]"
+    line = f"F^({n})(c) = {kernel}, integrated numerically {n} times from c = 0 or c = -p"
     return Derivation(PRICE_INTEGRAL, None, (*start, reason, line))
 
 

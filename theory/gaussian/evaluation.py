@@ -20,7 +20,7 @@ MAX_LOSS = 300.0
 
 LESS = sp.Symbol("p_minus_c", nonnegative=True)
 MORE = sp.Symbol("p_plus_c", nonnegative=True)
-_SPECIAL = {"erf": special.erf, "erfc": special.erfc}
+SPECIAL = {"erf": special.erf, "erfc": special.erfc}
 
 Numeric = Callable[..., np.ndarray]
 
@@ -28,14 +28,14 @@ Numeric = Callable[..., np.ndarray]
 def compiled(expr: Expr) -> Numeric:
     """A function of float64 arrays p, c, mu that evaluates a closed form in these symbols."""
     form = stable(expr)
-    fast = sp.lambdify([p, c, mu, LESS, MORE], [form, mass(form)], [_SPECIAL, "numpy"], cse=True)
+    fast = sp.lambdify([p, c, mu, LESS, MORE], [form, mass(form)], [SPECIAL, "numpy"], cse=True)
     slow = sp.lambdify([p, c, mu], expr, "mpmath")
 
     def evaluate(variance: np.ndarray, covariance: np.ndarray, mean: np.ndarray) -> np.ndarray:
         variance, covariance, mean = np.broadcast_arrays(variance, covariance, mean)
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
             value, size = fast(variance, covariance, mean, variance - covariance, variance + covariance)
-            out = np.array(np.broadcast_to(value, variance.shape), dtype=float)
+            out = np.array(np.broadcast_to(np.real(value), variance.shape), dtype=float)
             lossy = ~(np.broadcast_to(size, variance.shape) <= MAX_LOSS * np.abs(out))
         for i in map(tuple, np.argwhere(lossy)):
             out[i] = _precise(slow, float(variance[i]), float(covariance[i]), float(mean[i]))
@@ -69,6 +69,8 @@ def stable(expr: Expr) -> Expr:
     if isinstance(expr, sp.Pow) and expr.base.is_polynomial(c) and sp.Poly(expr.base, c).degree() == 1:
         slope = expr.base.coeff(c, 1)
         edge = sp.expand(expr.base / slope - c)  # c + edge, times slope
+        if edge.free_symbols > {p}:
+            return expr.func(*(stable(a) for a in expr.args))
         return (slope * (_edge(edge, MORE) if edge.subs(p, 1) > 0 else -_edge(-edge, LESS))) ** expr.exp
     if isinstance(expr, sp.asin):
         edge = sp.simplify(c / expr.args[0])

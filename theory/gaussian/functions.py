@@ -20,6 +20,18 @@ class ActivationError(ValueError):
     """An activation this theory has no use for; the message names it, the rule it breaks and the remedy."""
 
 
+class QuadratureError(ArithmeticError):
+    """A Gaussian average that is not found to its precision; the message says what was met, and the remedy."""
+
+
+class DisagreementError(QuadratureError):
+    """The two routes to a Gaussian average give different numbers; the message shows both."""
+
+
+class ImpossibleError(QuadratureError):
+    """Averages that no random variables have; the message shows them."""
+
+
 @dataclass(frozen=True)
 class Function:
     """branches[i] between breaks[i-1] and breaks[i] (in rising order), plus weight * DiracDelta(x - place)
@@ -57,8 +69,22 @@ class Function:
     def jumps(self) -> tuple[tuple[Expr, Expr], ...]:
         """(place, height) of each discontinuity."""
         pairs = zip(self.breaks, self.branches, self.branches[1:], strict=False)
-        heights = ((t, sp.simplify((right - left).subs(x, t))) for t, left, right in pairs)
+        heights = ((t, sp.simplify(_limit(right, t, "+") - _limit(left, t, "-"))) for t, left, right in pairs)
         return tuple((t, h) for t, h in heights if h != 0)
+
+    @property
+    def parameters(self) -> set[Expr]:
+        """Symbols other than the argument."""
+        weights = (w for _, w in self.deltas)
+        return set().union(*(e.free_symbols for e in (*self.branches, *weights))) - {x}  # type: ignore[return-value]
+
+    def subs(self, values: dict[Expr, Expr]) -> "Function":
+        """The function with numbers for its parameters."""
+        return Function(
+            tuple(b.subs(values) for b in self.branches),
+            self.breaks,
+            tuple((t, w.subs(values)) for t, w in self.deltas),
+        )
 
     @cached_property
     def is_odd(self) -> bool:
@@ -100,6 +126,12 @@ class Function:
                     inside = interval == i
                     out[inside] = branch(values[inside])
         return out
+
+
+def _limit(branch: Expr, place: Expr, side: str) -> Expr:
+    """Value at the end of a branch; by a limit where it is written as a quotient of zeros."""
+    value = branch.subs(x, place)
+    return value if value.is_finite else sp.limit(branch, x, place, side)
 
 
 def _vanishes(expr: Expr) -> bool:

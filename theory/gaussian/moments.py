@@ -104,26 +104,39 @@ def _pair(s: Term, t: Term, pair: Pair) -> Expr | None:
 
 def _delta_pair(s: Term, t: Term, pair: Pair) -> Expr:
     """The density of u at the delta's place, times the mean of t(v) given that u."""
-    place, order = s.at
     if t.kind == "delta":
-        given = _joint_density_form(t, pair, sp.sqrt(sp.expand(pair.p**2 - pair.c**2)))
-    else:
-        slope = pair.c / pair.p
-        given = _mean(t, pair.mean + slope * (y - pair.mean), pair.p - pair.c * slope)
-        given = given * normal_density(y, pair.mean, pair.p)
+        return _delta_delta(s, t, pair)
+    place, order = s.at
+    slope = pair.c / pair.p
+    given = _mean(t, pair.mean + slope * (y - pair.mean), pair.p - pair.c * slope)
+    given = given * normal_density(y, pair.mean, pair.p)
     value = (-1) ** order * sp.diff(given, y, int(order)).subs(y, place)
     # Where the delta's place makes p - c or p + c cancel from an exponent, evaluation near |c| = p needs it.
     return s.poly * value.replace(sp.exp, lambda e: sp.exp(sp.factor(sp.cancel(e))))
 
 
-def _joint_density_form(t: Term, pair: Pair, root: Expr) -> Expr:
-    """E[delta(u - y) delta^(k)(v - t)] as a function of y: derivative of the joint density."""
-    z = sp.Dummy("z", real=True)
-    a, b = y - pair.mean, z - pair.mean
-    quadratic = (pair.p * (a**2 + b**2) - 2 * pair.c * a * b) / (2 * root**2)
-    density = sp.exp(-quadratic) / (2 * sp.pi * root)
-    place, order = t.at
-    return t.poly * (-1) ** order * sp.diff(density, z, int(order)).subs(z, place)
+_a, _b, _p, _c, _det = sp.symbols("a b p c det")
+
+
+@cache
+def _hermite(i: int, j: int) -> Expr:
+    """H with d^i/da^i d^j/db^j exp(-Q) = H exp(-Q), Q = (p a^2 - 2 c a b + p b^2)/(2 det)."""
+    if i == j == 0:
+        return sp.S.One
+    lower, at, slope = (
+        (_hermite(i - 1, j), _a, _p * _a - _c * _b) if i > 0 else (_hermite(i, j - 1), _b, _p * _b - _c * _a)
+    )
+    return sp.expand(sp.diff(lower, at) - lower * slope / _det)
+
+
+def _delta_delta(s: Term, t: Term, pair: Pair) -> Expr:
+    """A derivative of the joint density at the places of two deltas."""
+    (left, i), (right, j) = s.at, t.at
+    a, b, det = left - pair.mean, right - pair.mean, sp.expand(pair.p**2 - pair.c**2)
+    factor = _hermite(int(i), int(j)).xreplace({_a: a, _b: b, _p: pair.p, _c: pair.c, _det: det})
+    exponent = -(pair.p * (a**2 + b**2) - 2 * pair.c * a * b) / (2 * det)
+    density = sp.exp(sp.factor(sp.cancel(exponent))) / (2 * sp.pi * sp.sqrt(det))
+    return (-1) ** (i + j) * s.poly * t.poly * factor * density
 
 
 def _smooth_pair(s: Term, t: Term, pair: Pair) -> Expr:

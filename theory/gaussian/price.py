@@ -5,6 +5,7 @@ constants of integration are the products E f^(k) E g^(k) at c = 0, where u and 
 """
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 from fimcheck.theory.gaussian.algebraic import antiderivative, from_expr
 from fimcheck.theory.gaussian.moments import Pair, is_elementary, mean_of_terms, pair_of_terms
@@ -18,23 +19,37 @@ MAX_ORDER = 10
 class PriceReduction:
     """F(c) = sum_k constants[k] c^k/k! + integral over t from 0 to c of (c-t)^(n-1)/(n-1)! kernel(t), n =
     order.
+
+    left, right: f^(n) and g^(n).
     """
 
     order: int
-    kernel: Expr
+    left: Terms
+    right: Terms
+    mean: Expr
     constants: tuple[Expr, ...]
 
+    @cached_property
+    def kernel(self) -> Expr:
+        """E f^(n)(u) g^(n)(v)."""
+        found = pair_of_terms(self.left, self.right, Pair(p, c, self.mean))
+        assert found is not None
+        return found
 
-def reduce(left: Terms, right: Terms, mean: Expr) -> PriceReduction | None:
-    """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative is elementary."""
+
+@cache
+def reduce(left: Terms, right: Terms, mean: Expr, bare: bool = False) -> PriceReduction | None:
+    """The reduction of E[f(u) g(v)] to one integral in c; None if no derivative is elementary.
+
+    bare: piecewise polynomials are differentiated on until nothing but deltas is left.
+    """
     if not (_ends(left) or _ends(right)):
         return None
+    bare = bare and all(t.kind != "erf" and t.quad == t.lin == 0 for t in (*left, *right))
     constants = []
     for order in range(MAX_ORDER + 1):
-        if all(is_elementary(s, t) for s in left for t in right):
-            kernel = pair_of_terms(left, right, Pair(p, c, mean))
-            assert kernel is not None
-            return PriceReduction(order, kernel, tuple(constants))
+        if all(is_elementary(s, t) and (not bare or s.kind == t.kind == "delta") for s in left for t in right):
+            return PriceReduction(order, left, right, mean, tuple(constants))
         constants.append(mean_of_terms(left, mean, p) * mean_of_terms(right, mean, p))
         left, right = derivative(left), derivative(right)
     return None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from fimcheck.theory.gaussian import rule
 from fimcheck.theory.gaussian.derivation import derive_mean
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel
@@ -55,7 +56,8 @@ def expr(f: Function, power: int, count: int, samples: Expr, gamma: Expr, beta: 
         means = {d: derive_mean(piece, sp.S.Zero) for d, piece in pieces.items()}
         if None in means.values():
             return SpherePair(h.expr, sp.Integer(count), samples)
-        return sp.Add(*(sp.sympify(value).subs(p, 1) / radius_moment(d, samples) for d, value in means.items()))
+        found = sp.Add(*(sp.sympify(value).subs(p, 1) / radius_moment(d, samples) for d, value in means.items()))
+        return _confirmed(found, h, count, samples)
     total = sp.S.Zero
     for (d, left), (e, right) in product(pieces.items(), repeat=2):
         both = kernel(left, right)
@@ -63,7 +65,23 @@ def expr(f: Function, power: int, count: int, samples: Expr, gamma: Expr, beta: 
         if gaussian is None:
             return SpherePair(h.expr, sp.Integer(count), samples)
         total += gaussian.subs({p: 1, c: -1 / (samples - 1)}) / radius_moment(d + e, samples)
-    return total
+    return _confirmed(total, h, count, samples)
+
+
+def _confirmed(form: Expr, h: Function, count: int, samples: Expr) -> Expr:
+    """A closed form, after it has met the second route at a few samples; other symbols stand for 4/3."""
+    numbers: dict[Any, Any] = dict.fromkeys((form.free_symbols | h.parameters) - {x}, sp.Rational(4, 3))
+    numbers |= dict.fromkeys(sp.sympify(samples).free_symbols, sp.Integer(6))
+    number = float(sp.sympify(samples).subs(numbers))
+    if number >= 4:
+        fixed = Function(tuple(b.subs(numbers) for b in h.branches), tuple(t.subs(numbers) for t in h.breaks))
+        kinks = np.array([float(b) for b in fixed.breaks])
+        rule.sphere(fixed, kinks, count, number).require(float(form.subs(numbers).evalf()), _words(count, number))
+    return form
+
+
+def _words(count: int, samples: float) -> str:
+    return f"E[{('h(z_1)', 'h(z_1)^2', 'h(z_1) h(z_2)')[count]}] over a batch normalized over T = {samples:g} samples"
 
 
 def radius_moment(degree: int, samples: Expr) -> Expr:
@@ -114,28 +132,30 @@ def _sphere_integral(h: Any, ends: np.ndarray, kinks: np.ndarray, count: int, sa
     touch = np.concatenate([correlation * reached - half, correlation * reached + half])
     outer = np.concatenate([ends, (touch[:, None] + np.concatenate([[0.0], _TOUCH, -_TOUCH])).ravel()])
 
-    def estimate(splits: int, rule: int) -> tuple[float, float]:
-        _, z, w = _nodes(np.zeros(1), np.array([np.sqrt(square)]), samples - 3, outer, splits, rule)
+    def estimate(splits: int, order: int) -> tuple[float, float]:
+        _, z, w = _nodes(np.zeros(1), np.array([np.sqrt(square)]), samples - 3, outer, splits, order)
         z, w = z.ravel(), w.ravel()
         if count < 2:
             terms = w * h(z) ** (count + 1)
             return float(terms.sum()), float(np.abs(terms).sum())
         # Given z_1, z_2 is spread about -z_1/(T-1) over a sphere of one dimension less.
         reach = np.sqrt((1 - correlation**2) * np.maximum(square - z**2, 1e-300))
-        row, second, inner = _nodes(correlation * z, reach, samples - 4, ends, splits, rule)
+        row, second, inner = _nodes(correlation * z, reach, samples - 4, ends, splits, order)
         terms = inner * h(second)
         means, sizes = (np.bincount(row, t.sum(axis=1), z.size) for t in (terms, np.abs(terms)))
         weighted = w * h(z)
         return float(weighted @ means), float(np.abs(weighted) @ sizes)
 
-    return certified(estimate)
+    found = certified(estimate)
+    rule.sphere(h, kinks, count, samples).require(found, _words(count, samples))
+    return found
 
 
 _TOUCH = 2.0 ** -np.arange(0, 30)
 
 
 def _nodes(
-    center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, rule: int
+    center: np.ndarray, reach: np.ndarray, power: float, cut: np.ndarray, splits: int, order: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Panels of center + reach cos(t), weights proportional to sin(t)^power dt that sum to 1 per center.
 
@@ -148,7 +168,7 @@ def _nodes(
     for _ in range(splits):
         rows = np.sort(np.concatenate([rows, (rows[:, 1:] + rows[:, :-1]) / 2], axis=1), axis=1)
     row, panel = np.nonzero(rows[:, 1:] > rows[:, :-1])
-    points, weights = RULES[rule]
+    points, weights = RULES[order]
     low, high = rows[row, panel][:, None], rows[row, panel + 1][:, None]
     angle = (high + low) / 2 + (high - low) / 2 * points
     w = (high - low) / 2 * weights * np.sin(angle) ** power

@@ -8,7 +8,7 @@ from typing import ClassVar
 import sympy as sp
 
 from fimcheck.theory.gaussian.activations import Activation
-from fimcheck.theory.gaussian.functions import ActivationError, Function
+from fimcheck.theory.gaussian.functions import ActivationError, Function, QuadratureError
 from fimcheck.theory.network.state import Overlaps, State, Unmixed, Value, mapped
 from fimcheck.theory.network.step import CompositionError, Run, Step, register
 from fimcheck.theory.symbols import Expr
@@ -48,6 +48,8 @@ class Phi(Step):
             after = state.law.through(phi, slope, state, run.expect)
         except ActivationError as error:
             raise CompositionError(f"step {path}: {error}") from error
+        except (QuadratureError, OverflowError) as error:
+            raise type(error)(f"activation {self.words}, step {path}: {error}") from error
         return replace(after, law=Unmixed(f"{self.words} (step {path})"))
 
     def wrong(self) -> Iterator[tuple[str, str, Step]]:

@@ -1,11 +1,12 @@
 """The averages that steps take, as expressions or as float64 numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from fimcheck.theory.gaussian import sphere
+from fimcheck.theory.gaussian import rule, sphere
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.gaussian.kernel import kernel
 from fimcheck.theory.symbols import Expr
@@ -79,6 +80,41 @@ class Numbers:
     def root(self, value: Value) -> np.ndarray:
         """The positive square root."""
         return np.sqrt(value)
+
+
+class SecondRoute(Numbers):
+    """The same numbers by a rule that shares nothing with those but the activation: see `rule`."""
+
+    def same(self, f: Function, p: Value, mean: Value) -> np.ndarray:
+        """E f(u)^2."""
+        return self.pair(f, p, p, mean)
+
+    def pair(self, f: Function, p: Value, c: Value, mean: Value) -> np.ndarray:
+        """E f(u) f(v)."""
+        _square_fits(p)
+        return _each(lambda p, c, mean: rule.pair(f, f, p, float(np.clip(c, -p, p)), mean), p, c, mean)
+
+    def mean(self, f: Function, p: Value, mean: Value) -> np.ndarray:
+        """E f(u)."""
+        return _each(lambda p, mean: rule.single(f, p, mean), p, mean)
+
+    def sphere(self, f: Function, power: int, count: int, samples: Value, gamma: Value, beta: Value) -> np.ndarray:
+        """E h(z_1), E h(z_1)^2 or E h(z_1) h(z_2)."""
+        kinks = np.array([float(b) for b in f.breaks])
+
+        def at(samples: float, gamma: float, beta: float) -> rule.Average:
+            return rule.sphere(lambda z: z**power * f(gamma * z + beta), (kinks - beta) / gamma, count, samples)
+
+        return _each(at, samples, gamma, beta)
+
+
+def _each(average: Callable[..., rule.Average], *arguments: Value) -> np.ndarray:
+    arrays = np.broadcast_arrays(*(np.asarray(a, float) for a in arguments))
+    out = np.empty(arrays[0].shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in np.ndindex(out.shape):
+            out[i] = average(*(float(a[i]) for a in arrays)).value
+    return out
 
 
 def _square_fits(p: Value) -> None:

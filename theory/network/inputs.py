@@ -20,6 +20,11 @@ class GivenInputs:
             raise ValueError("inputs: their norms differ; scale every input to mean square 1 over its entries.")
         kernel = np.clip((kernel + kernel.T) / 2, -1, 1)
         np.fill_diagonal(kernel, 1.0)
+        if (smallest := np.linalg.eigvalsh(kernel)[0]) < -1e-9 * T:
+            raise ValueError(
+                f"inputs: their overlaps have the negative eigenvalue {smallest:.3g}, which no inputs can have; give "
+                "x_s . x_t / d of T inputs."
+            )
         kernel.setflags(write=False)
         object.__setattr__(self, "kernel", kernel)
 

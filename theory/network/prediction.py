@@ -10,7 +10,7 @@ import sympy as sp
 
 from fimcheck.theory import symbols
 from fimcheck.theory.network.composition import Composed
-from fimcheck.theory.network.expectations import ClosedForms, Numbers
+from fimcheck.theory.network.expectations import ClosedForms, Numbers, SecondRoute
 from fimcheck.theory.network.explain import steps
 from fimcheck.theory.network.given import GIVEN, numbers_of
 from fimcheck.theory.network.limits import leading
@@ -88,7 +88,15 @@ class Prediction:
 
         numbers: one per name in `symbols`; floats, or arrays that broadcast.
         """
+        return self._evaluated(self._checked(numbers), Numbers())
+
+    def distance(self, **numbers: Any) -> float:
+        """How far `evaluate` is from the same recursion with averages by a rule that only evaluates the activation."""
         values = self._checked(numbers)
+        return float(np.max(np.abs(self._evaluated(values, Numbers()) - self._evaluated(values, SecondRoute()))))
+
+    def _evaluated(self, values: dict[str, np.ndarray], expect: Expectations) -> Any:
+        """The number, from averages of the given kind."""
 
         def number(expr: Expr) -> Any:
             return value_at(expr, values)
@@ -97,7 +105,7 @@ class Prediction:
         if self._needs_orders:
             samples = values.get("T", np.inf) if self.samples == "fixed" else np.inf
             with np.errstate(over="ignore", invalid="ignore"):
-                order = self._order_values(Numbers(), samples, number)
+                order = self._order_values(expect, samples, number)
         if alpha_total in self.formula.free_symbols:
             order[alpha_total] = number(self.network.alpha)
         with np.errstate(over="ignore", invalid="ignore"):

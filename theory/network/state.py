@@ -12,10 +12,25 @@ from typing import Any, Protocol
 import numpy as np
 import sympy as sp
 
-from fimcheck.theory.gaussian.functions import ActivationError, Function
+from fimcheck.theory.gaussian.functions import ActivationError, Function, ImpossibleError
 
 Value = Any
 """A SymPy expression, or a float64 number or array."""
+
+ROUNDING = 1e-9
+"""Relative error of an average that is rounding, and not a wrong average."""
+
+
+def require_positive(gram: np.ndarray, f: Function) -> None:
+    """Refuse a matrix of E f(u_s) f(u_t) with a negative eigenvalue."""
+    smallest, largest = np.linalg.eigvalsh((gram + gram.T) / 2)[[0, -1]]
+    if smallest < -ROUNDING * max(largest, 0.0) * len(gram):
+        raise ImpossibleError(
+            f"The {len(gram)} x {len(gram)} matrix E f(u_s) f(u_t) of f(x) = {f.expr} has the eigenvalue "
+            f"{smallest:.6g} beside {largest:.6g}, which no random f(u) can have. One of its averages is "
+            "wrong: please report the function and the inputs."
+        )
+
 
 Source = tuple[str, str]
 """A dense step by its path and a relation: what that step adds to the tangent overlap of places so related."""
@@ -54,6 +69,34 @@ class Overlaps:
         """f of every two values of the same relation."""
         mate = None if self.mate is None or other.mate is None else f(self.mate, other.mate)
         return Overlaps(f(self.same, other.same), f(self.other, other.other), mate)
+
+    def possible(self, f: Function) -> "Overlaps":
+        """The averages of f(u) f(v), where they are numbers, after a check that they are finite and that random f(u)
+        can have them.
+        """
+        numbers = {relation: value for relation, value in self.items() if not isinstance(value, sp.Expr)}
+        if "same" not in numbers:
+            return self
+        same = np.asarray(self.same, float)
+        for relation, value in numbers.items():
+            value = np.asarray(value, float)
+            if not np.all(np.isfinite(value)):
+                raise OverflowError(
+                    f"E f(u) f(v) of f(x) = {f.expr} of {relation} places is beyond float64: it "
+                    "grows too fast for the variance before it. Take a smaller sigma_w2, sigma_b2 or gamma, "
+                    "or fewer layers."
+                )
+            excess = np.abs(value) - same * (1 + ROUNDING)
+            if np.any(excess > 0):
+                raise ImpossibleError(
+                    f"E f(u) f(v) = {np.ravel(value)[np.argmax(excess)]:.12g} of f(x) = {f.expr} of {relation} places "
+                    f"exceeds E f(u)^2 = {np.max(np.broadcast_to(same, value.shape)):.12g}, which no Gaussian pair can "
+                    "do. One of the two averages is wrong: please report the function and the network."
+                )
+        matrix = np.asarray(numbers.get("other", 0.0), float)
+        if matrix.ndim == 2 and same.ndim == 0 and np.allclose(matrix, matrix.T) and np.allclose(np.diag(matrix), same):
+            require_positive(matrix, f)
+        return self
 
     def __add__(self, other: "Overlaps") -> "Overlaps":
         return self.with_(other, lambda a, b: a + b)
@@ -125,7 +168,8 @@ class Gaussian:
         m, p = state.mean, state.K.same - state.mean**2
 
         def kernel(f: Function) -> Overlaps:
-            return Overlaps(expect.same(f, p, m), *state.K.between(lambda K: expect.pair(f, p, K - m**2, m)))
+            found = Overlaps(expect.same(f, p, m), *state.K.between(lambda K: expect.pair(f, p, K - m**2, m)))
+            return found.possible(f)
 
         slopes = kernel(slope)
         return replace(
@@ -157,7 +201,9 @@ class Spherical:
         z1, z2 = (expect.sphere(slope, 1, count, *at) for count in (1, 2))
         slopes = state.alike(d1 * (1 - 1 / self.n) - z1 / self.n, -(d2 + z2) / self.n)
         tangent = {source: slopes * spread for source, spread in self.spread.items()}
-        return replace(state, K=state.alike(same, pair), mean=expect.sphere(phi, 0, 0, *at), tangent=tangent)
+        return replace(
+            state, K=state.alike(same, pair).possible(phi), mean=expect.sphere(phi, 0, 0, *at), tangent=tangent
+        )
 
     def scaled(self, square: Value, mean: Value, expect: Expectations) -> "Spherical":
         """Spherical with another scale and shift."""

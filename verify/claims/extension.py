@@ -11,21 +11,25 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import sympy as sp
+import torch
+from torch import Tensor
 
 from fimcheck import numerics, theory
 from fimcheck.numerics import activations as torch_activations
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.numerics.steps.elementwise import DEFINED
 from fimcheck.theory.gaussian import activations
+from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network import outputs as theory_outputs
 from fimcheck.theory.network.chain import hidden_names
 from fimcheck.theory.network.step import STEPS
@@ -226,10 +230,38 @@ def _both_sides(path: Path, added: list[set[str]]) -> tuple[str, ...]:
                 )
     missing = tuple(sorted(active - torch_active))
     for name in missing:
-        # Each branch with its constants as numbers: torch takes no exact ones.
-        expr = sp.N(theory.activation(name).phi.expr, 17)
-        numerics.add_activation(name, sp.lambdify(theory.symbols.x, expr, "torch"))
+        phi = theory.activation(name).phi
+        numerics.add_activation(name, in_torch(phi), in_torch(phi.derivative()))
     return missing
+
+
+def in_torch(f: Function) -> Callable[[Tensor], Tensor]:
+    """The regular part of a function for torch: each branch sees points of its own interval alone, so that one which is
+    not defined elsewhere, such as (-x)^(3/2), spoils neither the value nor its derivative there.
+    """
+    breaks = [float(b) for b in f.breaks]
+    branches = [sp.lambdify(theory.symbols.x, _with_numbers(b), "torch") for b in f.branches]
+    ends = [breaks[0] - 1, *breaks, breaks[-1] + 1] if breaks else [0.0, 0.0]
+    inside = [(low + high) / 2 for low, high in pairwise(ends)]
+
+    def value(u: Tensor) -> Tensor:
+        interval = torch.bucketize(u.detach(), u.new_tensor(breaks), right=True)
+        total = torch.zeros_like(u)
+        for i, (branch, point) in enumerate(zip(branches, inside, strict=True)):
+            own = interval == i
+            total = torch.where(own, branch(torch.where(own, u, point)), total)
+        return total
+
+    return value
+
+
+def _with_numbers(branch: sp.Expr) -> sp.Basic:
+    """Constants such as sqrt(2) as decimal numbers: torch takes no exact ones."""
+
+    def is_exact(e: sp.Basic) -> bool:
+        return isinstance(e, sp.Expr) and e.is_number and not e.is_Integer and not e.is_Float
+
+    return branch.replace(is_exact, lambda e: sp.Float(e, 17))
 
 
 def _line(path: Path, name: str) -> str:

@@ -94,7 +94,9 @@ def main() -> None:
     """Every refusal of a value becomes one line on standard error and exit code 2."""
     try:
         app()
-    except (ValueError, OSError, OverflowError) as refusal:
+    except (ValueError, OSError, ArithmeticError) as refusal:
+        if isinstance(refusal, ZeroDivisionError):  # a mistake of the program: no refusal
+            raise
         err = Console(stderr=True, emoji=False)
         err.print(f"fimcheck: {refusal}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -12,6 +12,7 @@ import numpy as np
 from fimcheck import theory
 from fimcheck.numerics.orders import COUPLED_ORDERS, FIRST_LAYER
 from fimcheck.numerics.quantities import PER_LAYER
+from fimcheck.theory.gaussian.functions import QuadratureError
 from fimcheck.theory.network.predict import ORDERS
 from fimcheck.verify.claims.claim import evaluator
 from fimcheck.verify.claims.setting import Setting
@@ -44,7 +45,7 @@ def prediction(setting: Setting, width: int, quantity: str) -> dict[str, Any]:
             if not np.all(np.isfinite(values)):
                 raise OverflowError(f"{quantity} exceeds float64 at these numbers")
             return {"relation": "equals", "value": values}
-    except (ValueError, OverflowError) as refusal:
+    except (ValueError, OverflowError, QuadratureError) as refusal:
         return {"reason": str(refusal)}
     return {"reason": f"the theory has no formula for {quantity}"}
 
