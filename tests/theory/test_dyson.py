@@ -107,4 +107,4 @@ def test_a_network_without_variation_has_no_law() -> None:
         return replace(found, layers=tuple(map(dead, found.layers)), first=0.0)
 
     with pytest.raises(EdgeError, match="no law"):
-        edge(chain("relu"), 1.0, 1, 100.0, still)
+        edge(chain("relu"), 1.0, width=100.0, change=still)

@@ -57,7 +57,7 @@ def test_the_first_two_moments_are_exact(net: theory.WideNetwork, rho: float) ->
 def test_several_outputs_keep_mean_and_edge() -> None:
     """The mean does not know how many outputs there are, but for where |eta| is cut, and the edge hardly does."""
     net = chain("tanh", 3, 2.0, 0.3)
-    one, three = (edge(net, 2.0, classes, 1000.0) for classes in (1, 3))
+    one, three = (edge(net, 2.0, classes=classes, width=1000.0) for classes in (1, 3))
     assert three.moment == pytest.approx(one.moment, rel=1e-4)
     assert three.place == pytest.approx(one.place, rel=1e-3)
     assert three.place != pytest.approx(one.place, rel=1e-5)
@@ -65,10 +65,10 @@ def test_several_outputs_keep_mean_and_edge() -> None:
 
 def test_every_slip_moves_a_moment_or_the_edge() -> None:
     net, rho = chain("gelu", 4, 1.9, 0.05), 2.0
-    right = edge(net, rho, 1, 1000.0)
+    right = edge(net, rho, width=1000.0)
     for name, (_, change) in SLIPS.items():
         try:
-            assert abs(edge(net, rho, 1, 1000.0, change).place / right.place - 1) > 0.01, name
+            assert abs(edge(net, rho, width=1000.0, change=change).place / right.place - 1) > 0.01, name
         except EdgeError:
             continue  # no edge at all
 
@@ -84,7 +84,7 @@ def test_every_slip_moves_a_moment_or_the_edge() -> None:
 )
 def test_the_edge_of_an_independent_program(net: theory.WideNetwork, rho: float, place: float) -> None:
     """Other nodes and another iteration found these, with the same cut to the size of M = 2000."""
-    assert edge(net, rho, 1, 2000.0).place == pytest.approx(place, rel=1e-3)
+    assert edge(net, rho, width=2000.0).place == pytest.approx(place, rel=1e-3)
 
 
 def test_a_linear_network_by_free_convolution() -> None:
@@ -180,7 +180,7 @@ def test_another_network_is_not_its_free_convolution() -> None:
 
 def test_the_density_has_mass_one_and_the_right_mean() -> None:
     net, rho = chain("tanh", 3, 2.0, 0.3), 2.0
-    found = edge(net, rho, 1, 1000.0)
+    found = edge(net, rho, width=1000.0)
     points = np.linspace(0.0, found.place + 0.5, 400)
     shape = density(net, rho, points)
     assert np.all(shape > 0)
@@ -202,14 +202,14 @@ def test_the_distribution_is_the_integral_of_the_density() -> None:
 
 def test_two_discretizations_give_the_error_of_the_edge() -> None:
     for net in (chain("tanh", 3, 2.0, 0.3), chain("gelu", 3, 1.9, 0.05), chain("relu")):
-        found = edge(net, 2.0, 1, 1000.0)
+        found = edge(net, 2.0, width=1000.0)
         assert found.error < 1e-6 * found.place
 
 
 def test_a_solution_that_fails_its_own_check_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "REFINED", (5, 7))
     with pytest.raises(EdgeError, match="its own check"):
-        edge(chain("tanh", 3, 2.1, 0.3), 2.0, 1, 1000.0)
+        edge(chain("tanh", 3, 2.1, 0.3), 2.0, width=1000.0)
 
 
 def given_units(net: theory.WideNetwork, width: int, largest: float) -> dict[str, np.ndarray]:
@@ -255,12 +255,12 @@ def test_no_edge_is_taken_where_the_curve_still_falls() -> None:
 def test_units_that_split_off_grow_like_the_logarithm() -> None:
     """|x|: measured 8.55, 10.12, 10.64, 12.75 at M = 250, 500, 1000, 2000, four networks each."""
     net = chain("abs", 3, 1.0, 0.3)
-    means = [edge(net, 1.0, 1, width).mean(width) for width in (250.0, 1000.0, 2.0**20, 2.0**22)]
+    means = [edge(net, 1.0, width=width).mean(width) for width in (250.0, 1000.0, 2.0**20, 2.0**22)]
     assert np.all(np.diff(means) > 0)
     slope = (means[-1] - means[-2]) / np.log(4)
     assert slope == pytest.approx(logarithmic_slope(net), rel=0.15)
     assert 8.0 < means[0] < 9.5
-    assert edge(net, 1.0, 1, 250.0).split > np.log(2)
+    assert edge(net, 1.0, width=250.0).split > np.log(2)
     assert 5e4 < splitting_width(chain("relu"), 1.0) < 5e5
     assert splitting_width(chain("relu", 2), 1.0) == np.inf
 
@@ -270,7 +270,7 @@ def test_units_that_split_off_grow_like_the_logarithm() -> None:
 )
 def test_nothing_jumps_where_units_begin_to_split_off(net: theory.WideNetwork, powers: tuple[float, ...]) -> None:
     """At the middle width a point beside the end of the curve, which is not its lowest, was once taken for the edge."""
-    low, middle, high = (edge(net, 1.0, 1, 10.0**power).mean(10.0**power) for power in powers)
+    low, middle, high = (edge(net, 1.0, width=10.0**power).mean(10.0**power) for power in powers)
     assert middle == pytest.approx((low + high) / 2, rel=0.02)
 
 
@@ -290,7 +290,7 @@ def test_of_two_layers_units_of_large_mean_field_split_off() -> None:
     """|x| is linear where |xi| is large, and a linear unit is an eigenvalue before the bulk ends: at M = 256, T = M
     measured 5.35(5), 4 to 6% above the limit, which its units give too. Once this was refused at every width."""
     net = chain("abs", 2)
-    edges = [edge(net, 1.0, 1, width) for width in (256.0, 1e4, 1e8)]
+    edges = [edge(net, 1.0, width=width) for width in (256.0, 1e4, 1e8)]
     places = [e.mean(np.inf) for e in edges]
     assert np.all(np.diff(places) > 0)
     assert places[0] == pytest.approx(5.1, abs=0.1)
@@ -324,7 +324,7 @@ def test_the_prediction_is_a_number_where_bounds_were_all() -> None:
 def test_an_edge_next_to_where_the_solution_ends_is_found() -> None:
     """z has its lowest point at g = 0.522 and ends at 0.545."""
     net = chain("relu", 3, 1.0, 0.3)
-    found = edge(net, 1.0, 1, 1024.0)
+    found = edge(net, 1.0, width=1024.0)
     assert found.cut == 1024.0
     z = Curve(Dyson(units(net, 1.0, 1, 1024.0)))
     assert found.place == pytest.approx(min(z(g) for g in np.linspace(0.515, 0.53, 16)), rel=1e-4)
@@ -335,7 +335,7 @@ def test_the_lengths_of_the_inputs_give_an_eigenvalue(rho: float, outlier: float
     """cos without biases: at c + (theta + s)(theta + rho s)/theta, theta = (E phi'')^2/2, s = Var phi, if theta > s
     rho^(1/2); a program of its own found these."""
     net = theory.WideNetwork(2, "cos", last="mean", sigma_w2=1, sigma_b2=0, ratios=1)
-    found = edge(net, rho, 1, 500.0)
+    found = edge(net, rho, width=500.0)
     theta = np.exp(-1) / 2
     s = (1 + np.exp(-2)) / 2 - np.exp(-1)
     if outlier is None:
@@ -366,7 +366,7 @@ def test_where_it_is_not_derived_it_is_refused() -> None:
         edge(chain("abs", 3, 1.0, 0.3), 2.0)
     for classes in (1, 3):
         with pytest.raises(EdgeError, match="layer 15: q_1 = q_2"):
-            edge(chain("sigmoid", 16, 1.2), 0.5, classes, 512.0)
+            edge(chain("sigmoid", 16, 1.2), 0.5, classes=classes, width=512.0)
     with pytest.raises(EdgeError, match="positive number"):
         edge(chain("relu"), float("nan"))
 
@@ -376,7 +376,9 @@ def test_idle_layer_normalization_leaves_the_edge() -> None:
     alike = theory.WideNetwork(
         3, "linear", "layer", "mean", sigma_w2=1.0, sigma_b2=0.0, ratios=(1, 1, 1), gamma=1.0, beta=0.0
     )
-    assert edge(alike, 2.0, 1, 500.0).place == pytest.approx(edge(chain("linear", 3, 1.0, 0.0), 2.0, 1, 500.0).place)
+    assert edge(alike, 2.0, width=500.0).place == pytest.approx(
+        edge(chain("linear", 3, 1.0, 0.0), 2.0, width=500.0).place
+    )
 
 
 def test_a_shift_after_layer_normalization_moves_the_edge() -> None:

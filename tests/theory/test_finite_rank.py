@@ -92,7 +92,7 @@ def test_noise_of_what_the_limit_has_not_is_no_term() -> None:
 
 def test_the_larger_of_a_unit_and_what_has_left_leads() -> None:
     net = theory.WideNetwork(3, "cos", last="mean", sigma_w2=2, sigma_b2=0, ratios=1)
-    found = edge(net, 0.25, 1, 512.0)
+    found = edge(net, 0.25, width=512.0)
     assert found.split > 3
     assert found.leaving.place is not None
     assert found.place < found.leaving.place < found.mean(2048)
@@ -102,12 +102,12 @@ def test_the_larger_of_a_unit_and_what_has_left_leads() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("act", "rho", "classes"), [("relu", 1.0, 2), ("tanh", 2.0, 3)])
 def test_networks_of_several_outputs_are_not_refused(act: str, rho: float, classes: int) -> None:
-    assert edge(chain(3, act), rho, classes, 64.0).overlaps > 0
+    assert edge(chain(3, act), rho, classes=classes, width=64.0).overlaps > 0
 
 
 @pytest.mark.parametrize("name", RANK_SLIPS)
 def test_every_part_of_it_counts(name: str) -> None:
-    right, wrong = edge(SILU, 0.5, 1, 512.0), edge(SILU, 0.5, 1, 512.0, RANK_SLIPS[name][1])
+    right, wrong = edge(SILU, 0.5, width=512.0), edge(SILU, 0.5, width=512.0, change=RANK_SLIPS[name][1])
     assert wrong.place == right.place
     assert abs(wrong.mean(1024) / right.mean(1024) - 1) > 0.05
 
@@ -165,6 +165,6 @@ def test_far_from_leaving_it_is_tracy_and_widoms() -> None:
 
 def test_where_it_is_not_derived() -> None:
     normalized = theory.WideNetwork(5, "silu", "layer", "mean", sigma_w2=2, sigma_b2=0, ratios=1, gamma=1.0, beta=0.0)
-    assert edge(normalized, 0.5, 1, 256.0).leaving == Leaving()
+    assert edge(normalized, 0.5, width=256.0).leaving == Leaving()
     with pytest.raises(EdgeError, match="not derived for several"):
-        edge(SILU, 0.5, 2, 64.0)
+        edge(SILU, 0.5, classes=2, width=64.0)

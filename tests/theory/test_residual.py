@@ -136,7 +136,7 @@ def test_sampled_networks_have_an_eigenvalue_of_finite_rank() -> None:
 
 @pytest.mark.parametrize("name", RESIDUAL_RANK_SLIPS)
 def test_every_term_of_finite_rank_counts(name: str) -> None:
-    right, wrong = edge(SILU, 0.5, 1, 256.0), edge(SILU, 0.5, 1, 256.0, RESIDUAL_RANK_SLIPS[name][1])
+    right, wrong = edge(SILU, 0.5, width=256.0), edge(SILU, 0.5, width=256.0, change=RESIDUAL_RANK_SLIPS[name][1])
     assert wrong.place == right.place
     assert abs(wrong.mean(512) / right.mean(512) - 1) > 0.02
 
@@ -218,17 +218,17 @@ def test_the_mean_is_the_trace(act: str) -> None:
     orders = theory.numeric_order_parameters(net, "proportional")
     trace = 1.5 * float(net.alpha) * float(orders.kappa1 - orders.kappa2)
     assert Curve(residual(net, 1.5)).moments()[0] == pytest.approx(trace, rel=2e-3)
-    found = edge(net, 1.5, 1, 512.0)
+    found = edge(net, 1.5, width=512.0)
     assert found.error < 2e-3 * found.place
     assert found.moment == pytest.approx(trace, rel=5e-3)
 
 
 def test_every_slip_moves_the_edge() -> None:
     net = network("gelu")
-    right = edge(net, 2.0, 1, 500.0)
+    right = edge(net, 2.0, width=500.0)
     for name, (_, change) in RESIDUAL_SLIPS.items():
         try:
-            assert abs(edge(net, 2.0, 1, 500.0, change).place / right.place - 1) > 0.01, name
+            assert abs(edge(net, 2.0, width=500.0, change=change).place / right.place - 1) > 0.01, name
         except EdgeError:
             continue  # no edge at all
 
@@ -243,7 +243,7 @@ def test_it_is_predicted_where_bounds_were_all() -> None:
     assert low < value < high
     assert "stream" in "\n".join(found.steps())
     with pytest.raises(EdgeError, match="one output"):
-        edge(net, 2.0, 2)
+        edge(net, 2.0, classes=2)
 
 
 def test_other_networks_of_steps_have_bounds_alone() -> None:
@@ -282,9 +282,9 @@ def test_a_normalization_that_changes_nothing_leaves_the_edge() -> None:
         ]
         return theory.Network(Chain((first, *steps, before(3), phi, out)), last="mean")
 
-    plain = edge(net, 2.0, 1, 400.0).place
-    assert edge(normalized(1.0), 2.0, 1, 400.0).place == pytest.approx(plain, rel=1e-9)
-    assert abs(edge(normalized(1.3), 2.0, 1, 400.0).place / plain - 1) > 0.05
+    plain = edge(net, 2.0, width=400.0).place
+    assert edge(normalized(1.0), 2.0, width=400.0).place == pytest.approx(plain, rel=1e-9)
+    assert abs(edge(normalized(1.3), 2.0, width=400.0).place / plain - 1) > 0.05
 
 
 def test_a_unit_that_splits_off_is_refused() -> None:

@@ -130,12 +130,12 @@ def test_overlaps_raise_the_edge_less_at_larger_width() -> None:
 def test_the_prediction_has_the_overlaps() -> None:
     net = NETS[2]
     one, two = (theory.predict(net, "lambda_max", "proportional").evaluate(M=64, rho=2.0, C=c) for c in (1, 2))
-    found = edge(net, 2.0, 2, 64.0)
+    found = edge(net, 2.0, classes=2, width=64.0)
     assert found.overlaps == raised(net, 2.0, 2, 64)[0]
     assert found.error >= raised(net, 2.0, 2, 64)[1]
     assert two == pytest.approx(found.mean(32.0))
     assert two > 1.05 * one
-    assert edge(net, 2.0, 2).overlaps == 0.0  # in the limit they are gone
+    assert edge(net, 2.0, classes=2).overlaps == 0.0  # in the limit they are gone
 
 
 def test_given_units_of_several_outputs_have_directions() -> None:
@@ -155,7 +155,7 @@ def test_given_units_of_several_outputs_have_directions() -> None:
 def test_a_unit_that_splits_off_is_refused() -> None:
     net = theory.WideNetwork(3, "abs", last="mean", sigma_w2=1.0, sigma_b2=0.3, ratios=1)
     with pytest.raises(EdgeError, match="not derived for several outputs"):
-        edge(net, 1.0, 2, 400.0)
+        edge(net, 1.0, classes=2, width=400.0)
 
 
 def test_an_extreme_unit_is_refused_however_extreme() -> None:
@@ -173,7 +173,7 @@ def test_an_extreme_unit_is_refused_however_extreme() -> None:
 def test_what_several_outputs_have_not_is_refused() -> None:
     lengths = theory.WideNetwork(2, "cos", last="mean", sigma_w2=2.0, sigma_b2=0, ratios=(0.5, 1))
     with pytest.raises(EdgeError, match="not derived for several"):
-        edge(lengths, 0.25, 2, 64.0)
+        edge(lengths, 0.25, classes=2, width=64.0)
     found = theory.predict(NETS[2], "lambda_max", "proportional")
     with pytest.raises(ValueError, match="whole number"):
         found.evaluate(M=64, rho=2.0, C=2.5)

@@ -41,6 +41,7 @@ SMALLEST_CUT = 4.0
 def edge(
     net: Composed,
     rho: float,
+    *,
     classes: int = 1,
     width: float = np.inf,
     change: Change = as_it_is,
@@ -58,6 +59,11 @@ def edge(
     >>> round(edge.edge(net, rho=2.0, width=2000).place, 3)
     7.441
     """
+    if not net.output.removed:
+        raise EdgeError(
+            f"last = {net.last!r}: unless the mean of the outputs is taken out the largest eigenvalue grows like M and is "
+            "no edge. Take last='mean' or 'batch', or predict lambda_max."
+        )
     if width < SMALLEST_CUT:
         raise EdgeError(f"M = {width:g} has to be at least {SMALLEST_CUT:g}: fewer units have no spectrum to speak of.")
     if is_residual(net):
@@ -124,7 +130,7 @@ def _leaving(net: Composed, curve: Curve[Any], g: float) -> Leaving:
 def _refuse_leaving(net: WideNetwork, rho: float, width: float) -> None:
     """Of several outputs it is not derived what terms of finite rank do: refuse them where one output has an eigenvalue
     that they take out of the bulk."""
-    if edge(net, rho, 1, width).leaving.place is not None:
+    if edge(net, rho, width=width).leaving.place is not None:
         raise EdgeError(
             "terms of finite rank take an eigenvalue out of the bulk of one output, and are not derived for several. "
             "Take C = 1."

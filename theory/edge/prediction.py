@@ -101,7 +101,7 @@ class EdgePrediction(Prediction):
 
             net = Network(wide.steps.bound(bound), "mean", input_width=bound(wide.input_width))
         change = SLIPS[self.slip][1] if self.slip in SLIPS else as_it_is
-        return edge(net, values["rho"], int(values["C"]), values["M"], change)
+        return edge(net, values["rho"], classes=int(values["C"]), width=values["M"], change=change)
 
     def accuracy(self, **numbers: Any) -> str:
         """The edge's own error."""

@@ -1,42 +1,53 @@
-"""How signals and gradients of a network of equal blocks go with the number of blocks, where no closed form says it.
+"""How signals and gradients of a network of equal blocks go with the number L of blocks, where no closed form says it.
 
-The block map of the overlaps is iterated in numbers. At a fixed point its linearization gives the factor by which a
-distance to the fixed point shrinks, and that by which gradients grow, from block to block; where the variance grows
-without a fixed point, a factor or an exponent of the number of blocks.
+The overlaps are followed block by block: those of signals by the block map, those of gradients by its linear part, all
+of them together, with what every block adds. What is said of a sequence is a law that it obeys: read off the map where
+the signals have settled (the eigenvalues of its linear part), else off the first half of the blocks, and compared with
+the recursion over all of them. A law that the recursion does not confirm is not stated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import sympy as sp
+from numpy.typing import NDArray
 
 from fimcheck.theory.network.depth import Blocks
 from fimcheck.theory.network.expectations import Numbers
-from fimcheck.theory.network.prediction import value_at
+from fimcheck.theory.network.predict import predict
+from fimcheck.theory.network.prediction import Prediction, value_at
 from fimcheck.theory.network.state import Overlaps, State
 from fimcheck.theory.network.step import TOTAL
 
-BLOCKS = 256
-"""How many blocks the overlaps are followed over."""
-SETTLED, SEEN = 1e-12, 1e-8
-"""Relative steps of a sequence that has settled, and that still tell their factor."""
-ALGEBRAIC = 0.3
-"""Factors nearer to 1 after so many blocks may make a power; others do not."""
-CONSTANT = 0.9
-"""How near to 1 the exponent of n (f - 1) in n says a constant factor."""
+Array = NDArray[np.float64]
+
+BLOCKS, LONGER = 1024, 4096
+"""How many blocks the overlaps are followed over: where every block is another, and where signals have settled."""
+ROUNDING = 1e-12
+"""Relative changes that are rounding."""
+SEEN = 1e-9
+"""Relative distances from a limit that still tell how it is approached."""
+CONFIRMED = 2e-3
+"""Largest difference of a law from the recursion, in the logarithm of a factor or in an exponent, that confirms it."""
+POWER = 0.05
+"""Largest change of an exponent from the first to the second half of the blocks that confirms it."""
+BARELY = 1e-6
+"""A factor this near to 1 is 1, and what is left is a power."""
+DEPTHS = (32, 64, 128)
+"""Numbers of blocks at which a quantity itself is evaluated."""
 SMALLEST, LARGEST = 1e-100, 1e100
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How one overlap goes with the number n of blocks.
+    """How one overlap goes with the number L of blocks.
 
-    limit: its fixed point, None if it has none. factor: by which its distance to the limit, or without a limit it
-    itself, is multiplied from block to block; exponent: if the factor tends to 1, of n; stretched: of n inside an
-    exponential.
+    limit: what it tends to, None if to nothing. factor: by which its distance to the limit, or without a limit it
+    itself, is multiplied from block to block. exponent: of L before the factor's power. stretched: of L inside an
+    exponential. error: difference of law and recursion, in the logarithm of the factor or in the exponent. confirmed:
+    whether the recursion confirms it; what it did over the last blocks otherwise.
     """
 
     name: str
@@ -44,19 +55,30 @@ class Rate:
     factor: float
     exponent: float | None = None
     stretched: float | None = None
+    error: float = 0.0
+    confirmed: bool = True
 
     def __str__(self) -> str:
+        if not self.confirmed:
+            return (
+                f"{self.name}: no law is confirmed; over the last half of the blocks it was multiplied by "
+                f"{self.factor:.6g} a block, or went like L^{self.exponent or 0:.2f}"
+            )
+        told = f" (the recursion over many blocks differs by {self.error:.1g})" if self.error else ""
         if self.limit is not None:
             if self.factor == 0:
                 return f"{self.name} is {self.limit:.6g} after the first blocks"
-            scale = f"on a scale of {-1 / np.log(abs(self.factor)):.3g} blocks"
-            return f"{self.name} tends to {self.limit:.6g} {scale} (the distance times {self.factor:.6g} a block)"
+            if self.exponent and self.factor == 1:
+                return f"{self.name} tends to {self.limit:.6g}, the distance goes like L^{self.exponent:.2f}{told}"
+            way = f"L {self.factor:.6g}^L" if self.exponent else f"{self.factor:.6g}^L"
+            return f"{self.name} tends to {self.limit:.6g}, the distance goes like {way}{told}"
         if self.stretched is not None:
             way = "grows like exp(" if self.factor > 1 else "falls like exp(-"
-            return f"{self.name} {way}a n^{self.stretched:.2f})"
-        if self.exponent is not None:
-            return f"{self.name} goes like n^{self.exponent:.3f}"
-        return f"{self.name} is multiplied by {self.factor:.6g} from block to block"
+            return f"{self.name} {way}a L^{self.stretched:.2f}){told}"
+        if self.factor == 1:
+            return f"{self.name} goes like L^{self.exponent or 0:.2f}{told}"
+        power = f", times L^{self.exponent:.2f}" if self.exponent else ""
+        return f"{self.name} is multiplied by {self.factor:.6g} from block to block{power}{told}"
 
 
 class _Map:
@@ -66,19 +88,20 @@ class _Map:
         self._net, self._ends = blocks.make(1), blocks.ends(1)
         self._values = {name: np.asarray(value, float) for name, value in numbers.items()}
         self._samples = self._values["T"] if self._net.depends_on_samples(samples) else np.inf
-        self.start = _first(self._at(None, np.zeros(3), np.zeros(3))[0])
+        self.start, tangent = self._at(None, None)
+        self.relations = [name for name in ("same", "other", "mate") if getattr(self.start, name) is not None]
+        self.tangent = np.array([float(np.max(getattr(tangent, name))) for name in self.relations])
 
-    def _at(self, K: Overlaps | None, one: Any, two: Any) -> tuple[Overlaps, Overlaps]:
-        """Overlaps after a block, from K and tangent overlaps before it; without K those before the first."""
+    def _at(self, K: Overlaps | None, tangent: Overlaps | None) -> tuple[Overlaps, Overlaps]:
+        """Overlaps after a block, from K and tangent overlaps before it; without them those before the first."""
         met: list[State] = []
 
         def settle(path: str, state: State) -> State:
             if path not in self._ends:
                 return state
             met.append(state)
-            if K is None or len(met) > 1:
+            if K is None or tangent is None or len(met) > 1:
                 return state
-            tangent = Overlaps(one, two, None if K.mate is None else two)
             return replace(state, K=K, tangent={TOTAL: tangent})
 
         self._net.run(Numbers(), self._samples, apart=False, settle=settle, number=self._number)
@@ -88,18 +111,56 @@ class _Map:
     def _number(self, expr: Any) -> Any:
         return value_at(sp.sympify(expr), self._values)
 
-    def step(self, K: Overlaps) -> tuple[Overlaps, np.ndarray]:
-        """Overlaps after a block, and the matrix that takes the tangent overlaps (Th1, Th2) there."""
-        size = K.same  # what the weights of the block add is of this size
-        one, two = np.array([0.0, size, 0]), np.array([0.0, 0, size])
-        after, tangent = self._at(K.map(lambda v: np.full(3, v)), one, two)
-        values = np.array([np.broadcast_to(tangent.same, 3), np.broadcast_to(tangent.other, 3)])
-        return _first(after), (values[:, 1:] - values[:, :1]) / size
+    def step(self, K: Overlaps) -> tuple[Overlaps, Array, Array]:
+        """Overlaps after a block, and the matrix A and the vector b that take the tangent overlaps Th to A Th + b."""
+        size, many = float(K.same), len(self.relations) + 1  # what the weights of the block add is of this size
+        columns = [np.eye(1, many, i + 1)[0] * size for i in range(many - 1)]
+        before = Overlaps(**dict(zip(self.relations, columns, strict=True)))
+        after, tangent = self._at(K.map(lambda v: np.full(many, v)), before)
+        values = np.array([np.broadcast_to(getattr(tangent, name), many) for name in self.relations])
+        K = after.map(lambda v: float(np.broadcast_to(v, many)[0]))
+        return K, (values[:, 1:] - values[:, :1]) / size, values[:, 0]
 
 
-def _first(overlaps: Overlaps) -> Overlaps:
-    """Overlaps that are the same at all three tangents, once."""
-    return overlaps.map(lambda v: float(np.broadcast_to(v, 3)[0]))
+@dataclass(frozen=True)
+class _Followed:
+    """Overlaps of signals after every block (blocks,), logarithms and signs of tangent overlaps (blocks, relations),
+    and the linear part of the map where the signals have settled."""
+
+    variance: Array
+    correlation: Array
+    logarithms: Array
+    signs: Array
+    matrix: Array | None
+
+
+def _follow(found: _Map) -> _Followed:
+    K, tangent, scale = found.start, found.tangent, 0.0
+    overlaps, logarithms, signs, matrix = [K], [], [], None
+    settled = False
+    for n in range(LONGER):
+        size = float(np.abs(tangent).max()) or 1.0
+        tangent, scale = tangent / size, scale + np.log(size)
+        with np.errstate(divide="ignore"):
+            logarithms.append(np.log(np.abs(tangent)) + scale)
+        signs.append(np.sign(tangent))
+        if not settled:
+            if n == BLOCKS or not SMALLEST < K.same < LARGEST:
+                break
+            K, matrix, vector = found.step(K)
+            overlaps.append(K)
+            settled = _settled([k.same for k in overlaps]) and _settled([k.other / k.same for k in overlaps])
+        assert matrix is not None
+        with np.errstate(over="ignore", under="ignore"):
+            tangent = matrix @ tangent + vector * np.exp(-scale)
+    variance = np.array([k.same for k in overlaps])
+    correlation = np.array([k.other for k in overlaps]) / variance
+    linear = matrix if settled else None
+    return _Followed(variance, correlation, np.array(logarithms), np.array(signs), linear)
+
+
+def _settled(values: Sequence[float]) -> bool:
+    return len(values) > 2 and bool(np.ptp(values[-3:]) <= ROUNDING * max(1e-3, abs(values[-1])))
 
 
 def growth(blocks: Blocks, samples: str, numbers: Mapping[str, float]) -> tuple[Rate, ...]:
@@ -108,50 +169,105 @@ def growth(blocks: Blocks, samples: str, numbers: Mapping[str, float]) -> tuple[
     numbers: of every symbol of the network, by name. Raises OverflowError where a variance exceeds float64.
     """
     found = _Map(blocks, samples, numbers)
-    K = found.start
-    variances, correlations, matrices = [K.same], [K.other / K.same], []
-    for _ in range(BLOCKS):
-        K, matrix = found.step(K)
-        variances.append(K.same)
-        correlations.append(K.other / K.same)
-        matrices.append(np.diag(matrix))
-        if (_limit(variances) and _limit(correlations)) or not SMALLEST < K.same < LARGEST:
-            break
-    gaps = [1 - c for c in correlations]
-    near = _limit(correlations) or correlations[-1] < 0.5
-    return (
-        _limit(variances, "the variance") or _far("the variance", variances),
-        (near and _limit(correlations, "the correlation of two samples"))
-        or _far("1 - c, c the correlation of two samples,", gaps),
-        *(_tangent(name, [m[i] for m in matrices]) for i, name in enumerate(("Th1", "Th2"))),
+    followed = _follow(found)
+    aligned = np.abs(1 - followed.correlation)
+    near = _settled(followed.correlation) or followed.correlation[-1] < 0.5
+    correlation = (
+        _law("the correlation of two samples", np.log(np.abs(followed.correlation) + SMALLEST), followed.correlation)
+        if near
+        else _law("1 - c, c the correlation of two samples,", np.log(aligned + SMALLEST), aligned)
     )
+    moduli = None if followed.matrix is None else np.linalg.eig(followed.matrix)
+    tangents = []
+    for i, name in enumerate(("Th1", "Th2")):
+        eigenvalues = () if moduli is None else _seen(moduli, i)
+        values = followed.signs[:, i] * np.exp(np.clip(followed.logarithms[:, i], -690, 690))
+        tangents.append(_law(name, followed.logarithms[:, i], values, eigenvalues))
+    return (_law("the variance", np.log(followed.variance), followed.variance), correlation, *tangents)
 
 
-def _limit(values: list[float], name: str = "") -> Rate | None:
-    """A sequence that has settled, with the factor seen while its steps were still well above rounding."""
-    size = max(abs(values[-1]), SMALLEST)
-    steps = np.abs(np.diff(values)) / size
-    if len(steps) < 2 or steps[-1] > SETTLED:
-        return None
-    large = np.flatnonzero(steps > SEEN)
-    factor = float(steps[large[-1]] / steps[large[-1] - 1]) if len(large) > 1 else 0.0
-    return Rate(name, values[-1], factor)
+def of_quantity(found: Prediction, blocks: Blocks, numbers: Mapping[str, float]) -> str:
+    """How the quantity of a prediction itself goes with L, from its numbers at three depths."""
+
+    def at(blocks_: int) -> float:
+        stated = predict(blocks.make(blocks_), found.quantity, found.samples)
+        return float(stated.evaluate(**{name: numbers[name] for name in stated.symbols}))
+
+    one, two, three = (abs(at(n)) for n in DEPTHS)
+    name, last = found.quantity, f"from {DEPTHS[1]} to {DEPTHS[2]} blocks"
+    if abs(three / two - 1) < SEEN:
+        return f"{name} tends to {three:.6g}"
+    first, second = np.log2(two / one), np.log2(three / two)
+    if abs(second - first) < 0.1 * max(1.0, abs(second)):
+        return f"{name} goes like L^{2 * second - first:.2f} ({last} like L^{second:.2f})"
+    return f"{name} is multiplied by {(three / two) ** (1 / (DEPTHS[2] - DEPTHS[1])):.6g} from block to block ({last})"
 
 
-def _far(name: str, values: list[float]) -> Rate:
-    """A sequence that has not settled."""
-    return _tangent(name, [two / one for one, two in pairwise(values)])
+def _seen(solved: Any, i: int) -> tuple[float, ...]:
+    """Moduli of the eigenvalues whose vectors reach an overlap, the largest first."""
+    weights = np.abs(solved.eigenvectors[i]) / np.abs(solved.eigenvectors).max(0)
+    return tuple(sorted(np.abs(solved.eigenvalues[weights > SEEN]).tolist(), reverse=True))
 
 
-def _tangent(name: str, factors: list[float]) -> Rate:
-    """What factors f(n) from block to block make: n (f - 1) goes like n^q, q = 1 for a constant factor, q = 0 for a
-    power of n, and in between an exponential of n^q.
+def _law(name: str, logarithms: Array, values: Array, eigenvalues: Sequence[float] = ()) -> Rate:
+    """The law of a sequence, given by its values and by their logarithms, which may exceed float64.
+
+    eigenvalues: of the linear map that makes it once it is constant, the largest first.
     """
-    n = len(factors)
-    one, two = (m * (factors[m - 1] - 1) for m in (n // 2, n))
-    q = float(np.log2(two / one)) if one * two > 0 else 0.0
-    if q > CONSTANT or abs(factors[-1] - 1) > ALGEBRAIC:
-        return Rate(name, None, factors[-1])
-    if q > 1 - CONSTANT:
-        return Rate(name, None, factors[-1], stretched=q)
-    return Rate(name, None, factors[-1], 2 * two - one)  # the next order falls out
+    if np.abs(values[-3:]).max() <= ROUNDING * np.abs(values).max():
+        return (
+            Rate(name, 0.0, 0.0)
+            if len(values) < 3 or not np.abs(values[2:]).any()
+            else _approach(name, values, eigenvalues)
+        )
+    if abs(logarithms[-1]) < np.log(LARGEST) and _settled(values.tolist()):
+        return _approach(name, values, eigenvalues)
+    steps = np.diff(logarithms)
+    n = len(steps)
+    first, last = (m * steps[m - 1] for m in (n // 2, n))
+    kind = float(np.log2(last / first)) if first * last > 0 else 0.0  # 1 for a factor, 0 for a power of L
+    over = (logarithms[-1] - logarithms[n // 2]) / (n - n // 2)
+    exponent = (logarithms[-1] - logarithms[n // 2]) / np.log(n / (n // 2))
+    lost = Rate(name, None, float(np.exp(over)), float(exponent), confirmed=False)
+    if abs(over) * n < 100 * BARELY or abs(kind) < 0.1 or (eigenvalues and abs(eigenvalues[0] - 1) < BARELY):
+        earlier = (logarithms[n // 2] - logarithms[n // 4]) / np.log((n // 2) / (n // 4))
+        power = 2 * exponent - earlier  # the next order, 1/L, falls out
+        off = abs(power - exponent)
+        return Rate(name, None, 1.0, float(power), error=float(off)) if off < POWER else lost
+    if kind < 0:  # steps that fall faster than 1/L add up to a limit
+        fallen = 2**-kind - 1
+        limit, earlier = (values[m] + (values[m] - values[m // 2]) / fallen for m in (n, n // 2))
+        off = float(abs(limit / earlier - 1))
+        return Rate(name, float(limit), 1.0, kind, error=off) if off < CONFIRMED else lost
+    if kind < 0.9 and not eigenvalues:
+        quarter = (n // 4) * steps[n // 4 - 1]
+        before = float(np.log2(first / quarter)) if first * quarter > 0 else 0.0
+        off = abs(kind - before)
+        return Rate(name, None, float(np.exp(steps[-1])), stretched=kind, error=off) if off < POWER else lost
+    # L^k f^L: the logarithm of the step is log f + k/L.
+    fitted = 2 * steps[-1] - steps[n // 2 - 1]
+    power = n * (steps[n // 2 - 1] - steps[-1])
+    factor = eigenvalues[0] if eigenvalues else float(np.exp(fitted))
+    predicted = np.log(factor) * (n - n // 2) + power * np.log(n / (n // 2))
+    off = abs(predicted - (logarithms[-1] - logarithms[n // 2])) / (n - n // 2)
+    if off > CONFIRMED or abs(np.log(factor) - fitted) > CONFIRMED:
+        return lost
+    return Rate(name, None, factor, float(power) if abs(power) > 0.05 else None, error=float(off))
+
+
+def _approach(name: str, values: Array, eigenvalues: Sequence[float]) -> Rate:
+    """How a sequence goes to its limit."""
+    limit = float(values[-1])
+    scale = max(abs(limit), np.abs(values).max() * 1e-3)
+    distances = np.abs(values - limit)
+    told = np.flatnonzero(distances > SEEN * scale)
+    limit = 0.0 if abs(limit) <= ROUNDING * np.abs(values).max() else limit
+    if len(told) < 3:
+        return Rate(name, limit, 0.0)
+    n = int(told[-1])
+    ratio = float(distances[n] / distances[n - 1])
+    nearest = min(eigenvalues, key=lambda e: abs(e - ratio), default=ratio)
+    resonance = n * (ratio / nearest - 1) if nearest else 0.0
+    if 0.5 < resonance < 2:  # (1 + 1/L): two rates that meet
+        return Rate(name, limit, nearest, 1.0, error=abs(ratio / nearest - 1 - 1 / n))
+    return Rate(name, limit, ratio if abs(ratio - nearest) > CONFIRMED else nearest, error=abs(ratio - nearest))

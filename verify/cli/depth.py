@@ -12,7 +12,7 @@ from fimcheck.theory.network import depth
 from fimcheck.theory.network.depth import Blocks
 from fimcheck.theory.network.describe import compose
 from fimcheck.theory.network.grammar import parse, unrolled
-from fimcheck.theory.network.growth import growth
+from fimcheck.theory.network.growth import growth, of_quantity
 from fimcheck.theory.network.recursion import NotSolvable
 from fimcheck.theory.network.where import Statement
 from fimcheck.theory.writing.unicode import text as one_line
@@ -66,6 +66,9 @@ def lines(
             raise ValueError(f"{error}; give numbers with --at ({missing}) for its growth, or a depth") from None
         yield f"{error}."
     if complete and style == "text":
-        yield "growth with the number n of blocks at these numbers:"
-        for rate in growth(blocks, found.samples, {name: float(numbers[name]) for name in network}):
+        yield "growth with the number L of blocks at these numbers:"
+        given = {name: float(value) for name, value in numbers.items()}
+        if set(found.symbols) <= given.keys():
+            yield f"  {of_quantity(found, blocks, given)}"
+        for rate in growth(blocks, found.samples, {name: given[name] for name in network}):
             yield f"  {rate}"
