@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.cases import BASES, claim_cases, order_cases, setting_with
 from fimcheck.verify.examine.conformance import checks
-from fimcheck.verify.examine.diagnosis import Run, diagnose
+from fimcheck.verify.examine.diagnosis import Run, diagnose, diagnose_place
+from fimcheck.verify.examine.places import Place, Refusal, compared, impossible, in_the_limit, places, summary
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.suite import Case
@@ -29,7 +30,7 @@ from fimcheck.verify.rule.statistics import REFUSED
 @dataclass(frozen=True)
 class Stage:
     """What became of one stage: passed, failed, open (something stayed INCONCLUSIVE), empty, or stopped before its end;
-    lines say why.
+    lines say why; examined says what was looked at, and what was not.
     """
 
     name: str
@@ -38,14 +39,25 @@ class Stage:
     seconds: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
     attacks: tuple[tuple[Verdict, Sequence[Kill]], ...] = ()
+    examined: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Plain data, for the JSON record, which holds the verdicts and attacks of all stages elsewhere."""
-        return {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
+        facts = {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
+        return {**facts, "examined": self.examined} if self.examined else facts
 
 
-def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool = False) -> Iterator[Stage]:
-    """Every stage in order; a stage that fails is the last. thorough: at more settings.
+STAGES = ("conformance", "derivation", "places", "order parameters", "claims", "wrong theories")
+
+
+def examine(
+    extension: Extension,
+    run: Run,
+    device: str = "cpu",
+    thorough: bool = False,
+    started: Callable[[str], None] = lambda _: None,
+) -> Iterator[Stage]:
+    """Every stage in order; a stage that fails is the last. thorough: at more settings. started: told of every place.
 
     A stage that is stopped, by Ctrl-C or an error that is not the file's, gives what it had found before it raises.
     """
@@ -61,6 +73,7 @@ def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool 
     stages = {
         "conformance": lambda: conforms(extension, device),
         "derivation": lambda: derives(extension),
+        "places": lambda: stands(extension, started),
         "order parameters": lambda: orders(extension, noted),
         "claims": lambda: claims(extension, noted, tested, thorough),
         "wrong theories": lambda: controls(tested, attacks),
@@ -150,6 +163,40 @@ def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
         exact = float(sp.N(sp.sympify(getattr(one, name)).subs(theory.symbols.T, T)))
         far = max(far, abs(float(getattr(two, name)) - exact) / max(abs(exact), 1e-300))
     return far, theory.order_parameters(theory.compose(setting.nodes, beta=0)).kappa1
+
+
+ERROR_RATE = 0.005
+"""Chance that a right step is refused in some place, or a wrong one passes in one where it is wrong."""
+
+
+def stands(extension: Extension, started: Callable[[str], None] = lambda _: None) -> Stage:
+    """Every added step in every kind of place: the states of its theory are possible ones, and their overlaps those of
+    sampled signals."""
+    found: list[Place] = []
+    refusals: list[Refusal] = []
+    for name in extension.hidden:
+        for at in places(name):
+            (found if isinstance(at, Place) else refusals).append(at)  # type: ignore[arg-type]
+        if not any(name in place.setting.steps.replace("(", " ").split() for place in found):
+            words = "; ".join(dict.fromkeys(refusal.words for refusal in refusals))
+            return Stage("places", "failed", (f"{extension.line(name)}: {name} is refused in every place: {words}",))
+        if words := in_the_limit(name):
+            return Stage("places", "failed", (f"{extension.line(name)}: {name}: {words}",))
+    for place in found:
+        if words := impossible(place):
+            return Stage("places", "failed", (f"{place}: impossible: {words}",))
+    if not found:
+        return Stage("places", "empty", ())
+    done, refused = compared(found, ERROR_RATE, started)
+    said = tuple(summary(extension.hidden, done, refusals))
+    if refused is not None:
+        lines = tuple(diagnose_place(refused, extension.path))
+        return Stage("places", "failed", lines, examined=said)
+    left = [f"open: {c.place}: {c.words(claim)}" for c in done for claim in c.left.values()]
+    agreed = sum(comparison.agreed for comparison in done)
+    lines = (f"{agreed} overlaps at {len(found)} settings agree with sampled signals", *left)
+    whole = not left and all(refusal.by_theory for refusal in refusals)
+    return Stage("places", "passed" if whole else "open", lines, examined=said)
 
 
 def orders(extension: Extension, run: Run) -> Stage:
