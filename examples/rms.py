@@ -9,7 +9,7 @@ from fimcheck.theory import symbols
 
 @dataclass(frozen=True)
 class RMS(theory.Step):
-    """As the width grows, the mean square of a sample's units tends to K[same]; their mean is scaled and shifted too."""
+    """The mean square of a sample's units tends to K[same] as they grow many; their mean is scaled and shifted."""
 
     gamma: Any = symbols.gamma
     beta: Any = symbols.beta

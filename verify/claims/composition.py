@@ -157,9 +157,7 @@ def overlap_claims(setting: Setting, about: dict) -> Iterator[OverlapClaim]:
     orders = order_parameters(setting.wide(), T=setting.samples)
     title = setting.steps or setting.structure
 
-    def claim(
-        kind: str, path: str, relation: str, index: tuple[int | slice, ...], final: str = "same"
-    ) -> OverlapClaim:
+    def claim(kind: str, path: str, relation: str, index: tuple[int | slice, ...], final: str = "same") -> OverlapClaim:
         tail = f".{final}" if final == relation or kind != "tq" else f".{final}({relation})"
         tail = f".{relation}" if kind in ("K", "Th") else "" if kind == "mean" else tail
         where = f"[{path}]" if path else ""

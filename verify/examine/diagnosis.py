@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import join
+from typing import Protocol
 
 from fimcheck.verify.claims.claim import Claim
 from fimcheck.verify.claims.composition import OverlapClaim
@@ -19,8 +20,14 @@ from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_s
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
 
-Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
-"""Verdicts on cases, one by one, with their draws."""
+
+class Run(Protocol):
+    """Verdicts on cases, one by one, with their draws."""
+
+    def __call__(self, todo: list[Case], once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+        """once: one look at few draws, for the causes of what has been refused."""
+        ...
+
 
 TOLD_BY = ("activation", "depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios")
 """Properties of a setting that a failure may go with."""
@@ -80,7 +87,7 @@ def factor(verdict: Verdict, run: Run) -> str:
     start = replace(verdict.setting, beta=0.0)
     cases = [Case(verdict.claim, setting) for setting in varied_settings(start, verdict.claim)]
     observed, left_out = [], []
-    for found, _ in run(cases):
+    for found, _ in run(cases, once=True):
         try:
             observed.append(observe(found))
         except ValueError as error:
@@ -133,4 +140,4 @@ def _told_by(name: str, failing: Sequence[Setting], holding: Sequence[Setting]) 
 
 def _fails(claim: Claim, setting: Setting, run: Run) -> bool:
     claim.admit(setting)
-    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)]))
+    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)], once=True))

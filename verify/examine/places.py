@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -95,7 +94,7 @@ NUMBERS: tuple[Mapping[str, Any], ...] = (
     MappingProxyType({"sigma_w2": 2.0, "sigma_b2": 0.3, "gamma": 1.25, "beta": 0.5}),
     MappingProxyType({"sigma_w2": 1.3, "sigma_b2": 0.0, "gamma": 0.7, "beta": -0.4}),
 )
-"""Numbers that every network is tried at: with biases and a positive shift, and without and a negative one."""
+"""Numbers that every kind of place is tried at: with biases and a positive shift, and without and a negative one."""
 SAMPLES, COUPLED_SAMPLES = (5, 7), (8, 11)
 """T with each of them: of a network whose samples stay apart, and of one that mixes them."""
 POSITIONS = 3
@@ -142,8 +141,8 @@ class Refusal:
 def places(step: str) -> Iterator[Place | Refusal]:
     """Every place of a step; where it is refused, the words once."""
     for kind, networks in PLACES.items():
-        for network in networks:
-            for number in range(len(NUMBERS)):
+        for first, network in enumerate(networks):
+            for number in range(len(NUMBERS) if first == 0 else 1):
                 found = _place(kind, network.replace(STEP, step), number)
                 yield found
                 if isinstance(found, Refusal):

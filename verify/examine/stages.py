@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +66,8 @@ def examine(
     found: list[Verdict] = []
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
 
-    def noted(todo: list[Case]) -> Iterator[tuple[Verdict, Draws]]:
-        for verdict, drawn in run(todo):
+    def noted(todo: list[Case], once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+        for verdict, drawn in run(todo, once):
             found.append(verdict)
             yield verdict, drawn
 
@@ -177,14 +178,14 @@ def stands(extension: Extension, started: Callable[[str], None] = lambda _: None
     for name in extension.hidden:
         for at in places(name):
             (found if isinstance(at, Place) else refusals).append(at)  # type: ignore[arg-type]
-        if not any(name in place.setting.steps.replace("(", " ").split() for place in found):
+        if not any(name in re.findall(r"\w+", at.setting.steps) for at in found):
             words = "; ".join(dict.fromkeys(refusal.words for refusal in refusals))
             return Stage("places", "failed", (f"{extension.line(name)}: {name} is refused in every place: {words}",))
         if words := in_the_limit(name):
             return Stage("places", "failed", (f"{extension.line(name)}: {name}: {words}",))
-    for place in found:
-        if words := impossible(place):
-            return Stage("places", "failed", (f"{place}: impossible: {words}",))
+    for at in found:
+        if words := impossible(at):
+            return Stage("places", "failed", (f"{at}: {words}",))
     if not found:
         return Stage("places", "empty", ())
     done, refused = compared(found, ERROR_RATE, started)
@@ -234,20 +235,29 @@ def _departure(verdict: Verdict, count: int) -> Iterator[str]:
 def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]], thorough: bool = False) -> Stage:
     """What is claimed about what is new, at default settings (which go to ``tested``) and at others."""
     default, others = claim_cases(extension, thorough)
-    verdicts = []
-    for verdict, drawn in run([*default, *others]):
+    todo = [*default, *others]
+    verdicts: list[Verdict] = []
+    failed = None
+    for verdict, drawn in run(todo):
         verdicts.append(verdict)
         if Case(verdict.claim, verdict.setting) in default:
             tested.append((verdict, drawn))
+        if verdict.status in REFUSED:  # one cause is likely to be the cause of all that follow
+            failed = verdict
+            break
     if not verdicts:
         return Stage("claims", "empty", ())
     lines = [f"{len(default)} at default settings, {len(others)} at corners of the domain and generated ones"]
-    lines.append(examined([verdict.setting for verdict in verdicts]))
-    failed = {verdict.claim.id: verdict for verdict in reversed(verdicts) if verdict.status in REFUSED}
-    lines += [f"{id} fails: {verdict.finding.reason} [{verdict.setting}]" for id, verdict in failed.items()]
-    for verdict in list(failed.values())[:1]:  # one cause is likely to be the cause of all
-        lines += diagnose(verdict, verdicts, run, extension.path)
-    return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
+    if failed is not None:
+        lines.append(f"{failed.claim.id} fails: {failed.finding.reason} [{failed.setting}]")
+        same = [case for case in default if case.claim == failed.claim and case.setting != failed.setting]
+        seen = {verdict.setting for verdict in verdicts if verdict.claim == failed.claim}
+        verdicts += [verdict for verdict, _ in run([case for case in same if case.setting not in seen], once=True)]
+        lines += diagnose(failed, verdicts, run, extension.path)
+    said = [f"claims: {len(verdicts)} verdicts; {examined([verdict.setting for verdict in verdicts])}"]
+    if left := len(todo) - len(verdicts):
+        said.append(f"not examined: {left} claims at further settings, after the one that fails")
+    return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts), examined=tuple(said))
 
 
 def examined(tested: Sequence[Setting]) -> str:
@@ -265,7 +275,7 @@ def examined(tested: Sequence[Setting]) -> str:
         if v
     ]
     acts = sorted({s.activation for s in chains if not s.steps})
-    return f"examined: {', '.join(ranges)}" + (f"; phi {', '.join(acts)}" if acts else "")
+    return ", ".join(ranges) + (f"; phi {', '.join(acts)}" if acts else "")
 
 
 def controls(tested: Sequence[tuple[Verdict, Draws]], attacks: list[tuple[Verdict, Sequence[Kill]]]) -> Stage:
