@@ -38,11 +38,10 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "behind a shift": ("dense shift(by=-0.7) STEP dense", "dense shift(by=-0.7) STEP relu dense"),
     "on the inputs": ("STEP dense relu dense",),
     "at positions": (
-        "conv STEP pool dense",
-        "conv STEP relu pool dense",
-        "conv relu STEP pool dense",
         "conv skip(attention) STEP pool dense",
         "conv skip(attention) STEP relu pool dense",
+        "conv relu STEP pool dense",
+        "conv STEP relu pool dense",
         "conv relu skip(attention) STEP pool dense",
     ),
     "behind pooling": ("conv pool STEP dense", "conv relu pool STEP dense"),
@@ -65,7 +64,11 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     ),
     "in a gate": ("dense gate(dense STEP, dense relu) dense", "dense relu gate(STEP dense, dense) dense"),
     "behind a gate": ("dense gate(dense, dense erf) STEP dense",),
-    "alone in a branch": ("dense skip(STEP) relu dense", "dense gate(STEP, dense relu) dense"),
+    "alone in a branch": (
+        "dense gate(STEP, STEP) dense",
+        "dense gate(STEP, dense relu) dense",
+        "dense skip(STEP) dense",
+    ),
     "behind layer normalization": (
         "dense layer STEP dense",
         "dense layer STEP relu dense",
@@ -97,7 +100,8 @@ NUMBERS: tuple[Mapping[str, Any], ...] = (
 """Numbers that every kind of place is tried at: with biases and a positive shift, and without and a negative one."""
 SAMPLES, COUPLED_SAMPLES = (5, 7), (8, 11)
 """T with each of them: of a network whose samples stay apart, and of one that mixes them."""
-POSITIONS = 3
+POSITIONS, POSITIONED_SAMPLES = 3, (4, 5)
+"""Positions of a sample, where there are any, and T there."""
 BEYOND = (
     "T in proportion to M, given inputs, normalized outputs, gamma < 0, and other values of parameters that are "
     "neither gamma nor beta"
@@ -119,10 +123,15 @@ MANY = 1e12
 
 @dataclass(frozen=True)
 class Place:
-    """A step in a kind of place, in words, and the setting of a network that has it there."""
+    """A step in a kind of place, in words, and the setting of a network that has it there.
+
+    fault: what no signal can have among the states that the theory returns there, with the first step that does; "" if
+    all are possible.
+    """
 
     kind: str
     setting: Setting
+    fault: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} [{self.setting}]"
@@ -153,29 +162,40 @@ def _place(kind: str, network: str, number: int) -> Place | Refusal:
     positions = POSITIONS if "conv" in network else 1
 
     def with_samples(samples: tuple[int, ...]) -> Setting:
+        samples = samples if positions == 1 else POSITIONED_SAMPLES
         return Setting(steps=network, samples=samples[number], positions=positions, **NUMBERS[number])
 
     try:
         setting = with_samples(COUPLED_SAMPLES)
         setting = setting if setting.couples_samples else with_samples(SAMPLES)
-        theory.numeric_order_parameters(setting.wide(), T=setting.samples)
+        return Place(kind, setting, impossible(setting))
     except (theory.CompositionError, theory.ActivationError) as error:
         return Refusal(kind, network, True, str(error))
     except NetworkError as error:
         return Refusal(kind, network, False, str(error))
-    return Place(kind, setting)
 
 
-def impossible(place: Place) -> str:
-    """What no signal can have among the states that the theory returns, with the first step that does; "" where all are
-    possible."""
-    setting = place.setting
-    run, _ = setting.wide().run(Numbers(), float(setting.samples or 0), apart=False, number=float)
+class _ImpossibleError(Exception):
+    """A state that no signal can have: what comes after it has no meaning."""
+
+
+def impossible(setting: Setting) -> str:
+    """What no signal can have among the states that the theory returns, with the first step that does; "" if all are
+    possible.
+    """
+    steps, T = setting.wide().all_steps, float(setting.samples or 0)
     # Samples that do not mix may be any number: what holds of some has to hold of all.
-    samples = float(setting.samples or 0) if setting.couples_samples else MANY
-    for path, step in setting.wide().all_steps.items():
-        for fault in _faults(run.states[path], samples):
-            return f"step {path}: {step.words}: {fault}"
+    samples = T if setting.couples_samples else MANY
+
+    def checked(path: str, state: State) -> State:
+        for fault in _faults(state, samples):
+            raise _ImpossibleError(f"step {path}: {steps[path].words}: {fault}")
+        return state
+
+    try:
+        setting.wide().run(Numbers(), T, apart=False, settle=checked, number=float)
+    except _ImpossibleError as error:
+        return str(error)
     return ""
 
 

@@ -20,7 +20,7 @@ from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.cases import BASES, claim_cases, order_cases, setting_with
 from fimcheck.verify.examine.conformance import checks
 from fimcheck.verify.examine.diagnosis import Run, diagnose, diagnose_place
-from fimcheck.verify.examine.places import Place, Refusal, compared, impossible, in_the_limit, places, summary
+from fimcheck.verify.examine.places import Place, Refusal, compared, in_the_limit, places, summary
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.suite import Case
@@ -181,11 +181,12 @@ def stands(extension: Extension, started: Callable[[str], None] = lambda _: None
         if not any(name in re.findall(r"\w+", at.setting.steps) for at in found):
             words = "; ".join(dict.fromkeys(refusal.words for refusal in refusals))
             return Stage("places", "failed", (f"{extension.line(name)}: {name} is refused in every place: {words}",))
+    for at in found:
+        if at.fault:
+            return Stage("places", "failed", (f"{at}: {at.fault}",))
+    for name in extension.hidden:
         if words := in_the_limit(name):
             return Stage("places", "failed", (f"{extension.line(name)}: {name}: {words}",))
-    for at in found:
-        if words := impossible(at):
-            return Stage("places", "failed", (f"{at}: {words}",))
     if not found:
         return Stage("places", "empty", ())
     done, refused = compared(found, ERROR_RATE, started)
