@@ -205,7 +205,7 @@ verify.add_claim(Broken("mine", "s", "m", "m"))
     extension = load(written(tmp_path, text.replace('theory.add_step("scaled", Scaled)', "").replace(
         'numerics.add_step("scaled", scaled)', "")))  # fmt: skip
 
-    def run(todo: list[Case]) -> Iterator:
+    def run(todo: list[Case], once: bool = False) -> Iterator:  # noqa: ARG001
         return suite.run(todo, Effort(eps=0.5, looks=1, budget=1e5), lambda setting, names: Draws(setting, names))
 
     *_, last = examine(extension, run)
@@ -217,7 +217,7 @@ def test_a_stage_that_is_stopped_gives_what_it_found() -> None:
     """Ctrl-C in the middle of a stage: the verdicts until then are shown, and then it stops."""
     extension = load(Path(__file__).parent.parent.parent / "examples" / "rms.py")
 
-    def run(_: list[Case]) -> Iterator:
+    def run(_: list[Case], once: bool = False) -> Iterator:  # noqa: ARG001
         verdict = check(CLAIMS["plain.m"], Setting("linear", depth=2, samples=4), Effort(0.5, 0.1, 1, 1e6))
         yield verdict, None
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,16 @@ import torch
 
 from fimcheck import numerics, theory
 from fimcheck.numerics.steps.elementwise import DEFINED
+from fimcheck.numerics.wide import wide_overlaps
 from fimcheck.theory import symbols
 from fimcheck.theory.network.state import Gaussian, Overlaps, State, mapped
 from fimcheck.theory.network.step import STEPS
+from fimcheck.verify import Setting
+from fimcheck.verify.claims.composition import overlap_claims
 from fimcheck.verify.examine import places as examine
-from fimcheck.verify.examine.places import Place, compared, in_the_limit, places
+from fimcheck.verify.examine.diagnosis import diagnose_place
+from fimcheck.verify.examine.places import Place, Refusal, compared, in_the_limit, places, summary
+from fimcheck.verify.rule.limit import Limit, extrapolate
 
 Apply = Callable[[Any, State, Any, str], State]
 ERROR_RATE = 1e-4
@@ -221,7 +227,7 @@ PLANTED: dict[str, tuple[Callable[..., torch.Tensor], Apply, str, str]] = {
     "gamma for its square": (
         rms, wrong_rms(lambda s, q: s.gamma / q, lambda s, m, a: a * m + s.beta), "behind a dense step", "K[2].same"),
     "q for its root": (
-        rms, wrong_rms(lambda s, q: s.gamma**2 / q**2, lambda s, m, a: a * m + s.beta), "behind a dense step", "K[2]"),
+        rms, wrong_rms(lambda s, q: s.gamma**2 / q**0.5, lambda s, m, a: a * m + s.beta), "behind a dense step", "K"),
     "gamma forgotten in the gradient": (rms, scaled_tangent, "behind a dense step", "tq[1].same"),
     "gradients of two samples": (
         rms, wrong_tangent(right_rms, "other", lambda v: 1.2 * v), "behind a dense step", "tq[1].other"),
@@ -300,8 +306,63 @@ def test_planted_mistakes_are_refused_where_they_are_made(step: str, request: py
 
 @pytest.mark.parametrize("step", RIGHT, indirect=True)
 def test_right_steps_stand(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one look in places that refuse wrong versions; `test_right_examples_hold` looks everywhere until it is sure."""
+    """By one look in places that refuse wrong versions; `test_right_examples_hold` looks until it is sure."""
     monkeypatch.setattr(examine, "LOOKS", 1)
     words, found = refusal(step, ("behind a dense step",) if "halves" in step else ("behind an activation",))
     assert found
     assert words == ""
+
+
+CAUSES = {
+    "gamma for its square": "the ratio is gamma at all",
+    "beta scaled": "it departs at beta = 0.5 and not at beta = 0",
+}
+
+
+@pytest.mark.parametrize("step", CAUSES, indirect=True)
+def test_what_departs_is_named_with_its_cause(step: str, request: pytest.FixtureRequest) -> None:
+    found = next(at for at in places(step) if isinstance(at, Place))
+    _, refused = compared([found], ERROR_RATE, lambda _: None)
+    assert refused is not None
+    departs, cause, replay = diagnose_place(refused, Path("mine.py"))
+    assert departs.startswith(f"behind a dense step [{found.setting}]: K[2]")
+    assert CAUSES[request.node.callspec.params["step"]] in cause
+    assert replay == f"replay: fimcheck check mine.py --setting '{found.setting}'"
+
+
+def test_a_step_that_its_theory_refuses_is_listed_with_its_words() -> None:
+    """relu stands for a step that leaves units of unknown law."""
+    found = [at for at in places("relu") if isinstance(at, Refusal)]
+    said = list(summary(["relu"], [], found))
+    assert any("dense relu relu dense" in line and "the law of its units is not known" in line for line in said)
+    assert all(at.by_theory for at in found)
+    assert said[-1].startswith("not examined: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dense relu layer dense erf dense T=5 sb2=0.3",
+        "dense batch relu dense T=8 sb2=0.3",
+        "conv relu skip(attention) dropout conv pool dense T=4 N=3 sb2=0.3",
+        "dense(param=ntk) gate(dense(param=ntk), dense(param=ntk) relu) dense(param=ntk) T=5",
+    ],
+)
+def test_wide_signals_have_the_overlaps_of_networks_with_weights(text: str) -> None:
+    """Both extrapolated to infinite width, overlap by overlap."""
+    setting, widths, networks = Setting.parse(text), (64, 128, 256), 60
+    kinds = ["K", "mean", "tq", "Th"]
+    one, two = [], []
+    for width in widths:
+        network = setting.network(width)
+        assert isinstance(network, numerics.Composition)
+        found = wide_overlaps(network, setting.samples or 0, networks, setting.seed(width, "wide", 0))
+        one.append({name: value.numpy() for name, value in found.items()})
+        seeds = [setting.seed(width, "real", i) for i in range(networks)]
+        two.append(numerics.measure(network, setting.samples or 0, seeds, kinds).draws)
+    for claim in overlap_claims(setting, {"network": text}):
+        values = [[claim.values(measured) for measured in route] for route in (one, two)]
+        if min(np.ptp(v) for route in values for v in route) > 1e-9:
+            a, b = (extrapolate(widths, route, (1.0,)) for route in values)
+            half = Limit(0.0, float(np.hypot(a.error, b.error)), min(a.freedom, b.freedom), 1.0, ()).half_width(1e-5)
+            assert abs(a.value - b.value) < half, claim.id

@@ -24,7 +24,7 @@ from fimcheck.verify.judge.verdict import Verdict
 class Run(Protocol):
     """Verdicts on cases, one by one, with their draws."""
 
-    def __call__(self, todo: list[Case], once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+    def __call__(self, todo: list[Case], /, once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
         """once: one look at few draws, for the causes of what has been refused."""
         ...
 

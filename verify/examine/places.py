@@ -310,23 +310,25 @@ class Comparison:
         """The limit of measured/predicted of an overlap, and its error; None where no factor can be read off."""
         predicted = claim.predicted(self.place.setting.wide(), self.place.setting)
         draws = [claim.values(measured) / predicted for measured in self._take("main", count)] if predicted else []
-        if not draws or not all(np.isfinite(d).all() and np.ptp(d) > 0 for d in draws):
+        if not draws or not np.isfinite(np.concatenate(draws)).all():
             return None
-        limit = extrapolate(WIDTHS, draws, self._rule.powers[:1])
-        return (limit.value, limit.error) if limit.value > 0 else None
+        limit = self._limit(draws)
+        return (limit.value, max(limit.error, EXACT * limit.value)) if limit.value > 0 else None
+
+    def _limit(self, draws: Sequence[Array]) -> Limit:
+        every = np.concatenate(draws)
+        if np.ptp(every) <= ROUNDING * np.abs(every).max():  # the same in every network
+            return Limit(float(every.mean()), 0.0, np.inf, 1.0, ())
+        return extrapolate(WIDTHS, draws, self._rule.powers[:1])
 
     def _judged(self, claim: OverlapClaim, block: str, count: int) -> tuple[Outcome, Limit | None]:
         setting, rule = self.place.setting, self._rule
         predicted, scale = claim.predicted(setting.wide(), setting), _scale(claim, setting)
         draws = [1 + (claim.values(measured) - predicted) / scale for measured in self._take(block, count)]
-        every = np.concatenate(draws)
-        if not np.isfinite(every).all():
+        if not np.isfinite(np.concatenate(draws)).all():
             return "INVALID", None
-        if np.ptp(every) <= ROUNDING * np.abs(every).max():  # the same in every network
-            limit, half = Limit(float(every.mean()), 0.0, np.inf, 1.0, ()), 0.0
-        else:
-            limit = extrapolate(WIDTHS, draws, rule.powers[:1])
-            half = limit.half_width(rule.tail)
+        limit = self._limit(draws)
+        half = limit.half_width(rule.tail) if limit.error else 0.0
         low, high = rule.band
         if limit.fit_p < rule.tail:
             return "MISFIT", limit
