@@ -313,10 +313,8 @@ def test_right_steps_stand(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert words == ""
 
 
-CAUSES = {
-    "gamma for its square": "the ratio is gamma at all",
-    "beta scaled": "it departs at beta = 0.5 and not at beta = 0",
-}
+CAUSES = {"beta scaled": "it departs at beta = 0.5 and not at beta = 0"}
+"""That a factor is named is held by the wrong examples in test_examples.py."""
 
 
 @pytest.mark.parametrize("step", CAUSES, indirect=True)
@@ -344,13 +342,13 @@ def test_a_step_that_its_theory_refuses_is_listed_with_its_words() -> None:
     [
         "dense relu layer dense erf dense T=5 sb2=0.3",
         "dense batch relu dense T=8 sb2=0.3",
-        "conv relu skip(attention) dropout conv pool dense T=4 N=3 sb2=0.3",
+        "conv relu skip(attention) dropout pool dense T=4 N=3 sb2=0.3",
         "dense(param=ntk) gate(dense(param=ntk), dense(param=ntk) relu) dense(param=ntk) T=5",
     ],
 )
 def test_wide_signals_have_the_overlaps_of_networks_with_weights(text: str) -> None:
     """Both extrapolated to infinite width, overlap by overlap."""
-    setting, widths, networks = Setting.parse(text), (64, 128, 256), 60
+    setting, widths, networks = Setting.parse(text), (64, 128, 256), 40
     kinds = ["K", "mean", "tq", "Th"]
     one, two = [], []
     for width in widths:

@@ -31,7 +31,7 @@ class Run(Protocol):
 
 TOLD_BY = ("activation", "depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios")
 """Properties of a setting that a failure may go with."""
-DRAWN = 64
+DRAWN = 32
 """Networks of every width that tell the factor of a place."""
 MOST_TOLD = 3
 """More of them that tell failing settings from holding ones explain nothing."""
