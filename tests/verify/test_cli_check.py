@@ -87,11 +87,12 @@ def test_the_command_ends_with_what_was_examined(fimcheck: Command, tmp_path: Pa
     done = fimcheck("check", str(file), "--json", str(record))
     assert done.code == 1
     assert "behind an activation [dense relu center dense" in done.out
-    *_, examined, one, two, beyond, left = done.out.strip().splitlines()
+    *_, examined, one, two, three, beyond, left = done.out.strip().splitlines()
     assert examined.startswith("center: ")
     assert "in 2 kinds of place: behind a dense step, behind an activation" in examined
     assert one.startswith("refused by the theory: dense relu center relu dense: ")
-    assert two.startswith("refused by the theory: dense ")
+    assert two.startswith("refused by the theory: dense gate(center, center) dense; dense gate(center, ")
+    assert three.startswith("refused by the theory: dense skip(center) dense: a branch without dense weights")
     assert beyond.startswith("not examined: T in proportion to M")
     assert left == "not examined: order parameters, claims, wrong theories"
     (*_, places) = json.loads(record.read_text())["extension"]["stages"]
