@@ -87,8 +87,9 @@ def test_the_command_ends_with_what_was_examined(fimcheck: Command, tmp_path: Pa
     done = fimcheck("check", str(file), "--json", str(record))
     assert done.code == 1
     assert "behind an activation [dense relu center dense" in done.out
-    *_, examined, one, two, three, beyond, left = done.out.strip().splitlines()
-    assert examined.startswith("center: ")
+    lines = done.out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("center: "))
+    examined, one, two, three, beyond, left = lines[start : start + 6]
     assert "in 2 kinds of place: behind a dense step, behind an activation" in examined
     assert one.startswith("refused by the theory: dense relu center relu dense: ")
     assert two.startswith("refused by the theory: dense gate(center, center) dense; dense gate(center, ")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 
 from fimcheck import theory
 from fimcheck.numerics import Composition, NetworkError
@@ -343,12 +344,17 @@ class Comparison:
     def _at(self, block: str, width: int, count: int) -> Drawings:
         """The first so many networks of a block."""
         setting, batches = self.place.setting, self._batches.setdefault((block, width), [])
-        while BATCH * len(batches) < count:
-            network = setting.network(width)
-            assert isinstance(network, Composition)
-            seed = setting.seed(width, f"places/{block}", len(batches))
-            found = wide_overlaps(network, setting.samples_at(width), BATCH, seed)
-            batches.append({name: values.numpy() for name, values in found.items()})
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # small matrices: more threads wait for each other
+        try:
+            while BATCH * len(batches) < count:
+                network = setting.network(width)
+                assert isinstance(network, Composition)
+                seed = setting.seed(width, f"places/{block}", len(batches))
+                found = wide_overlaps(network, setting.samples_at(width), BATCH, seed)
+                batches.append({name: values.numpy() for name, values in found.items()})
+        finally:
+            torch.set_num_threads(threads)
         return {name: np.concatenate([batch[name] for batch in batches])[:count] for name in batches[0]}
 
 
