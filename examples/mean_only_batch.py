@@ -18,14 +18,16 @@ class MeanOnly(theory.Step):
     beta: Any = symbols.beta
 
     def apply(self, state, run, path):
-        n = run.samples * state.positions
+        T, N = run.samples, state.positions
 
         def centered(t):
-            spread = self.gamma**2 * (t.same - t.other)
-            return state.alike(spread * (1 - 1 / n), -spread / n)
+            of_a_sample = t.same / N + (0 if t.mate is None else t.mate * (N - 1) / N)
+            mean = of_a_sample / T + t.other * (1 - 1 / T)  # over all places
+            return t.map(lambda value: self.gamma**2 * (value - mean))
 
         K = centered(state.K).map(lambda K: K + self.beta**2)
-        return replace(state, K=K, mean=self.beta, tangent=mapped(state.tangent, centered))
+        law = state.law.scaled(self.gamma**2, self.beta, run.expect)
+        return replace(state, K=K, mean=self.beta, tangent=mapped(state.tangent, centered), law=law)
 
 
 theory.add_step("mean_only", MeanOnly)

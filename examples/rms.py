@@ -9,13 +9,14 @@ from fimcheck.theory import symbols
 
 @dataclass(frozen=True)
 class RMS(theory.Step):
-    """As the width grows, the mean square of a sample's units tends to K[same]; dense weights leave no mean."""
+    """The mean square of a sample's units tends to K[same] as they grow many; their mean is scaled and shifted."""
 
     gamma: Any = symbols.gamma
     beta: Any = symbols.beta
 
     def apply(self, state, run, path):
-        return state.affine(self.gamma**2 / state.K.same, self.beta, run.expect)
+        scale = self.gamma / run.expect.root(state.K.same)
+        return state.affine(scale**2, scale * state.mean + self.beta, run.expect)
 
 
 theory.add_step("rms_shift", RMS)

@@ -56,12 +56,57 @@ def test_one_claim_is_replayed(fimcheck: Command, monkeypatch: pytest.MonkeyPatc
     assert "1 AGREE" in text
 
 
+WRONG_PLACE = """
+from fimcheck import numerics, theory
+
+class Center(theory.Step):
+    def apply(self, state, run, path):
+        return state
+
+theory.add_step("center", Center)
+numerics.add_step("center", lambda u: u - u.mean(-1, keepdim=True))
+"""
+
+
+def test_a_step_is_examined_at_the_place_that_is_named(fimcheck: Command, tmp_path: Path) -> None:
+    """As the replay of a refused place does: this theory holds behind dense weights, not behind an activation."""
+    file = tmp_path / "center.py"
+    file.write_text(WRONG_PLACE)
+    right = fimcheck("check", str(file), "--setting", "dense center dense T=5 sb2=0.3")
+    next(iter(IN_USE.values())).forget()
+    wrong = fimcheck("check", str(file), "--setting", "dense relu center dense T=5 sb2=0.3")
+    assert (right.code, wrong.code) == (0, 1)
+    assert "12 overlaps agree" in right.out
+    assert "refused: K[3].same, step 3: center: predicted 1.15, measured" in wrong.out
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_what_was_examined(fimcheck: Command, tmp_path: Path) -> None:
+    file, record = tmp_path / "center.py", tmp_path / "record.json"
+    file.write_text(WRONG_PLACE)
+    done = fimcheck("check", str(file), "--json", str(record))
+    assert done.code == 1
+    assert "behind an activation [dense relu center dense" in done.out
+    lines = done.out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("center: "))
+    examined, one, two, three, beyond, left = lines[start : start + 6]
+    assert "in 2 kinds of place: behind a dense step, behind an activation" in examined
+    assert one.startswith("refused by the theory: dense relu center relu dense: ")
+    assert two.startswith("refused by the theory: dense gate(center, center) dense; dense gate(center, ")
+    assert three.startswith("refused by the theory: dense skip(center) dense: a branch without dense weights")
+    assert beyond.startswith("not examined: T in proportion to M")
+    assert left == "not examined: order parameters, claims, wrong theories"
+    (*_, places) = json.loads(record.read_text())["extension"]["stages"]
+    assert places["examined"][0] == examined
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         (("missing.py",), "missing.py"),
         (("rms.py", "--claim", "plain.m"), "hidden_rms_shift.m"),
         (("rms.py", "--setting", "relu T=4"), "--claim"),
+        (("rms.py", "--setting", "dense relu dense T=4"), "rms_shift"),
         (("rms.py", "--json", "no/such/folder/x.json"), "no/such/folder"),
     ],
 )

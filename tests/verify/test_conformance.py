@@ -13,6 +13,7 @@ from fimcheck.numerics.activations import ACTIVATIONS, FUNCTIONS
 from fimcheck.numerics.steps.elementwise import DEFINED
 from fimcheck.theory.gaussian.activations import named
 from fimcheck.theory.network.outputs import OUTPUTS
+from fimcheck.theory.network.step import STEPS
 from fimcheck.verify.examine.conformance import checks
 
 test_layer = verify.conformance("layer")
@@ -133,3 +134,18 @@ def test_a_jacobian_other_than_the_derivative_is_refused() -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match="'nothing' is neither"):
         verify.conformance("nothing")()
+
+
+@pytest.mark.parametrize("added", [lambda z: z - z.mean(-2, keepdim=True)], indirect=True)
+@pytest.mark.parametrize(
+    ("stated", "fault"), [(True, ""), (False, "the definition mixes samples, and its theory says")]
+)
+def test_a_step_mixes_samples_on_both_sides_or_on_none(added: str, stated: bool, fault: str) -> None:
+    kind = type("Mine", (theory.Step,), {"couples_samples": stated})
+    theory.add_step(added, kind)
+    try:
+        found = {c.requirement: c.fault for c in checks(added)}
+    finally:
+        del STEPS[added]
+    assert found["theory and definition mix samples alike"].startswith(fault)
+    assert bool(found["theory and definition mix samples alike"]) == bool(fault)

@@ -11,6 +11,7 @@ import pytest
 
 from fimcheck.verify.claims.extension import Extension, load
 from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.examine import places
 from fimcheck.verify.examine import stages as examine
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
@@ -28,8 +29,8 @@ def extension(request: pytest.FixtureRequest) -> Iterator[Extension]:
 
 
 def stages(extension: Extension, effort: Effort = EFFORT) -> dict[str, examine.Stage]:
-    def run(todo: list[Case]) -> Iterator:
-        return suite.run(todo, effort, Draws)
+    def run(todo: list[Case], once: bool = False) -> Iterator:
+        return suite.run(todo, replace(effort, looks=1) if once else effort, Draws)
 
     return {stage.name: stage for stage in examine.examine(extension, run)}
 
@@ -47,6 +48,13 @@ def first_case_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One network of every kind of place, at one set of numbers."""
+    monkeypatch.setattr(places, "PLACES", {kind: networks[:1] for kind, networks in places.PLACES.items()})
+    monkeypatch.setattr(places, "NUMBERS", places.NUMBERS[:1])
+
+
+@pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Widths half as large: cheap, and enough to see what is wrong by tens of percent."""
     monkeypatch.setattr("fimcheck.verify.claims.claim.WIDTHS", (32, 64, 128, 256, 512))
@@ -55,7 +63,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 RIGHT = ("rms", "mean_only_batch", "gated", "post_norm", "new_activation", "group_outputs")
 
 
-@pytest.mark.usefixtures("first_case_only")
+@pytest.mark.usefixtures("first_case_only", "few_places")
 @pytest.mark.parametrize(
     "extension", ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in RIGHT)], indirect=True
 )
@@ -69,31 +77,26 @@ def test_right_examples_hold(extension: Extension) -> None:
     assert sum(kill.verdict is not None and kill.verdict.status in ("DISAGREE", "MISFIT") for kill in kills) >= 4
 
 
-# The order parameter that departs first, and the factor that is the true cause.
+# The overlap that departs first, and the factor that is the true cause.
 WRONG = {
-    "wrong_forgotten_gamma": ("tq[4].same", "gamma^2"),
-    "wrong_limit_order": ("K[2].same", "(T-1)/T"),
+    "wrong_forgotten_gamma": ("tq[1].same, step 1: dense", "gamma^2"),
+    "wrong_limit_order": ("K[2].same, step 2: mean_only_limit", "(T-1)/T"),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("extension", WRONG, indirect=True)
-def test_wrong_rules_are_refused_with_the_cause_first(extension: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_rules_are_refused_with_the_cause_first(extension: Extension) -> None:
     where, cause = WRONG[extension.path.stem]
-    only = ("network.K[1].same", f"network.{where}")
-    every = examine.order_cases
-    monkeypatch.setattr(examine, "order_cases", lambda e: [c for c in every(e) if c.claim.id in only])
-    found = stages(extension, replace(EFFORT, eps=0.05, looks=2))
-    assert list(found) == ["conformance", "derivation", "order parameters"]
-    stage = found["order parameters"]
+    found = stages(extension)
+    assert list(found) == ["conformance", "derivation", "places"]
+    stage = found["places"]
     assert stage.outcome == "failed"
-    assert [v.status for v in stage.verdicts[:-1]] == ["AGREE"] * (len(stage.verdicts) - 1)
     departs, factor, replay = stage.lines
-    assert departs.startswith(f"{where}, step ")
-    assert "is the first of 2" in departs
+    assert departs.startswith("behind a dense step [dense ")
+    assert f"]: {where}: predicted " in departs
     assert cause in factor.split(" (p =")[0]  # the first of the proposals
-    assert f"check {extension.path} --claim" in replay
+    assert f"check {extension.path} --setting" in replay
 
 
 @pytest.mark.usefixtures("narrow")

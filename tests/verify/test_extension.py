@@ -25,7 +25,7 @@ from fimcheck.verify.claims.extension import (
     time_limit,
 )
 from fimcheck.verify.draws.pool import Processes
-from fimcheck.verify.examine.stages import conforms, examine
+from fimcheck.verify.examine.stages import Stage, conforms, examine
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Effort, check
@@ -218,7 +218,7 @@ verify.add_claim(Broken("mine", "s", "m", "m"))
     extension = load(written(tmp_path, text.replace('theory.add_step("scaled", Scaled)', "").replace(
         'numerics.add_step("scaled", scaled)', "")))  # fmt: skip
 
-    def run(todo: list[Case]) -> Iterator:
+    def run(todo: list[Case], once: bool = False) -> Iterator:  # noqa: ARG001
         return suite.run(todo, Effort(eps=0.5, looks=1, budget=1e5), lambda setting, names: Draws(setting, names))
 
     *_, last = examine(extension, run)
@@ -226,23 +226,24 @@ verify.add_claim(Broken("mine", "s", "m", "m"))
     assert last.lines[-1].startswith(f"{extension.path}:23: ZeroDivisionError")
 
 
-def test_a_stage_that_is_stopped_gives_what_it_found() -> None:
+def test_a_stage_that_is_stopped_gives_what_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a stage: the verdicts until then are shown, and then it stops."""
+    monkeypatch.setattr("fimcheck.verify.examine.stages.stands", lambda *_: Stage("places", "passed", ()))
     extension = load(Path(__file__).parent.parent.parent / "examples" / "rms.py")
 
-    def run(_: list[Case]) -> Iterator:
+    def run(_: list[Case], once: bool = False) -> Iterator:  # noqa: ARG001
         verdict = check(CLAIMS["plain.m"], Setting("linear", depth=2, samples=4), Effort(0.5, 0.1, 1, 1e6))
         yield verdict, None
         raise KeyboardInterrupt
 
     stages = examine(extension, run)
     try:
-        found = [next(stages) for _ in range(3)]
+        found = [next(stages) for _ in range(4)]
         with pytest.raises(KeyboardInterrupt):
             next(stages)
     finally:
         extension.forget()
-    assert [stage.outcome for stage in found] == ["passed", "passed", "stopped"]
+    assert [stage.outcome for stage in found] == ["passed", "passed", "passed", "stopped"]
     assert len(found[-1].verdicts) == 1
 
 

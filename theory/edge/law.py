@@ -61,8 +61,8 @@ def edge(
     """
     if not net.output.removed:
         raise EdgeError(
-            f"last = {net.last!r}: unless the mean of the outputs is taken out the largest eigenvalue grows like M and is "
-            "no edge. Take last='mean' or 'batch', or predict lambda_max."
+            f"last = {net.last!r}: unless the mean of the outputs is taken out the largest eigenvalue grows like M and "
+            "is no edge. Take last='mean' or 'batch', or predict lambda_max."
         )
     if width < SMALLEST_CUT:
         raise EdgeError(f"M = {width:g} has to be at least {SMALLEST_CUT:g}: fewer units have no spectrum to speak of.")

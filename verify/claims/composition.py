@@ -146,22 +146,36 @@ def fewest_samples(setting: Setting) -> int:
 
 
 def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Claim]:
+    """The overlaps that differ from network to network."""
+    constant = _constant(setting)
+    for found in overlap_claims(setting, about):
+        wanted = found.kind == "Th" or (every and found.kind != "mean" and (found.path, found.relation) not in constant)
+        if wanted and found.scale(setting).formula > 0:
+            yield found
+
+
+def overlap_claims(setting: Setting, about: dict) -> Iterator[OverlapClaim]:
+    """Everything that the theory states step by step, in the order of computation: K and the mean forward, tq backward
+    from the output, then Th; also what it predicts to vanish.
+    """
     network = setting.network(64)
     assert isinstance(network, overlaps.Network)
     relations = overlaps.relations(network)
     steps, dense = overlaps.step_paths(network), overlaps.dense_paths(network)
     both = setting.couples_samples and "mate" in relations
+    orders = order_parameters(setting.wide(), T=setting.samples)
     title = setting.steps or setting.structure
 
     def claim(
         kind: str, path: str, relation: str, index: tuple[int | tuple[int, ...], ...], final: str = "same"
-    ) -> Iterator[OverlapClaim]:
+    ) -> OverlapClaim:
         tail = f".{final}" if final == relation or kind != "tq" else f".{final}({relation})"
-        tail = f".{relation}" if kind in ("K", "Th") else tail
+        tail = f".{relation}" if kind in ("K", "Th") else "" if kind == "mean" else tail
         where = f"[{path}]" if path else ""
-        found = OverlapClaim(
+        of = "of the units" if kind == "mean" else RELATIONS[relation]
+        return OverlapClaim(
             id=f"network.{kind}{where}{tail}",
-            statement=f"{title}: {kind}{where} {RELATIONS[relation]}",
+            statement=f"{title}: {kind}{where} {of}",
             quantity=kind,
             measured=kind,
             **about,
@@ -171,26 +185,22 @@ def _overlap_claims(setting: Setting, about: dict, every: bool) -> Iterator[Clai
             final=final,
             index=index,
         )
-        if found.scale(setting).formula > 0:
-            yield found
 
-    if every:
-        constant = _constant(setting)
-        for i, path in enumerate(steps[:-1]):  # the outputs are few, and do not average
+    for i, path in enumerate(steps[:-1]):  # the outputs are few, and do not average
+        for r, relation in enumerate(relations):
+            if relation != "mate" or orders.K[path].mate is not None:  # else one position is left
+                yield claim("K", path, relation, (i, r))
+        yield claim("mean", path, "same", (i,))
+    for i, path in reversed(list(enumerate(dense[:-1]))):
+        for f, final in enumerate(("same", "other")):
+            if both:
+                yield claim("tq", path, "same", (i, f, 0), final)
+                yield claim("tq", path, "apart", (i, f, (1, 2)), final)
+                continue
             for r, relation in enumerate(relations):
-                pooled = relation == "mate" and order_parameters(setting.wide(), T=setting.samples).K[path].mate is None
-                if (path, relation) not in constant and not pooled:
-                    yield from claim("K", path, relation, (i, r))
-        for i, path in reversed(list(enumerate(dense[:-1]))):
-            for f, final in enumerate(("same", "other")):
-                if both:
-                    yield from claim("tq", path, "same", (i, f, 0), final)
-                    yield from claim("tq", path, "apart", (i, f, (1, 2)), final)
-                    continue
-                for r, relation in enumerate(relations):
-                    yield from claim("tq", path, relation, (i, f, r), final)
+                yield claim("tq", path, relation, (i, f, r), final)
     for r, relation in enumerate(("same", "other")):
-        yield from claim("Th", "", relation, (r,))
+        yield claim("Th", "", relation, (r,))
 
 
 def _constant(setting: Setting) -> set[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +15,15 @@ from fimcheck.verify.cli.console import out, say, show
 from fimcheck.verify.cli.kept import Kept
 from fimcheck.verify.cli.options import Budget, Device, Json, MaybeFolder, Quiet, ReportTo, SeedBlock
 from fimcheck.verify.cli.todo import QUICK, planned
+from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.draws.source import Source
 from fimcheck.verify.draws.store import Store
 from fimcheck.verify.examine.cases import claim_cases, order_cases
-from fimcheck.verify.examine.stages import Stage, examine
+from fimcheck.verify.examine.places import Place, compared, places
+from fimcheck.verify.examine.stages import ERROR_RATE, STAGES, Stage, examine
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.suite import Case
-from fimcheck.verify.judge.verdict import Effort
+from fimcheck.verify.judge.verdict import Effort, Verdict
 from fimcheck.verify.show import record, terminal
 from fimcheck.verify.show.progress import Watch
 
@@ -53,27 +56,59 @@ def check(
                 raise ValueError(f"{option} {given}: it keeps a whole examination; leave out --claim {claim}")
         _replay(extension, claim, setting, seed_block, device)
     if setting is not None:
-        raise ValueError(f"--setting {setting!r}: name the claim to test there with --claim")
-    todo = _todo(extension, thorough)
+        _at(extension, Setting.parse(setting), setting)
+    todo, at = _todo(extension, thorough)
     # The two stages that measure share the error rate.
     effort = planned(replace(QUICK, error_rate=QUICK.error_rate / 2), budget, len(todo))
     stages: list[Stage] = []
     draws = None if store is None else Store(store)
     with (
-        Watch(len(todo), quiet) as watch,
+        Watch(len(todo) + at, quiet) as watch,
         Source(watch.say, seed_block, device, store=draws) as source,
         watch.until_stopped(),
     ):
-        for stage in examine(
-            extension, lambda todo: suite.run(todo, effort, source.draws, watch.case), device, thorough
-        ):
+
+        def run(cases: list[Case], once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+            brief = replace(effort, looks=1, budget=effort.budget / 4)
+            return suite.run(cases, brief if once else effort, source.draws, watch.case)
+
+        for stage in examine(extension, run, device, thorough, watch.start_on):
             stages.append(stage)  # one by one: what is done before it stops is shown and recorded
             _show(stage, quiet)
     if any(stage.outcome == "open" for stage in stages):
         say("open: what is INCONCLUSIVE may be settled by more draws, --budget 30m for instance")
+    for line in last_lines(stages):
+        say(line)
     kept.write(lambda: _record(extension, stages, source, effort, todo))
     watch.end_if_stopped("not every stage was done", draws is not None)
     raise typer.Exit(0 if all(s.outcome in ("passed", "empty") for s in stages) else 1)
+
+
+def last_lines(stages: list[Stage]) -> Iterator[str]:
+    """What was examined by all stages, and what was not."""
+    for stage in stages:
+        yield from stage.examined
+    left = STAGES[len(stages) :]
+    if left:
+        yield f"not examined: {', '.join(left)}"
+
+
+def _at(extension: Extension, setting: Setting, text: str) -> None:
+    """Every overlap at one place of an added step, as a failure's replay asks for; ends the command."""
+    if not any(step.added for step in setting.wide().all_steps.values()) or not setting.steps:
+        raise ValueError(
+            f"--setting {text!r}: name a network of steps with {', '.join(extension.hidden) or 'an added step'} in it, "
+            "or the claim to test there with --claim"
+        )
+    done, refused = compared([Place("as asked", setting)], ERROR_RATE, lambda _: None)
+    for comparison in done:
+        say(f"{comparison.agreed} overlaps agree with sampled signals [{setting}]")
+        if refused is None:
+            for claim in comparison.left.values():
+                say(f"open: {comparison.words(claim)}")
+        elif comparison.refused is not None:
+            say(f"refused: {comparison.words(comparison.refused)}")
+    raise typer.Exit(0 if refused is None and not any(comparison.left for comparison in done) else 1)
 
 
 def _record(
@@ -87,10 +122,11 @@ def _record(
     return made | {"extension": facts}
 
 
-def _todo(extension: Extension, thorough: bool) -> list[Case]:
-    """All that the stages will measure, unless one fails."""
+def _todo(extension: Extension, thorough: bool) -> tuple[list[Case], int]:
+    """All that the stages will measure, unless one fails, and at how many places of its steps they look."""
     try:
-        return [*order_cases(extension), *(case for cases in claim_cases(extension, thorough) for case in cases)]
+        found = [*order_cases(extension), *(case for cases in claim_cases(extension, thorough) for case in cases)]
+        return found, sum(isinstance(at, Place) for name in extension.hidden for at in places(name))
     except Exception as error:
         if (where := place(error, extension.path)) == str(extension.path):
             raise  # not from a line of the file
@@ -105,7 +141,9 @@ def _replay(extension: Extension, id: str, setting: str | None, seed_block: int,
         names = ", ".join(dict.fromkeys(case.claim.id for case in known))
         raise ValueError(f"--claim {id}: {extension.path} claims {names}; name one of them")
     if setting is not None:
-        cases = [Case(cases[0].claim, Setting.parse(setting))]
+        at = Setting.parse(setting)
+        fitting = [case for case in cases if case.setting.structure == at.structure] or cases
+        cases = [Case(fitting[0].claim, at)]
     with Watch(len(cases)) as watch, Source(watch.say, seed_block, device) as source:
         verdicts = [verdict for verdict, _ in suite.run(cases, QUICK, source.draws, watch.case)]
     show(terminal.Verdicts(verdicts))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from fimcheck import theory
 from fimcheck.verify.claims.claim import Claim
 from fimcheck.verify.claims.composition import OverlapClaim, network_claims
 from fimcheck.verify.claims.extension import Extension
@@ -39,9 +40,9 @@ def order_cases(extension: Extension) -> list[Case]:
     """The order parameters that what is new enters, each after all that it depends on."""
     found = []
     for name in extension.hidden:
-        setting = setting_with(name)
-        claims = (c for c in network_claims(setting) if isinstance(c, OverlapClaim))
-        found += [Case(replace(claim, source=str(extension.path)), setting) for claim in claims]
+        for setting in (setting_with(name), *behind_activation(name)):
+            claims = (c for c in network_claims(setting) if isinstance(c, OverlapClaim))
+            found += [Case(replace(claim, source=str(extension.path)), setting) for claim in claims]
     for activation in extension.activations:
         places: list[tuple[str, int | None]] = [("q1", 1), ("hq1", 1), ("hq2", 1)]
         places += [("q1", 2), ("q2", 2), ("hq1", 2), ("hq2", 2)]
@@ -60,6 +61,15 @@ def setting_with(step: str) -> Setting:
     except ValueError:
         found = Setting(steps=f"dense {step} dense {step} dense", **numbers)
     return replace(found, samples=fewest_samples(found))
+
+
+def behind_activation(step: str) -> Iterator[Setting]:
+    """A network with an added step behind relu, whose units have a mean, if its theory allows that."""
+    try:
+        found = Setting(steps=f"dense relu {step} dense", samples=64, sigma_b2=0.3, gamma=1.25, beta=0.5)
+    except (theory.CompositionError, theory.ActivationError):
+        return
+    yield replace(found, samples=fewest_samples(found))
 
 
 def fewest_samples(setting: Setting) -> int:

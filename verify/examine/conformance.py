@@ -16,8 +16,10 @@ from torch import Tensor
 from fimcheck import theory
 from fimcheck.numerics import outputs as torch_outputs
 from fimcheck.numerics.activations import resolve_activation
+from fimcheck.numerics.steps.elementwise import DEFINED
 from fimcheck.theory.gaussian.functions import Function
 from fimcheck.theory.network.outputs import OUTPUTS
+from fimcheck.theory.network.step import STEPS
 from fimcheck.verify.claims.extension import SECONDS, time_limit
 from fimcheck.verify.examine.subjects import GAMMA, Subject, signals, subjects
 
@@ -62,6 +64,8 @@ def checks(name: str, device: str = "cpu") -> Iterator[Check]:
             requirements |= {"agrees with its expression": _agrees, "elementwise": _elementwise}
         else:
             requirements["derivative"] = _derivative
+        if subject.role == "step" and subject.name in STEPS:
+            requirements["theory and definition mix samples alike"] = _mixes
         if subject.name in OUTPUTS and OUTPUTS[subject.name].added and subject.role == "output normalization":
             requirements["Jacobian of theory equals that of the definition"] = _same_jacobian
         for requirement, try_it in requirements.items():
@@ -115,6 +119,12 @@ def _separate(subject: Subject, device: str) -> str:
     apart = torch.stack([subject.call(*(s[i] for s in at)) for i in range(len(at[0]))])
     far = _far(together, apart)
     return "" if far <= ROUNDING else f"a network's result depends on the others in the batch, by {far:.1g}"
+
+
+def _mixes(subject: Subject, device: str) -> str:  # noqa: ARG001
+    stated, found = STEPS[subject.name].couples_samples, DEFINED[subject.name].couples
+    words = "mixes samples" if found else "does not mix samples"
+    return "" if stated == found else f"the definition {words}, and its theory says couples_samples = {stated}"
 
 
 def _derivative(subject: Subject, device: str) -> str:

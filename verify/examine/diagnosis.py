@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import join
+from typing import Protocol
 
 from fimcheck.verify.claims.claim import Claim
 from fimcheck.verify.claims.composition import OverlapClaim
@@ -12,16 +14,25 @@ from fimcheck.verify.claims.kinds import OrderClaim
 from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.factors import propose
-from fimcheck.verify.examine.observation import observe
+from fimcheck.verify.examine.observation import Observation, observe, overlap_symbols
+from fimcheck.verify.examine.places import Comparison
 from fimcheck.verify.examine.variation import FAILURES, replay, shrink, varied_settings
 from fimcheck.verify.judge.suite import Case
 from fimcheck.verify.judge.verdict import Verdict
 
-Run = Callable[[list[Case]], Iterator[tuple[Verdict, Draws]]]
-"""Verdicts on cases, one by one, with their draws."""
+
+class Run(Protocol):
+    """Verdicts on cases, one by one, with their draws."""
+
+    def __call__(self, todo: list[Case], /, once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+        """once: one look at few draws, for the causes of what has been refused."""
+        ...
+
 
 TOLD_BY = ("activation", "depth", "beta", "gamma", "sigma_b2", "sigma_w2", "samples", "classes", "ratios")
 """Properties of a setting that a failure may go with."""
+DRAWN = 32
+"""Networks of every width that tell the factor of a place."""
 MOST_TOLD = 3
 """More of them that tell failing settings from holding ones explain nothing."""
 
@@ -47,6 +58,27 @@ def diagnose(verdict: Verdict, others: Sequence[Verdict], run: Run, file: Path) 
     yield f"replay: {replay(verdict.claim.id, simplest, file)}"
 
 
+def diagnose_place(comparison: Comparison, file: Path) -> Iterator[str]:
+    """What is refused at a place, the factor that it departs by, sought at settings near it, and the command that
+    examines the place alone.
+    """
+    claim, setting = comparison.refused, comparison.place.setting
+    assert claim is not None
+    yield f"{comparison.place}: {comparison.words(claim)}"
+    start = replace(setting, beta=0.0)
+    observed = []
+    for near in varied_settings(start, claim):
+        found = Comparison(replace(comparison.place, setting=near), comparison.error_rate).ratio(claim, DRAWN)
+        if found is not None:
+            observed.append(Observation(near, *found, overlap_symbols(claim, near)))
+    found = propose(observed)
+    words = f"at beta = 0 {found}" if start != setting else str(found)
+    if found.proposals and found.proposals[0].factor == "1":
+        words += f"; it departs at beta = {setting.beta:g} and not at beta = 0: look at how beta enters"
+    yield words
+    yield f"replay: {join(['fimcheck', 'check', str(file), '--setting', str(setting)])}"
+
+
 def factor(verdict: Verdict, run: Run) -> str:
     """The factor that is missing, sought at settings that vary one symbol each.
 
@@ -55,7 +87,7 @@ def factor(verdict: Verdict, run: Run) -> str:
     start = replace(verdict.setting, beta=0.0)
     cases = [Case(verdict.claim, setting) for setting in varied_settings(start, verdict.claim)]
     observed, left_out = [], []
-    for found, _ in run(cases):
+    for found, _ in run(cases, once=True):
         try:
             observed.append(observe(found))
         except ValueError as error:
@@ -108,4 +140,4 @@ def _told_by(name: str, failing: Sequence[Setting], holding: Sequence[Setting]) 
 
 def _fails(claim: Claim, setting: Setting, run: Run) -> bool:
     claim.admit(setting)
-    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)]))
+    return any(verdict.status in FAILURES for verdict, _ in run([Case(claim, setting)], once=True))

@@ -73,7 +73,7 @@ def order_symbols(verdict: Verdict) -> dict[str, float]:
     """Order parameters that the claim is made of: q of its layer, or else the two kappas."""
     claim, setting = verdict.claim, verdict.setting
     if claim.network:
-        return _overlap_symbols(claim, setting)
+        return overlap_symbols(claim, setting)
     orders = theory.numeric_order_parameters(setting.wide(), claim.samples, setting.samples)
     layer = claim.layer if isinstance(claim, OrderClaim) else None
     name, one, two = "kappa", orders.kappa1, orders.kappa2
@@ -84,7 +84,7 @@ def order_symbols(verdict: Verdict) -> dict[str, float]:
     return {f"{name}_1": float(one), f"{name}_2": float(two), f"{name}_1-{name}_2": float(one - two)}
 
 
-def _overlap_symbols(claim: Claim, setting: Setting) -> dict[str, float]:
+def overlap_symbols(claim: Claim, setting: Setting) -> dict[str, float]:
     """K before the step that an overlap belongs to, and the two kappas for what belongs to the whole network."""
     orders = theory.numeric_order_parameters(setting.wide(), T=setting.samples)
     path = getattr(claim, "path", "")

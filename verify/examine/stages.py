@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,8 @@ from fimcheck.verify.claims.setting import Setting
 from fimcheck.verify.draws.draws import Draws
 from fimcheck.verify.examine.cases import BASES, claim_cases, order_cases, setting_with
 from fimcheck.verify.examine.conformance import checks
-from fimcheck.verify.examine.diagnosis import Run, diagnose
+from fimcheck.verify.examine.diagnosis import Run, diagnose, diagnose_place
+from fimcheck.verify.examine.places import Place, Refusal, compared, in_the_limit, places, summary
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.suite import Case
@@ -29,7 +31,7 @@ from fimcheck.verify.rule.statistics import REFUSED
 @dataclass(frozen=True)
 class Stage:
     """What became of one stage: passed, failed, open (something stayed INCONCLUSIVE), empty, or stopped before its end;
-    lines say why.
+    lines say why; examined says what was looked at, and what was not.
     """
 
     name: str
@@ -38,14 +40,25 @@ class Stage:
     seconds: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
     attacks: tuple[tuple[Verdict, Sequence[Kill]], ...] = ()
+    examined: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Plain data, for the JSON record, which holds the verdicts and attacks of all stages elsewhere."""
-        return {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
+        facts = {"stage": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 1), "lines": self.lines}
+        return {**facts, "examined": self.examined} if self.examined else facts
 
 
-def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool = False) -> Iterator[Stage]:
-    """Every stage in order; a stage that fails is the last. thorough: at more settings.
+STAGES = ("conformance", "derivation", "places", "order parameters", "claims", "wrong theories")
+
+
+def examine(
+    extension: Extension,
+    run: Run,
+    device: str = "cpu",
+    thorough: bool = False,
+    started: Callable[[str], None] = lambda _: None,
+) -> Iterator[Stage]:
+    """Every stage in order; a stage that fails is the last. thorough: at more settings. started: told of every place.
 
     A stage that is stopped, by Ctrl-C or an error that is not the file's, gives what it had found before it raises.
     """
@@ -53,14 +66,15 @@ def examine(extension: Extension, run: Run, device: str = "cpu", thorough: bool 
     found: list[Verdict] = []
     attacks: list[tuple[Verdict, Sequence[Kill]]] = []
 
-    def noted(todo: list[Case]) -> Iterator[tuple[Verdict, Draws]]:
-        for verdict, drawn in run(todo):
+    def noted(todo: list[Case], once: bool = False) -> Iterator[tuple[Verdict, Draws]]:
+        for verdict, drawn in run(todo, once):
             found.append(verdict)
             yield verdict, drawn
 
     stages = {
         "conformance": lambda: conforms(extension, device),
         "derivation": lambda: derives(extension),
+        "places": lambda: stands(extension, started),
         "order parameters": lambda: orders(extension, noted),
         "claims": lambda: claims(extension, noted, tested, thorough),
         "wrong theories": lambda: controls(tested, attacks),
@@ -152,6 +166,41 @@ def _two_ways(hidden: str) -> tuple[float, sp.Basic]:
     return far, theory.order_parameters(theory.compose(setting.nodes, beta=0)).kappa1
 
 
+ERROR_RATE = 0.005
+"""Chance that a right step is refused in some place, or a wrong one passes in one where it is wrong."""
+
+
+def stands(extension: Extension, started: Callable[[str], None] = lambda _: None) -> Stage:
+    """Every added step in every kind of place: the states of its theory are possible ones, and their overlaps those of
+    sampled signals."""
+    found: list[Place] = []
+    refusals: list[Refusal] = []
+    for name in extension.hidden:
+        for at in places(name):
+            (found if isinstance(at, Place) else refusals).append(at)  # type: ignore[arg-type]
+        if not any(name in re.findall(r"\w+", at.setting.steps) for at in found):
+            words = "; ".join(dict.fromkeys(refusal.words for refusal in refusals))
+            return Stage("places", "failed", (f"{extension.line(name)}: {name} is refused in every place: {words}",))
+    for at in found:
+        if at.fault:
+            return Stage("places", "failed", (f"{at}: {at.fault}",))
+    for name in extension.hidden:
+        if words := in_the_limit(name):
+            return Stage("places", "failed", (f"{extension.line(name)}: {name}: {words}",))
+    if not found:
+        return Stage("places", "empty", ())
+    done, refused = compared(found, ERROR_RATE, started)
+    said = tuple(summary(extension.hidden, done, refusals))
+    if refused is not None:
+        lines = tuple(diagnose_place(refused, extension.path))
+        return Stage("places", "failed", lines, examined=said)
+    left = [f"open: {c.place}: {c.words(claim)}" for c in done for claim in c.left.values()]
+    agreed = sum(comparison.agreed for comparison in done)
+    lines = (f"{agreed} overlaps at {len(found)} settings agree with sampled signals", *left)
+    whole = not left and all(refusal.by_theory for refusal in refusals)
+    return Stage("places", "passed" if whole else "open", lines, examined=said)
+
+
 def orders(extension: Extension, run: Run) -> Stage:
     """Order parameters against measured ones in the order of their computation; the first that departs ends it."""
     verdicts: list[Verdict] = []
@@ -187,20 +236,29 @@ def _departure(verdict: Verdict, count: int) -> Iterator[str]:
 def claims(extension: Extension, run: Run, tested: list[tuple[Verdict, Draws]], thorough: bool = False) -> Stage:
     """What is claimed about what is new, at default settings (which go to ``tested``) and at others."""
     default, others = claim_cases(extension, thorough)
-    verdicts = []
-    for verdict, drawn in run([*default, *others]):
+    todo = [*default, *others]
+    verdicts: list[Verdict] = []
+    failed = None
+    for verdict, drawn in run(todo):
         verdicts.append(verdict)
         if Case(verdict.claim, verdict.setting) in default:
             tested.append((verdict, drawn))
+        if verdict.status in REFUSED:  # one cause is likely to be the cause of all that follow
+            failed = verdict
+            break
     if not verdicts:
         return Stage("claims", "empty", ())
     lines = [f"{len(default)} at default settings, {len(others)} at corners of the domain and generated ones"]
-    lines.append(examined([verdict.setting for verdict in verdicts]))
-    failed = {verdict.claim.id: verdict for verdict in reversed(verdicts) if verdict.status in REFUSED}
-    lines += [f"{id} fails: {verdict.finding.reason} [{verdict.setting}]" for id, verdict in failed.items()]
-    for verdict in list(failed.values())[:1]:  # one cause is likely to be the cause of all
-        lines += diagnose(verdict, verdicts, run, extension.path)
-    return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts))
+    if failed is not None:
+        lines.append(f"{failed.claim.id} fails: {failed.finding.reason} [{failed.setting}]")
+        same = [case for case in default if case.claim == failed.claim and case.setting != failed.setting]
+        seen = {verdict.setting for verdict in verdicts if verdict.claim == failed.claim}
+        verdicts += [verdict for verdict, _ in run([case for case in same if case.setting not in seen], once=True)]
+        lines += diagnose(failed, verdicts, run, extension.path)
+    said = [f"claims: {len(verdicts)} verdicts; {examined([verdict.setting for verdict in verdicts])}"]
+    if left := len(todo) - len(verdicts):
+        said.append(f"not examined: {left} claims at further settings, after the one that fails")
+    return Stage("claims", _outcome(verdicts), tuple(lines), verdicts=tuple(verdicts), examined=tuple(said))
 
 
 def examined(tested: Sequence[Setting]) -> str:
@@ -218,7 +276,7 @@ def examined(tested: Sequence[Setting]) -> str:
         if v
     ]
     acts = sorted({s.activation for s in chains if not s.steps})
-    return f"examined: {', '.join(ranges)}" + (f"; phi {', '.join(acts)}" if acts else "")
+    return ", ".join(ranges) + (f"; phi {', '.join(acts)}" if acts else "")
 
 
 def controls(tested: Sequence[tuple[Verdict, Draws]], attacks: list[tuple[Verdict, Sequence[Kill]]]) -> Stage:
