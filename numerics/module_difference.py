@@ -289,10 +289,11 @@ def _scale(values: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Verdict:
     """What a closer look at a Jacobian found: its distance from a difference of the outputs, the cotangents (T, C) by
-    which it was compared, and notes for the user."""
+    which it was compared, the rounding that was seen in the outputs, relative to them, and notes for the user."""
 
     distance: float
     probe: Tensor
+    noise: float
     notes: tuple[str, ...] = ()
 
 
@@ -313,7 +314,7 @@ class Look:
             for seed in range(1, DIRECTIONS + 1):
                 found = self._at(moving, seed)
                 if found is not None and self._agree(moving, found[1]):
-                    return Verdict(found[1].gap, found[1].probe)
+                    return Verdict(found[1].gap, found[1].probe, rounding_seen(moving, found[0]))
                 decided = decided or found
             if decided is not None:
                 return self._kink(moving, *decided) or self._refused(moving, *decided)
@@ -346,7 +347,7 @@ class Look:
             found = self._at(beside, seed)
             if found is not None and self._agree(beside, found[1]):
                 note = "the outputs have a kink exactly at these parameters: autograd takes one of the slopes there"
-                return Verdict(found[1].gap, found[1].probe, (note,))
+                return Verdict(found[1].gap, found[1].probe, rounding_seen(beside, found[0]), (note,))
         return None
 
     def _refused(self, moving: Moving, difference: Difference, compared: Comparison) -> Verdict:
@@ -378,11 +379,12 @@ class Look:
         """Whether the other parameters are right."""
         direction = {name: v for name, v in moving.direction(2).items() if name not in wrong}
         if not direction:
-            return Verdict(0.0, probe, (note,))
-        compared = compare(ladder(moving, direction), noise_of(moving), self.metric, moving.gradients)
+            return Verdict(0.0, probe, 0.0, (note,))
+        difference = ladder(moving, direction)
+        compared = compare(difference, noise_of(moving), self.metric, moving.gradients)
         if compared is None or not self._agree(moving, compared):
             raise ValueError(f"{note}. By the other parameters autograd's Jacobian is not that of the outputs either")
-        return Verdict(compared.gap, compared.probe, (note,))
+        return Verdict(compared.gap, compared.probe, rounding_seen(moving, difference), (note,))
 
     def _jumps(self, moving: Moving, names: Sequence[str]) -> bool:
         """Whether the outputs jump along these parameters: halving an interval leaves the change across it as it is."""
@@ -419,6 +421,13 @@ def noise_of(moving: Moving, values: Tensor | None = None) -> Tensor:
     eps = torch.finfo(values.dtype).eps
     eps = eps if moving.wide else max(eps, *(torch.finfo(p.dtype).eps for p in moving.parameters.values()))
     return (4 * eps * values.square().mean(0, keepdim=True).sqrt()).expand_as(values)
+
+
+def rounding_seen(moving: Moving, difference: Difference) -> float:
+    """Rounding of the outputs relative to them: what a step that is too small adds to a difference known better."""
+    step, *_ = steps_of(moving)[1]
+    least = moving.difference(step, difference.along).values
+    return step * float((least - difference.values).norm() / moving.outputs(0.0, {}).norm().clamp(min=1e-290))
 
 
 def ladder(moving: Moving, direction: Direction) -> Difference:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fimcheck.numerics.cost import jacobian_rows
 from fimcheck.numerics.krylov import Operator
@@ -67,6 +68,7 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
         if all(bool(values.isfinite().all()) for values in (outputs, *gradients.values())):
             verdict = Look(ways, metric).verdict()
             probe, distance, notes = verdict.probe, verdict.distance, verdict.notes
+            rounding = max(rounding, 8 * verdict.noise)
             fine = ways[0].gradients(metric.cotangent(plain)) if ways[0].wide else {}
             outputs = _again(module, inputs, first)  # parameters that had other data have left the graph of before
             if ways[0].wide:
@@ -164,7 +166,14 @@ class Jacobian:
 
     def rows(self, v: Tensor) -> Tensor:
         """v J for v (b, C*T): (b, P)."""
-        gradients = self._gradients(self.to_outputs(v))
+
+        def back(cotangents: tuple[Tensor, ...], together: bool) -> tuple[Tensor, ...]:
+            found = torch.autograd.grad(
+                self.outputs, [*self.parameters.values()], cotangents, retain_graph=True, is_grads_batched=together
+            )
+            return tuple(g.to_dense() if g.is_sparse else g for g in found)
+
+        gradients = batched(back, (self.to_outputs(v).to(self.outputs.dtype),))
         parts = (torch.view_as_real(g) if g.is_complex() else g for g in gradients)
         return torch.cat([g.flatten(1).to(self.dtype) for g in parts], 1)
 
@@ -172,18 +181,41 @@ class Jacobian:
         """v -> J J^T v / T for blocks (1, C*T, b).
 
         J w is the derivative of J^T u in u, taken once more in reverse: it needs no forward-mode formula,
-        which some of torch's operations lack.
+        which some of torch's operations lack. Attention is computed step by step where it has to be.
         """
-        samples = self.outputs.shape[0]
-        u = torch.zeros_like(self.outputs, requires_grad=True)
-        with torch.enable_grad():
-            transposed = torch.autograd.grad(self.outputs, [*self.parameters.values()], u, create_graph=True)
+        probe = self.probe.to(self.dtype)[None, :, None]
+        try:
+            apply = self._operator(self.outputs)
+            apply(probe)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            try:
+                with sdpa_kernel(SDPBackend.MATH):
+                    apply = self._operator(outputs_of(self.module, self.inputs))
+                apply(probe)
+            except RuntimeError:
+                raise ValueError(
+                    f"products with the Jacobian need a backward pass through the backward pass, and here there is none "
+                    f"({error}): take method = 'exact' or 'rows'"
+                ) from error
+        return apply
 
-        def forward(tangents: tuple[Tensor, ...], together: bool) -> tuple[Tensor]:
+    def _operator(self, outputs: Tensor) -> Operator:
+        leaves, samples = [*self.parameters.values()], len(outputs)
+        u = torch.zeros_like(outputs, requires_grad=True)
+        with torch.enable_grad():
+            transposed = torch.autograd.grad(outputs, leaves, u, create_graph=True)
+
+        def back(cotangents: tuple[Tensor, ...], together: bool) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(outputs, leaves, cotangents, retain_graph=True, is_grads_batched=together)
+
+        def forth(tangents: tuple[Tensor, ...], together: bool) -> tuple[Tensor, ...]:
             return torch.autograd.grad(transposed, u, tangents, retain_graph=True, is_grads_batched=together)
 
         def apply(v: Tensor) -> Tensor:
-            (result,) = batched(forward, self._gradients(self.to_outputs(v[0].mT)))
+            cotangents = self.to_outputs(v[0].mT).to(outputs.dtype)
+            (result,) = batched(forth, batched(back, (cotangents,)))
             return self.metric.weighted(result.to(v.dtype)).mT.flatten(1).mT.unsqueeze(0) / samples
 
         return apply
@@ -201,17 +233,6 @@ class Jacobian:
         """Whether v G v = |v J|^2 / T for the probe v, up to rounding: as good as certain to fail for a wrong G."""
         v, expected = self.probe.to(g), self.square / len(self.outputs)
         return abs(float(v @ g @ v) - expected) <= AGREEMENT.get(g.dtype, 0.05) * expected
-
-    def _gradients(self, v: Tensor) -> tuple[Tensor, ...]:
-        leaves = [*self.parameters.values()]
-
-        def backward(cotangents: tuple[Tensor, ...], together: bool) -> tuple[Tensor, ...]:
-            found = torch.autograd.grad(
-                self.outputs, leaves, cotangents, retain_graph=True, is_grads_batched=together
-            )
-            return tuple(g.to_dense() if g.is_sparse else g for g in found)
-
-        return batched(backward, (v.to(self.outputs.dtype),))
 
 
 def batched(derivative: Callable[[tuple[Tensor, ...], bool], tuple[Tensor, ...]], v: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,0 +1,443 @@
+"""Modules of every kind against brute force, or refused by the name of the parameter that autograd gets wrong."""
+
+import copy
+import re
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from torch.nn.utils import prune
+from torch.utils.checkpoint import checkpoint
+
+from fimcheck.numerics import module_difference, module_jacobian, spectrum
+from fimcheck.numerics.module_difference import Difference, Moving, held
+from fimcheck.numerics.module_jacobian import Jacobian
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+T = 6
+
+
+def brute_force(module: nn.Module, inputs: Tensor) -> Tensor:
+    """All eigenvalues from one backward pass after the other, every output differentiated on its own."""
+    outputs = module(inputs.clone())
+    outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    rows = []
+    for output in outputs.flatten():
+        gradients = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
+        parts = []
+        for p, g in zip(parameters, gradients, strict=True):
+            g = torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
+            parts.append((torch.view_as_real(g) if g.is_complex() else g).double().flatten())
+        rows.append(torch.cat(parts))
+    j = torch.stack(rows)
+    return torch.linalg.eigvalsh(j @ j.T / len(outputs)).flip(0)
+
+
+class Net(nn.Module):
+    """Two layers; what lies between them is a subclass's own, as is what it prepares once its type is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def prepare(self) -> None: ...
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.between(self.a(x)))
+
+
+class Doubled(Function):
+    """tanh with a right derivative, by a loop that vmap cannot take."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        out = torch.zeros_like(y)
+        for place in range(y.shape[1]):
+            out[:, place] = g[:, place] * (1 - y[:, place].square())
+        return out
+
+
+class Forgets(Function):
+    """tanh with the slope 1 - |tanh|."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return g * (1 - y.abs())
+
+
+class Rounded(Function):
+    """Steps of a tenth, with the slope of a clamp: straight through."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(-1, 1).round(decimals=1)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g * (x.abs() < 1)
+
+
+class Fires(Function):
+    """A spike with a surrogate slope."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g / (1 + x.square())
+
+
+def between(what: Callable[[Tensor], Tensor]) -> type[Net]:
+    class Between(Net):
+        def between(self, h: Tensor) -> Tensor:
+            return what(h)
+
+    return Between
+
+
+class Checkpointed(Net):
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.middle, self.reentrant = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = checkpoint(self.middle, x, use_reentrant=self.reentrant)
+        return self.b(torch.tanh(self.a(first)))
+
+
+def hooked() -> nn.Module:
+    """A forward hook reaches a weight of another layer by its closure."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    weight = net[0].weight
+    net[1].register_forward_hook(lambda _, __, out: out @ weight)
+    return net
+
+
+class Steered(Net):
+    """A hook on the gradient of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a.register_full_backward_hook(lambda _, into, __: into)
+        self.b.register_full_backward_hook(lambda _, into, __: tuple(2 * g for g in into if g is not None))
+
+
+class Keeps(Net):
+    def between(self, h: Tensor) -> Tensor:
+        self.kept = torch.tanh(h)
+        return self.kept
+
+
+class Caches(Net):
+    """Makes its scale once and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.cache = nn.Parameter(torch.ones(5)), None
+
+    def between(self, h: Tensor) -> Tensor:
+        self.cache = self.gain.exp() if self.cache is None else self.cache
+        return torch.tanh(h) * self.cache
+
+
+class Number(Net):
+    """Reads a parameter as a Python number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.3))
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h) * float(self.gain)
+
+
+class Alias(Net):
+    """Reads the storage of a weight past the parameter."""
+
+    def prepare(self) -> None:
+        self.alias = [self.a.weight.data]
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h) + h * self.alias[0][0, 0]
+
+
+class OneStorage(Net):
+    """Two parameters in one piece of memory."""
+
+    def prepare(self) -> None:
+        self.c = nn.Parameter(self.a.bias.data)
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h + self.c)
+
+
+class View(Net):
+    """Keeps a transposed view of its weight, with its graph."""
+
+    def prepare(self) -> None:
+        self.turned = self.a.weight.T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(x @ self.turned + self.a.bias))
+
+
+class Single(Net):
+    """Runs in float32 only: a constant of that type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = [torch.randn(5, 5)]
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h) @ self.matrix[0]
+
+
+class Coarse(Net):
+    """Computes a part in float32 whatever the inputs are, as normalizations of large models do."""
+
+    def between(self, h: Tensor) -> Tensor:
+        return functional.layer_norm(h.float(), (5,)).to(h.dtype)
+
+
+class Demanding(Net):
+    def between(self, h: Tensor) -> Tensor:
+        assert len(h) == T, "made for six samples"
+        return torch.tanh(h) - 0.1 * torch.tanh(h[3])
+
+
+class Masked(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([1.0, 0, 1, 1, 0]))
+
+    def between(self, h: Tensor) -> Tensor:
+        return torch.tanh(h) * self.mask + h
+
+
+class Wave(nn.Module):
+    """Complex weights, real outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(4, 3, dtype=torch.complex128))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(torch.complex128) @ self.w).abs()
+
+
+class Pairs(nn.Module):
+    """No layer that is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form, self.w = nn.Bilinear(4, 4, 3), nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.form(x, x) + torch.einsum("ti,ki->tk", x, self.w)
+
+
+class Words(nn.Module):
+    def __init__(self, **how) -> None:
+        super().__init__()
+        self.table, self.read = nn.Embedding(5, 4, **how), nn.Linear(4, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.read(torch.tanh(self.table(tokens)).sum(1))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.inner, self.read = kind(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(self.inner(x)[0][:, -1])
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.read = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(self.inner(x).mean(1))
+
+
+class Offsets(nn.Module):
+    """A small output beside a large one, and far smaller than what it is the difference of, tied over the samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.f, self.g = nn.Linear(4, 8), nn.Linear(8, 1), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.g(x + 3)
+        return torch.cat([100 * self.f(torch.tanh(self.a(x))), z - z.mean(0)], 1)
+
+
+def still(net: nn.Sequential) -> nn.Sequential:
+    """Its units stand at 0 for a sample of zeros: kinks exactly there."""
+    nn.init.zeros_(net[0].bias)
+    return net
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+
+
+def chain(*between: nn.Module, outputs: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 6), *between, nn.Linear(6, outputs))
+
+
+def pruned() -> nn.Module:
+    net = chain(nn.Tanh())
+    prune.l1_unstructured(net[0], "weight", amount=0.5)
+    return net
+
+
+VECTORS = (T, 4)
+RIGHT: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "chain": (lambda: chain(nn.Tanh()), VECTORS),
+    "kinks": (lambda: chain(nn.ReLU(), nn.Linear(6, 6), nn.ReLU()), VECTORS),
+    "one output": (lambda: nn.Sequential(chain(nn.SiLU(), outputs=1), nn.Flatten(0)), VECTORS),
+    "many outputs": (lambda: chain(nn.Tanh(), outputs=40), VECTORS),
+    "hook with a closure": (hooked, VECTORS),
+    "tied": (Tied, VECTORS),
+    "checkpoint": (lambda: Checkpointed(False), VECTORS),
+    "custom backward": (between(Doubled.apply), VECTORS),
+    "kept activation": (Keeps, VECTORS),
+    "padded embedding": (lambda: Words(padding_idx=2), (T, 3)),
+    "sparse embedding": (lambda: Words(sparse=True), (T, 3)),
+    "lstm": (lambda: Recurrent(nn.LSTM), (T, 5, 3)),
+    "gru": (lambda: Recurrent(nn.GRU), (T, 5, 3)),
+    "encoder, evaluated": (lambda: Encoder().eval(), (T, 5, 4)),
+    "batch normalization": (lambda: chain(nn.BatchNorm1d(6), nn.ReLU()), VECTORS),
+    "instance normalization": (
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv1d(2, 3, 1), nn.InstanceNorm1d(3, affine=True,
+            track_running_stats=True), nn.Flatten(), nn.Linear(6, 2)), VECTORS,
+    ),
+    "batch normalization above the last weights": (lambda: nn.Sequential(chain(nn.Tanh(), outputs=6), nn.BatchNorm1d(6), nn.GLU(1)), VECTORS),
+    "weight norm": (lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 2)), VECTORS),
+    "orthogonal": (lambda: nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Tanh(), nn.Linear(4, 2)), VECTORS),
+    "pruned": (pruned, VECTORS),
+    "convolutions": (convolutional, (T, 36)),
+    "gates": (lambda: chain(nn.Linear(6, 12), nn.GLU(1)), VECTORS),
+    "buffers": (Masked, VECTORS),
+    "in place": (lambda: nn.Sequential(nn.ReLU(inplace=True), chain(nn.ELU(inplace=True))), VECTORS),
+    "reads its batch": (Demanding, VECTORS),
+    "no recorded layer": (Pairs, VECTORS),
+    "view of a weight": (View, VECTORS),
+    "part in float32": (Coarse, VECTORS),
+    "float32 only": (Single, VECTORS),
+    "complex": (Wave, VECTORS),
+    "kinks at the parameters": (lambda: still(chain(nn.ReLU())), VECTORS),
+    "steps": (between(Rounded.apply), VECTORS),
+    "spikes": (between(Fires.apply), VECTORS),
+    "steps by detach": (between(lambda h: h + (h.round(decimals=1) - h).detach()), VECTORS),
+    "small beside large": (Offsets, VECTORS),
+    "scripted": (lambda: torch.jit.script(chain(nn.Tanh())), VECTORS),
+}  # fmt: skip
+WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
+    "re-entrant checkpoint": (lambda: Checkpointed(True), VECTORS, r"middle.0.weight, middle.0.bias|middle.0.bias, middle.0.weight"),
+    "wrong backward": (between(Forgets.apply), VECTORS, r"by a\.\w+, a\.\w+ is"),
+    "stopped gradient": (between(lambda h: torch.tanh(h) + torch.sin(h).detach()), VECTORS, r"by a\.\w+, a\.\w+ is"),
+    "gradients by frequency": (lambda: Words(scale_grad_by_freq=True), (T, 3), "by table.weight is"),
+    "backward hook": (Steered, VECTORS, r"by a\.\w+, a\.\w+ is"),
+    "cache": (Caches, VECTORS, "by gain is"),
+    "number": (Number, VECTORS, "by gain is"),
+    "alias": (Alias, VECTORS, "by a.weight is"),
+    "one storage": (OneStorage, VECTORS, r"by (a.bias, c|c, a.bias) is"),
+    "moved by its own run": (lambda: Words(max_norm=0.5), (T, 3), "parameter table.weight changes"),
+}
+
+
+def built(make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(3)
+    module = make()
+    module = module if isinstance(module, Single) or dtype == torch.float32 else module.double()
+    if isinstance(module, Net):
+        module.prepare()
+    if isinstance(module, Words):
+        return module, torch.randint(5, shape)
+    inputs = torch.randn(shape, dtype=next(module.parameters()).dtype if not isinstance(module, Wave) else torch.float64)
+    inputs[2] = 0
+    return module, inputs
+
+
+def state(module: nn.Module) -> dict:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("method", ["exact", "rows", "matrix-free"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_modules_give_what_brute_force_gives(name: str, method: str) -> None:
+    module, inputs = built(*RIGHT[name])
+    before, given, attributes = state(module), inputs.clone(), set(vars(module))
+    found = spectrum(module, inputs, method=method, count=4)
+    assert set(vars(module)) == attributes
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    assert torch.equal(inputs, given)
+    assert all(p.grad is None for p in module.parameters())
+    expected = brute_force(module, inputs)[:4].to(found.top)
+    assert ((found.top - expected).abs() <= found.top_errors + 1e-12 * expected[0]).all(), (found.top, expected)
+    assert (found.top_errors <= 1e-3 * expected[0]).all()
+    assert found.distance < 1e-3
+
+
+if __name__ == "__main__":
+    import sys
+    warnings.simplefilter("ignore")
+    for name in RIGHT:
+        for method in ("exact","rows","matrix-free"):
+            try:
+                test_modules_give_what_brute_force_gives(name, method)
+            except Exception as e:
+                print(name, method, type(e).__name__, str(e)[:400])
+    for name,(make,shape,says) in WRONG.items():
+        m,x=built(make,shape)
+        try:
+            f=spectrum(m,x); print(name,"NOT REFUSED", f.notes, f.distance)
+        except ValueError as e:
+            print(name, bool(re.search(says,str(e))), str(e)[:130])
