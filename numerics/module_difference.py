@@ -199,8 +199,8 @@ class Moving:
         """The central difference of the outputs, and the direction that the rounded parameters moved along."""
         plus, minus = (self.moved(sign * step, direction) for sign in (1, -1))
         along = {n: (plus[n].to(_wide(v.dtype)) - minus[n].to(_wide(v.dtype))) / (2 * step) for n, v in direction.items()}
-        values = (self.outputs(step, direction) - self.outputs(-step, direction)) / (2 * step)
-        return Difference(step, values, along)
+        above, below = self.outputs(step, direction), self.outputs(-step, direction)
+        return Difference(step, (above - below) / (2 * step), (above + below) / 2, along)
 
     def gradients(self, cotangent: Tensor) -> dict[str, Tensor]:
         """The derivative of <cotangent, outputs> by every parameter, by autograd at the base."""
@@ -216,13 +216,19 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 class Difference:
     """Values (T, C) of [f(p + step v) - f(p - step v)] / (2 step) for the direction v, ``along``.
 
-    error: of every value, from rounding or from another step.
+    middle: [f(p + step v) + f(p - step v)] / 2. error: of every value, from another step.
     """
 
     step: float
     values: Tensor
+    middle: Tensor
     along: Direction
     error: Tensor | None = None
+
+    def relative(self, change: Tensor) -> float:
+        """A change of the outputs relative to them, and to what they move by where they are small."""
+        size = float(self.middle.norm() + self.values.norm())
+        return float(change.norm()) / size if size else 0.0
 
 
 @dataclass(frozen=True)
@@ -427,7 +433,7 @@ def rounding_seen(moving: Moving, difference: Difference) -> float:
     """Rounding of the outputs relative to them: what a step that is too small adds to a difference known better."""
     step, *_ = steps_of(moving)[1]
     least = moving.difference(step, difference.along).values
-    return step * float((least - difference.values).norm() / moving.outputs(0.0, {}).norm().clamp(min=1e-290))
+    return difference.relative(step * (least - difference.values))
 
 
 def ladder(moving: Moving, direction: Direction) -> Difference:

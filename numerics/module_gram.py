@@ -225,8 +225,13 @@ def trace(plain: Jacobian) -> Trace:
     numbers = {id(p): number for number, p in enumerate(plain.parameters.values())}
     for copy in (False, True):
         recorder = Recorder(numbers, copy)
-        with torch.enable_grad(), recorder:
-            outputs = outputs_of(plain.module, plain.inputs)
+        try:
+            with torch.enable_grad(), recorder:
+                outputs = outputs_of(plain.module, plain.inputs)
+        except RuntimeError:  # a result that is changed in place
+            if copy:
+                raise
+            continue
         if not recorder.changed:
             break
     results = tuple({id(use.result): use.result for use in recorder.uses}.values())

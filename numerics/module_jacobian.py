@@ -30,6 +30,8 @@ from fimcheck.numerics.module_difference import (
 
 # Relative difference of two routes to v G v that rounding may cause.
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 3e-4}
+# Rounding of the Jacobian, relative to its Frobenius norm, in units of that of one number: what a dozen layers add up to.
+ROUNDING = 4
 HALF = (torch.float16, torch.bfloat16)
 Root = Callable[[Tensor], Tensor]
 
@@ -54,7 +56,9 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
     ways, difference = _differences(module, inputs, parameters, fixed)
     outputs = _again(module, inputs, first)
     plain = torch.randn(first.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(first.device)
-    probe, distance, rounding, notes = plain, 0.0, 8 * torch.finfo(first.dtype).eps, ()
+    probe, distance, rounding, notes = plain, 0.0, ROUNDING * torch.finfo(first.dtype).eps, ()
+    if ways[0].wide:
+        rounding = max(rounding, ROUNDING * difference.relative(first.to(difference.middle.dtype) - difference.middle))
     compared, limit = None, max(steps_of(ways[0])[2], torch.finfo(first.dtype).eps ** 0.5 if ways[0].wide else 0.0)
     if bool(outputs.isfinite().all()):
         compared = compare(
@@ -68,7 +72,7 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
         if all(bool(values.isfinite().all()) for values in (outputs, *gradients.values())):
             verdict = Look(ways, metric).verdict()
             probe, distance, notes = verdict.probe, verdict.distance, verdict.notes
-            rounding = max(rounding, 8 * verdict.noise)
+            rounding = max(rounding, ROUNDING * verdict.noise)
             fine = ways[0].gradients(metric.cotangent(plain)) if ways[0].wide else {}
             outputs = _again(module, inputs, first)  # parameters that had other data have left the graph of before
             if ways[0].wide:

@@ -205,7 +205,7 @@ class Rounding:
     @property
     def least(self) -> float:
         """What no eigenvalue is free of."""
-        return torch.finfo(self.jacobian.dtype).eps * (2 * self.trace + 2 * self.n**0.5 * self.largest)
+        return torch.finfo(self.jacobian.dtype).eps * (2 * self.trace + self.n**0.5 * self.largest)
 
     def of(self, eigenvalues: Tensor) -> Tensor:
         """The error of each."""
