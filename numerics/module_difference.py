@@ -36,20 +36,35 @@ def held(module: nn.Module) -> Iterator[None]:
 
     Batch statistics are kept out of their running averages meanwhile, and hooks on parameters out of the gradients.
     """
+    values = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
+    leaves = [(p, p.grad, p._backward_hooks, dict(p._backward_hooks or {})) for p in module.parameters()]
+    with attributes_held(module):
+        try:
+            for p, _, hooks, _ in leaves:
+                p.grad = None
+                if hooks:
+                    hooks.clear()
+            for part in module.modules():
+                if isinstance(part, nn.modules.batchnorm._NormBase) and part.training:
+                    # Without them torch uses the statistics of the inputs and updates nothing: the same function, pure.
+                    part.running_mean = part.running_var = part.num_batches_tracked = None
+            yield
+        finally:
+            for tensor, value in values:
+                tensor.data.copy_(value)
+            for p, gradient, hooks, kept in leaves:
+                p.grad = gradient
+                if hooks is not None:
+                    hooks.update(kept)
+
+
+@contextmanager
+def attributes_held(module: nn.Module) -> Iterator[None]:
+    """What its parts are given as attributes within it, they have no longer afterwards."""
     parts = list(module.modules())
     attributes = [dict(part.__dict__) for part in parts]
     tables = [{name: dict(v) for name, v in kept.items() if isinstance(v, dict)} for kept in attributes]
-    values = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
-    leaves = [(p, p.grad, p._backward_hooks, dict(p._backward_hooks or {})) for p in module.parameters()]
     try:
-        for p, _, hooks, _ in leaves:
-            p.grad = None
-            if hooks:
-                hooks.clear()
-        for part in parts:
-            if isinstance(part, nn.modules.batchnorm._NormBase) and part.training:
-                # Without them torch uses the statistics of the inputs and updates nothing: the same function, pure.
-                part.running_mean = part.running_var = part.num_batches_tracked = None
         yield
     finally:
         for part, kept, inner in zip(parts, attributes, tables, strict=True):
@@ -58,17 +73,14 @@ def held(module: nn.Module) -> Iterator[None]:
             for name, table in inner.items():
                 part.__dict__[name].clear()
                 part.__dict__[name].update(table)
-        for tensor, value in values:
-            tensor.data.copy_(value)
-        for p, gradient, hooks, kept in leaves:
-            p.grad = gradient
-            if hooks is not None:
-                hooks.update(kept)
 
 
 def outputs_of(module: nn.Module, inputs: Tensor) -> Tensor:
-    """The outputs (T, C) with their graph, from a copy of the inputs, which the module may change in place."""
-    with torch.enable_grad():
+    """The outputs (T, C) with their graph, from a copy of the inputs, which the module may change in place.
+
+    Every run finds the attributes that were handed in: what a module caches in one run is no part of the next one.
+    """
+    with torch.enable_grad(), attributes_held(module):
         outputs = module(inputs.detach().clone())
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the module returns {type(outputs).__name__}, not a tensor of outputs: wrap it in one that does")

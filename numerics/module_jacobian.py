@@ -15,6 +15,7 @@ from fimcheck.numerics.cost import jacobian_rows
 from fimcheck.numerics.krylov import Operator
 from fimcheck.numerics.memory import out_of_memory
 from fimcheck.numerics.module_difference import (
+    SETTLED,
     WIDE,
     Difference,
     Look,
@@ -72,11 +73,15 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
         if all(bool(values.isfinite().all()) for values in (outputs, *gradients.values())):
             verdict = Look(ways, metric).verdict()
             probe, distance, notes = verdict.probe, verdict.distance, verdict.notes
-            rounding = max(rounding, ROUNDING * verdict.noise)
-            fine = ways[0].gradients(metric.cotangent(plain)) if ways[0].wide else {}
+            fine = ways[0].gradients(metric.cotangent(plain))
             outputs = _again(module, inputs, first)  # parameters that had other data have left the graph of before
-            if ways[0].wide:
-                rounding = max(rounding, _apart(gradients_of(outputs, parameters, metric.cotangent(plain)), fine))
+            apart = _apart(gradients_of(outputs, parameters, metric.cotangent(plain)), fine)
+            if apart > max(SETTLED, 16 * torch.finfo(first.dtype).eps):
+                raise ValueError(
+                    f"two backward passes through the module give gradients that are {apart:.2g} of their size apart: run "
+                    "it in float64, without a state that its runs change"
+                )
+            rounding = max(rounding, ROUNDING * verdict.noise, apart)
             gradients = gradients_of(outputs, parameters, metric.cotangent(probe))
     size = sum(p.numel() * (2 if p.is_complex() else 1) for p in parameters.values())
     square = sum(float(g.to(WIDE.get(g.dtype, g.dtype)).abs().square().sum()) for g in gradients.values())
