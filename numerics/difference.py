@@ -10,7 +10,10 @@ TOLERANCE = 1e-6
 
 
 def check_derivative(
-    what: str, function: Callable[[Tensor], Tensor], x: Tensor, gradient: Callable[[Tensor, Tensor], Tensor] | None = None
+    what: str,
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    gradient: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> None:
     """Raise ``ValueError`` where the derivative of a function at x, by autograd or as given, is not that of its values.
 

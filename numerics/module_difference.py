@@ -83,7 +83,9 @@ def outputs_of(module: nn.Module, inputs: Tensor) -> Tensor:
     with torch.enable_grad(), attributes_held(module):
         outputs = module(inputs.detach().clone())
     if not isinstance(outputs, Tensor):
-        raise ValueError(f"the module returns {type(outputs).__name__}, not a tensor of outputs: wrap it in one that does")
+        raise ValueError(
+            f"the module returns {type(outputs).__name__}, not a tensor of outputs: wrap it in one that does"
+        )
     shape = tuple(outputs.shape)
     outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
     if outputs.ndim != 2 or outputs.shape[0] != inputs.shape[0]:
@@ -173,7 +175,9 @@ class Moving:
         parameter sees them too.
         """
         ids = {id(p) for p in self.parameters.values()}
-        others = [t for t in (*self.module.buffers(), *self.module.parameters()) if t.dtype in WIDE and id(t) not in ids]
+        others = [
+            t for t in (*self.module.buffers(), *self.module.parameters()) if t.dtype in WIDE and id(t) not in ids
+        ]
         data = [(tensor, tensor.data) for tensor in (*self.parameters.values(), *(others if self.wide else ()))]
         try:
             for name, p in self.parameters.items():
@@ -210,7 +214,9 @@ class Moving:
     def difference(self, step: float, direction: Direction) -> "Difference":
         """The central difference of the outputs, and the direction that the rounded parameters moved along."""
         plus, minus = (self.moved(sign * step, direction) for sign in (1, -1))
-        along = {n: (plus[n].to(_wide(v.dtype)) - minus[n].to(_wide(v.dtype))) / (2 * step) for n, v in direction.items()}
+        along = {
+            n: (plus[n].to(_wide(v.dtype)) - minus[n].to(_wide(v.dtype))) / (2 * step) for n, v in direction.items()
+        }
         above, below = self.outputs(step, direction), self.outputs(-step, direction)
         return Difference(step, (above - below) / (2 * step), (above + below) / 2, along)
 
@@ -356,7 +362,9 @@ class Look:
     def _kink(self, moving: Moving, difference: Difference, compared: Comparison) -> Verdict | None:
         """Where the outputs have a kink exactly at these parameters, and the Jacobian is right beside it."""
         here, step = moving.outputs(0.0, {}), difference.step
-        sides = (moving.outputs(step, difference.along) + moving.outputs(-step, difference.along) - 2 * here) / (2 * step)
+        sides = (moving.outputs(step, difference.along) + moving.outputs(-step, difference.along) - 2 * here) / (
+            2 * step
+        )
         bend = (compared.probe * self.metric.weighted(sides)).norm() / compared.unit
         if float(bend) < 0.1 * compared.gap:
             return None

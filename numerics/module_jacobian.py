@@ -62,9 +62,7 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
         rounding = max(rounding, ROUNDING * difference.relative(first.to(difference.middle.dtype) - difference.middle))
     compared, limit = None, max(steps_of(ways[0])[2], torch.finfo(first.dtype).eps ** 0.5 if ways[0].wide else 0.0)
     if bool(outputs.isfinite().all()):
-        compared = compare(
-            difference, noise_of(ways[0], first), metric, lambda w: gradients_of(outputs, parameters, w)
-        )
+        compared = compare(difference, noise_of(ways[0], first), metric, lambda w: gradients_of(outputs, parameters, w))
     if compared is not None and compared.gap <= limit:
         probe, distance, gradients = compared.probe, compared.gap, compared.gradients
         rounding = max(rounding, 2 * distance) if ways[0].wide else rounding
@@ -244,7 +242,9 @@ class Jacobian:
         return abs(float(v @ g @ v) - expected) <= AGREEMENT.get(g.dtype, 0.05) * expected
 
 
-def batched(derivative: Callable[[tuple[Tensor, ...], bool], tuple[Tensor, ...]], v: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def batched(
+    derivative: Callable[[tuple[Tensor, ...], bool], tuple[Tensor, ...]], v: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     """Derivatives for all vectors at once, or one by one where a backward function does not allow that."""
     try:
         with warnings.catch_warnings():  # of operations that torch takes one by one

@@ -165,14 +165,15 @@ def _of_matrix(jacobian: Jacobian, method: str, count: int, memory: int) -> Spec
             f"{float(errors[-1]):.1g}: run the module in float64"
         )
     samples, classes = jacobian.outputs.shape
+    shown = eigenvalues.where(~(eigenvalues < 0), 0.0)  # nan stays nan
     return Spectrum(
         rounding.trace / jacobian.size,
         float(g.square().sum()) / jacobian.size,
-        eigenvalues[:count].where(eigenvalues[:count] >= 0, 0.0),
+        shown[:count],
         rounding.of_trace / jacobian.size,
         rounding.of_squares(float(g.norm())) / jacobian.size,
         errors[:count],
-        eigenvalues.where(~(eigenvalues < 0), 0.0),
+        shown,
         _shares(jacobian, leading),
         jacobian.size,
         samples,
@@ -205,7 +206,8 @@ class Rounding:
     @property
     def least(self) -> float:
         """What no eigenvalue is free of."""
-        return torch.finfo(self.jacobian.dtype).eps * (2 * self.trace + self.n**0.5 * self.largest)
+        numbers = torch.finfo(self.jacobian.dtype)
+        return numbers.eps * (2 * self.trace + self.n**0.5 * self.largest) + numbers.tiny
 
     def of(self, eigenvalues: Tensor) -> Tensor:
         """The error of each."""

@@ -11,7 +11,9 @@ from torch.nn import functional
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
+from fimcheck import numerics
 from fimcheck.numerics import module_difference, modules, spectrum
+from fimcheck.numerics.activations import FUNCTIONS
 from fimcheck.numerics.module_difference import Moving
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -378,7 +380,11 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "scripted": (lambda: torch.jit.script(chain(nn.Tanh())), VECTORS),
 }  # fmt: skip
 WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
-    "re-entrant checkpoint": (lambda: Checkpointed(True), VECTORS, r"middle.0.weight, middle.0.bias|middle.0.bias, middle.0.weight"),
+    "re-entrant checkpoint": (
+        lambda: Checkpointed(True),
+        VECTORS,
+        r"middle.0.weight, middle.0.bias|middle.0.bias, middle.0.weight",
+    ),
     "wrong backward": (between(Forgets.apply), VECTORS, r"by a\.\w+, a\.\w+ is"),
     "stopped gradient": (between(lambda h: torch.tanh(h) + torch.sin(h).detach()), VECTORS, r"by a\.\w+, a\.\w+ is"),
     "gradients by frequency": (lambda: Words(scale_grad_by_freq=True), (T, 3), "by table.weight is"),
@@ -390,7 +396,9 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 }
 
 
-def built(make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
+def built(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dtype = torch.float64
+) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(3)
     module = make()
     module = module if isinstance(module, Single) or dtype == torch.float32 else module.double()
@@ -398,7 +406,9 @@ def built(make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dt
         module.prepare()
     if isinstance(module, Words):
         return module, torch.randint(5, shape)
-    inputs = torch.randn(shape, dtype=next(module.parameters()).dtype if not isinstance(module, Wave) else torch.float64)
+    inputs = torch.randn(
+        shape, dtype=next(module.parameters()).dtype if not isinstance(module, Wave) else torch.float64
+    )
     inputs[2] = 0
     return module, inputs
 
@@ -527,9 +537,7 @@ def test_mutant_a_direction_that_leaves_a_parameter_out() -> None:
     make, shape, _ = WRONG["re-entrant checkpoint"]
     module, inputs = built(make, shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            Moving, "direction", lambda *a: {n: v for n, v in real(*a).items() if not n.startswith("middle")}
-        )
+        patch.setattr(Moving, "direction", lambda *a: {n: v for n, v in real(*a).items() if not n.startswith("middle")})
         believed = spectrum(module, inputs).lambda_max
     module.reentrant = False
     assert believed != pytest.approx(float(brute_force(module, inputs)[0]), rel=0.01)
@@ -611,12 +619,31 @@ def test_mutant_errors_without_rounding() -> None:
     inputs = torch.randn(40, 3)
     right = brute_force(copy.deepcopy(module).double(), inputs.double()).clamp(min=0)
     found = spectrum(module, inputs)
+    assert found.eigenvalues is not None
+    assert found.errors is not None
     assert ((found.eigenvalues - right).abs() <= found.errors).all()
     assert found.errors[-1] < 1e-4 * found.lambda_max
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modules.Rounding, "least", 0.0)
         with pytest.raises(ValueError, match="though it is a Gram matrix"):
             spectrum(module, inputs)
+
+
+def test_numbers_that_overflow_are_not_shown_as_zeros() -> None:
+    class Times(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.inner, self.factor = chain(nn.Tanh()), factor
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.factor * self.inner(x)
+
+    module, inputs = built(lambda: Times(1e20), VECTORS, torch.float32)
+    assert spectrum(module, inputs).top.isnan().all()
+    module, inputs = built(lambda: Times(1e-20), VECTORS, torch.float32)
+    found = spectrum(module, inputs)
+    right = brute_force(copy.deepcopy(module).double(), inputs.double())
+    assert abs(found.lambda_max - float(right[0])) <= found.top_errors[0]
 
 
 def test_half_precision_has_eigenvalues_with_their_errors() -> None:
@@ -646,6 +673,7 @@ def test_a_loss_whose_metric_vanishes_is_refused() -> None:
     expected = spectrum(Second(), inputs, loss="softmax")
     by_hand = brute_force_weighted(module, inputs, (p * (1 - p)).sqrt())
     for found in (expected, spectrum(module, inputs, loss="logistic")):
+        assert found.eigenvalues is not None
         torch.testing.assert_close(found.eigenvalues[: len(by_hand)], by_hand, rtol=1e-9, atol=1e-12)
     for loss, outputs in (("softmax", 3), ("logistic", 3)):
         sure, inputs = built(lambda outputs=outputs: chain(nn.Tanh(), outputs=outputs), VECTORS, torch.float32)
@@ -670,8 +698,6 @@ def brute_force_weighted(module: nn.Module, inputs: Tensor, weight: Tensor) -> T
 
 
 def test_a_derivative_that_a_user_gives_is_compared_with_the_values() -> None:
-    from fimcheck import numerics
-
     with pytest.raises(ValueError, match="derivative is not that of its values"):
         numerics.add_activation("wrong_slope", torch.sin, lambda x: torch.cos(x) + 1e-3)
     with pytest.raises(ValueError, match="derivative is not that of its values"):
@@ -679,8 +705,8 @@ def test_a_derivative_that_a_user_gives_is_compared_with_the_values() -> None:
     with pytest.raises(ValueError, match="derivative is not that of its values"):
         numerics.add_step("wrong_step", lambda z: z + torch.sin(z).detach())
     for name in ("wrong_slope", "wrong_backward", "wrong_step"):
-        assert name not in numerics.activations.FUNCTIONS
+        assert name not in FUNCTIONS
     try:
         numerics.add_activation("bent", lambda x: x.abs().clamp(max=1.5))
     finally:
-        numerics.activations.FUNCTIONS.pop("bent")
+        FUNCTIONS.pop("bent")
