@@ -17,7 +17,8 @@ def check_derivative(
 ) -> None:
     """Raise ``ValueError`` where the derivative of a function at x, by autograd or as given, is not that of its values.
 
-    gradient: from x and a cotangent of the values. Entries near a kink or a jump, where two differences part, are left out.
+    gradient: from x and a cotangent of the values. Entries near a kink or a jump, where two differences part, are left
+    out.
     """
     generator = torch.Generator().manual_seed(1)
     v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -38,7 +39,7 @@ def check_derivative(
     room = TOLERANCE * float((u * two).norm() + size) + 4 * float((u * (one - two)).norm())
     if abs(by_derivative - by_values) > room:
         raise ValueError(
-            f"{what}: its derivative is not that of its values: along a random direction at random signals the derivative "
-            f"gives {by_derivative:.6g} and a difference of the values {by_values:.6g}; give it the derivative of what "
-            "it computes"
+            f"{what}: its derivative is not that of its values: along a random direction at random signals the "
+            f"derivative gives {by_derivative:.6g} and a difference of the values {by_values:.6g}; give it the "
+            "derivative of what it computes"
         )

@@ -7,6 +7,7 @@ calls, sees them move. In float64 where the module runs in it, so that a differe
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -108,7 +109,7 @@ class Padding(TorchFunctionMode):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is functional.embedding:
             given = dict(zip(("input", "weight", "padding_idx"), args, strict=False)) | kwargs
@@ -268,9 +269,9 @@ class Metric:
 class Comparison:
     """A Jacobian beside a difference of the outputs, along one direction and for one cotangent.
 
-    The cotangent weights every output and every sample by their own scale, so that a small block counts like a large one.
-    unit: the size to expect of <cotangent, difference>; gap: how far <cotangent, J v> is from it, and error: what may be
-    the difference's own, both in this unit.
+    The cotangent weights every output and every sample by their own scale: a small block counts like a large one.
+    unit: the size to expect of <cotangent, difference>; gap: how far <cotangent, J v> is from it, and error: what may
+    be the difference's own, both in this unit.
     """
 
     probe: Tensor
@@ -283,7 +284,7 @@ class Comparison:
 def compare(
     difference: Difference, noise: Tensor, metric: Metric, by: Callable[[Tensor], Direction]
 ) -> Comparison | None:
-    """``by`` gives the gradients for a cotangent (T, C); None where the difference's own error leaves nothing to compare.
+    """``by`` gives the gradients for a cotangent (T, C); None where the difference's own error leaves nothing to say.
 
     noise (T, C): rounding of the outputs. Entries that a kink spoils are left out, as their own error tells.
     """
@@ -389,16 +390,18 @@ class Look:
         names = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         if all(abs(apart[name][1]) < room for name in wrong) and self._jumps(moving, wrong):
             note = (
-                f"the outputs are step functions of {names}, with derivative 0 where they have one: the Jacobian by these "
-                "is that of the module's own backward functions (straight-through), and no difference of outputs confirms it"
+                f"the outputs are step functions of {names}, with derivative 0 where they have one: the Jacobian by "
+                "these is that of the module's own backward functions (straight-through), and no difference of outputs "
+                "confirms it"
             )
             return self._without(moving, wrong, compared.probe, note)
         one, two = apart[wrong[0]]
         raise ValueError(
             f"the derivative of the outputs by {names} is not what autograd says: along {wrong[0]} autograd gives "
-            f"{one:.4g} and a difference of the module's outputs {two:.4g}. A backward function, a hook or detach() may "
-            "change or stop the gradient, or a checkpoint or the state of the module may hide it: make the backward pass "
-            "that of the forward pass (checkpoints with use_reentrant=False), or freeze it with requires_grad_(False)"
+            f"{one:.4g} and a difference of the module's outputs {two:.4g}. A backward function, a hook or detach() "
+            "may change or stop the gradient, or a checkpoint or the state of the module may hide it: make the "
+            "backward pass that of the forward pass (checkpoints with use_reentrant=False), or freeze what is no parameter by "
+            "requires_grad_(False)"
         )
 
     def _without(self, moving: Moving, wrong: Sequence[str], probe: Tensor, note: str) -> Verdict:
@@ -460,7 +463,7 @@ def ladder(moving: Moving, direction: Direction) -> Difference:
     """The difference of the step whose neighbour differs least from it, with that distance as its error."""
     found = [moving.difference(step, direction) for step in steps_of(moving)[1]]
     best, least = found[0], float("inf")
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in pairwise(found):
         error = (one.values - two.values).abs()
         share = float((error / _scale(one.values).clamp(min=1e-290)).clamp(max=1.0).sum())
         if share < least:

@@ -31,7 +31,7 @@ from fimcheck.numerics.module_difference import (
 
 # Relative difference of two routes to v G v that rounding may cause.
 AGREEMENT = {torch.float64: 1e-9, torch.float32: 3e-4}
-# Rounding of the Jacobian, relative to its Frobenius norm, in units of that of one number: what a dozen layers add up to.
+# Rounding of the Jacobian, relative to its Frobenius norm, in units of that of one number, over a dozen layers.
 ROUNDING = 4
 HALF = (torch.float16, torch.bfloat16)
 Root = Callable[[Tensor], Tensor]
@@ -76,8 +76,8 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
             apart = _apart(gradients_of(outputs, parameters, metric.cotangent(plain)), fine)
             if apart > max(SETTLED, 16 * torch.finfo(first.dtype).eps):
                 raise ValueError(
-                    f"two backward passes through the module give gradients that are {apart:.2g} of their size apart: run "
-                    "it in float64, without a state that its runs change"
+                    f"two backward passes through the module give gradients that are {apart:.2g} of their size apart: "
+                    "run it in float64, without a state that its runs change"
                 )
             rounding = max(rounding, ROUNDING * verdict.noise, apart)
             gradients = gradients_of(outputs, parameters, metric.cotangent(probe))
@@ -91,7 +91,7 @@ def linearize(module: nn.Module, inputs: Tensor, root: Root | None = None) -> "J
 def _first(
     module: nn.Module, inputs: Tensor, parameters: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Sequence[int]]]:
-    """The outputs of one run, which must leave buffers and parameters as they were, and rows of these that are padding."""
+    """The outputs of one run, which must leave buffers and parameters as they were; rows of these that are padding."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     versions = {name: p._version for name, p in parameters.items()}
     with Padding() as padding:
@@ -203,7 +203,7 @@ class Jacobian:
                 apply(probe)
             except RuntimeError:
                 raise ValueError(
-                    f"products with the Jacobian need a backward pass through the backward pass, and here there is none "
+                    "products with the Jacobian need a backward pass through the backward pass, and here there is none "
                     f"({error}): take method = 'exact' or 'rows'"
                 ) from error
         return apply

@@ -78,17 +78,18 @@ def spectrum(
     the mode it is in: in training mode batch normalization uses, and is differentiated through, the
     statistics of this batch.
     loss: squared (Gaussian output model), softmax (cross-entropy of softmax outputs, Karakida, Akaho and Amari 2019b,
-    arXiv 1910.05992) or logistic (binary cross-entropy of the sigmoid of every output). method: exact builds the C T x C T dual matrix from the signals and
-    inputs of the layers where it can, rows from rows of the Jacobian, slower and plain; matrix-free needs
-    only products: block Lanczos for the ``count`` largest eigenvalues, Hutch++ with ``probes`` probes for
-    m and s, and the spectral density from ``density_steps`` Lanczos steps of each probe (0: none).
+    arXiv 1910.05992) or logistic (binary cross-entropy of the sigmoid of every output).
+    method: exact builds the C T x C T dual matrix from the signals and inputs of the layers where it can, rows from
+    rows of the Jacobian, slower and plain; matrix-free needs only products: block Lanczos for the ``count`` largest
+    eigenvalues, Hutch++ with ``probes`` probes for m and s, and the spectral density from ``density_steps`` Lanczos
+    steps of each probe (0: none).
     memory: bytes that Jacobian rows may take at once; if that many are not to be had, the block
     is halved and a note says so.
 
     Before a number is given, the Jacobian along a random direction of all parameters is compared with a difference of
-    the outputs. Raises ``ValueError`` where they part, naming the parameters; for dropout in training mode, outputs that
-    differ between two runs, a buffer that the module changes, no parameters, outputs of another shape, and a loss whose
-    metric vanishes.
+    the outputs. Raises ``ValueError`` where they part, naming the parameters; for dropout in training mode, outputs
+    that differ between two runs, a buffer that the module changes, no parameters, outputs of another shape, and a loss
+    whose metric vanishes.
 
     >>> module = torch.nn.Linear(3, 2).double()
     >>> found = numerics.spectrum(module, torch.ones(4, 3, dtype=torch.float64))
@@ -118,8 +119,8 @@ def _root(loss: str) -> Root | None:
         found = softmax_root(outputs) if loss == "softmax" else logistic_root(outputs)
         if not bool(found.any()):
             raise ValueError(
-                f"loss = {loss!r}: every probability is 0 or 1 up to rounding, so the metric is 0; take float64, smaller "
-                "outputs, or loss = 'squared'"
+                f"loss = {loss!r}: every probability is 0 or 1 up to rounding, so the metric is 0; take float64, "
+                "smaller outputs, or loss = 'squared'"
             )
         return found
 
@@ -153,7 +154,7 @@ def _check(loss: str, method: str, count: int, probes: int, density_steps: int) 
 
 def _of_matrix(jacobian: Jacobian, method: str, count: int, memory: int) -> Spectrum:
     """Every number from the dual matrix."""
-    for g, notes in _matrices(jacobian, method, memory):
+    for g, notes in _matrices(jacobian, method, memory):  # noqa: B007
         eigenvalues, leading = _eigen(g)
         rounding = Rounding(jacobian, len(g), float(torch.diagonal(g).sum()), float(eigenvalues[0]))
         errors = rounding.of(eigenvalues)
@@ -161,8 +162,8 @@ def _of_matrix(jacobian: Jacobian, method: str, count: int, memory: int) -> Spec
             break
     else:
         raise ValueError(
-            f"the dual matrix has the eigenvalue {float(eigenvalues[-1]):.3g}, though it is a Gram matrix and its error "
-            f"{float(errors[-1]):.1g}: run the module in float64"
+            f"the dual matrix has the eigenvalue {float(eigenvalues[-1]):.3g}, though it is a Gram matrix and the "
+            f"error is {float(errors[-1]):.1g}: run the module in float64"
         )
     samples, classes = jacobian.outputs.shape
     shown = eigenvalues.where(~(eigenvalues < 0), 0.0)  # nan stays nan

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from fimcheck import numerics
@@ -136,7 +137,7 @@ class Checkpointed(Net):
 def hooked() -> nn.Module:
     """A forward hook reaches a weight of another layer by its closure."""
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
-    weight = net[0].weight
+    weight: Any = net[0].weight
     net[1].register_forward_hook(lambda _, __, out: out @ weight)
     return net
 
@@ -234,6 +235,8 @@ class Demanding(Net):
 
 
 class Masked(Net):
+    mask: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mask", torch.tensor([1.0, 0, 1, 1, 0]))
@@ -284,7 +287,7 @@ class Tied(nn.Module):
 
 
 class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
         self.inner, self.read = kind(3, 4, batch_first=True), nn.Linear(4, 2)
 
@@ -315,7 +318,8 @@ class Offsets(nn.Module):
 
 def still(net: nn.Sequential) -> nn.Sequential:
     """Its units stand at 0 for a sample of zeros: kinks exactly there."""
-    nn.init.zeros_(net[0].bias)
+    with torch.no_grad():
+        net[0].bias.zero_()  # type: ignore[operator]
     return net
 
 
@@ -358,9 +362,13 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv1d(2, 3, 1), nn.InstanceNorm1d(3, affine=True,
             track_running_stats=True), nn.Flatten(), nn.Linear(6, 2)), VECTORS,
     ),
-    "batch normalization above the last weights": (lambda: nn.Sequential(chain(nn.Tanh(), outputs=6), nn.BatchNorm1d(6), nn.GLU(1)), VECTORS),
+    "batch normalization above the last weights": (
+        lambda: nn.Sequential(chain(nn.Tanh(), outputs=6), nn.BatchNorm1d(6), nn.GLU(1)), VECTORS,
+    ),
     "weight norm": (lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 2)), VECTORS),
-    "orthogonal": (lambda: nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)), nn.Tanh(), nn.Linear(4, 2)), VECTORS),
+    "orthogonal": (
+        lambda: nn.Sequential(parametrizations.orthogonal(nn.Linear(4, 4)), nn.Tanh(), nn.Linear(4, 2)), VECTORS,
+    ),
     "pruned": (pruned, VECTORS),
     "convolutions": (convolutional, (T, 36)),
     "gates": (lambda: chain(nn.Linear(6, 12), nn.GLU(1)), VECTORS),
@@ -398,9 +406,9 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
 
 def built(
     make: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dtype = torch.float64
-) -> tuple[nn.Module, Tensor]:
+) -> tuple[Any, Tensor]:
     torch.manual_seed(3)
-    module = make()
+    module: Any = make()
     module = module if isinstance(module, Single) or dtype == torch.float32 else module.double()
     if isinstance(module, Net):
         module.prepare()
@@ -574,7 +582,7 @@ class Tail(nn.Module):
 
 
 def test_a_small_block_of_outputs_is_checked_on_its_own_scale() -> None:
-    """In float32 the samples of the small output are coupled, and the way that takes them apart must be seen to be wrong."""
+    """In float32 the samples of the small output are coupled: the way that takes them apart must be refused."""
     torch.manual_seed(0)
     module, inputs = Tail(), torch.randn(12, 4)
     twin = copy.deepcopy(module).double()
