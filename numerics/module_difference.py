@@ -20,9 +20,9 @@ WIDE |= {torch.complex32: torch.complex128, torch.complex64: torch.complex128}
 
 Direction = Mapping[str, Tensor]
 
-# Steps relative to the size of the parameters. The first is where rounding (1e-16/step) and curvature (step^2) are both
-# far below TOLERANCE; the others are for kinks, curvature (smaller) and outputs that are rounded coarsely (larger).
-STEP, STEPS = 1e-6, (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+# Steps relative to the size of the parameters. The first is so small that of a million units one or none passes a kink,
+# while rounding (1e-16/step) is far below TOLERANCE; the others are for what is more curved or rounded more coarsely.
+STEP, STEPS = 3e-8, (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 COARSE_STEP, COARSE_STEPS = 1e-2, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 TOLERANCE, COARSE_TOLERANCE = 1e-6, 1e-2
 DIRECTIONS = 3
@@ -400,8 +400,8 @@ class Look:
             f"the derivative of the outputs by {names} is not what autograd says: along {wrong[0]} autograd gives "
             f"{one:.4g} and a difference of the module's outputs {two:.4g}. A backward function, a hook or detach() "
             "may change or stop the gradient, or a checkpoint or the state of the module may hide it: make the "
-            "backward pass that of the forward pass (checkpoints with use_reentrant=False), or freeze what is no parameter by "
-            "requires_grad_(False)"
+            "backward pass that of the forward pass (checkpoints with use_reentrant=False), or freeze what is no "
+            "parameter by requires_grad_(False)"
         )
 
     def _without(self, moving: Moving, wrong: Sequence[str], probe: Tensor, note: str) -> Verdict:
