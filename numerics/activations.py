@@ -11,7 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fimcheck.numerics.difference import check_derivative
+
 Function = Callable[[Tensor], Tensor]
+
+PROBE = 300
+"""Numbers that the derivative of an added activation is tried at."""
 
 LEAKY_SLOPE = 0.01
 # Klambauer et al. 2017 (Self-Normalizing Neural Networks), the values torch uses.
@@ -99,7 +104,10 @@ def add_activation(name: str, value: Function, slope: Function | None = None) ->
     if name in FUNCTIONS:
         raise ValueError(f"activation {name!r} exists already; choose another name than {', '.join(FUNCTIONS)}")
     found = resolve_activation(value)
-    FUNCTIONS[name] = value, slope or found.slope
+    derivative = slope or found.slope
+    points = 2 * torch.randn(PROBE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    check_derivative(f"activation {name!r}", value, points, lambda x, u: u * derivative(x))
+    FUNCTIONS[name] = value, derivative
 
 
 def _slope_by_autograd(value: Function) -> Function:

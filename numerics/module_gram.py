@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fimcheck.numerics.memory import out_of_memory
-from fimcheck.numerics.module_jacobian import Jacobian
+from fimcheck.numerics.module_difference import Metric, outputs_of
+from fimcheck.numerics.module_jacobian import HALF, Jacobian
 from fimcheck.numerics.module_recorder import Recorder
 from fimcheck.numerics.module_uses import Use, Weight
 
@@ -22,21 +23,33 @@ TOGETHER = 4
 """Samples whose gradients by the parameters left are taken at once: each takes a whole pass over the module."""
 
 
-def gram_by_layers(plain: Jacobian, memory: int) -> Tensor | None:
-    """G (C*T, C*T), rows k*T + t; None for a module of which it cannot be had so, or not within memory."""
-    traced, total = trace(plain), len(plain.outputs)
+def gram_by_layers(plain: Jacobian, memory: int) -> tuple[Tensor | None, str]:
+    """G (C*T, C*T), rows k*T + t; None, and why, for a module of which it cannot be had so, or not within memory."""
+    total, why = len(plain.outputs), "its layers do not give it"
+    if plain.outputs.dtype in HALF:
+        return None, f"its layers give it in {plain.outputs.dtype} only"
+    try:
+        traced = trace(plain)
+    except Exception as error:  # whatever a module may raise where calls are recorded
+        return None, _because(error)
     batches = (p.training for p in plain.module.modules() if isinstance(p, nn.modules.batchnorm._BatchNorm))
     ways = [] if any(batches) else [lambda: traced.gram(total, memory)]
     for way in (*ways, lambda: traced.gram_through_last(memory), lambda: traced.gram(1, memory)):
         try:
             g = way()
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            return None
+        except Exception as error:  # no fault of a fast way is the user's: the next one is tried
+            if out_of_memory(error):
+                return None, f"{why} within memory"
+            why = _because(error)
+            continue
         if g is not None and plain.agrees(g / total):
-            return g / total
-    return None
+            return g / total, ""
+    return None, why
+
+
+def _because(error: Exception) -> str:
+    first, *_ = str(error).splitlines() or [""]
+    return f"its layers do not give it ({type(error).__name__}: {first})"
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,8 @@ class Trace:
             return None
         below, above = ({n: uses for n, uses in self.uses.items() if all(by_last[n]) == side} for side in (True, False))
         with torch.enable_grad():
-            head = Trace(replace(self.plain, root=None), u.flatten(1), self.results[: last + 1], below, {})
+            units = replace(self.plain, outputs=u.flatten(1), metric=Metric(None))
+            head = Trace(units, units.outputs, self.results[: last + 1], below, {})
             if not head._apart():
                 return None
         tail = replace(self, results=self.results[last:], uses=above)
@@ -184,11 +198,10 @@ class Trace:
                 found = torch.func.vmap(torch.func.jacrev(one), (None, 0), chunk_size=TOGETHER)(
                     values, self.plain.inputs
                 )
-        except (RuntimeError, ValueError, TypeError):
+        except Exception:  # whatever a module may raise on one sample
             return None
         rows = torch.cat([part.flatten(2) for part in found.values()], 2)  # (T, C, their number)
-        if self.plain.root is not None:
-            rows = self.plain.root.mT @ rows
+        rows = self.plain.metric.weighted(rows.permute(2, 0, 1)).permute(1, 2, 0)
         return rows.transpose(0, 1).flatten(0, 1)
 
 
@@ -212,11 +225,15 @@ def trace(plain: Jacobian) -> Trace:
     numbers = {id(p): number for number, p in enumerate(plain.parameters.values())}
     for copy in (False, True):
         recorder = Recorder(numbers, copy)
-        with torch.enable_grad(), recorder:
-            outputs = plain.module(plain.inputs)
+        try:
+            with torch.enable_grad(), recorder:
+                outputs = outputs_of(plain.module, plain.inputs)
+        except RuntimeError:  # a result that is changed in place
+            if copy:
+                raise
+            continue
         if not recorder.changed:
             break
-    outputs = outputs.unsqueeze(1) if outputs.ndim == 1 else outputs
     results = tuple({id(use.result): use.result for use in recorder.uses}.values())
     uses = defaultdict(list)
     for use in recorder.uses:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fimcheck.numerics.activations import Activation, Function, resolve_activation
+from fimcheck.numerics.difference import check_derivative
 from fimcheck.numerics.steps.step import NetworkError, Rows, Shape, Signals, Step, Trace, Visit, linear, register
 
 
@@ -236,4 +237,5 @@ def _couples(name: str, function: Callable[..., Tensor], defaults: Mapping[str, 
     if not isinstance(one, Tensor) or one.shape[:-1] != x.shape[:-1]:
         got = tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__
         raise ValueError(f"step {name!r} turns signals of shape {PROBE} into {got}; keep networks and samples")
+    check_derivative(f"step {name!r}", lambda x: function(x, **defaults), x)
     return not torch.allclose(one[:, 1:], two[:, 1:], rtol=1e-9, atol=1e-9, equal_nan=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import typer
 
 from fimcheck import numerics
+from fimcheck.numerics.module_difference import held
 from fimcheck.verify.claims.extension import SECONDS, ExtensionError, time_limit
 from fimcheck.verify.cli.console import say
 from fimcheck.verify.cli.kept import write_data
@@ -27,8 +27,8 @@ app = typer.Typer()
 def measure(
     module: Annotated[str, typer.Option(help="FILE.py:make, a function that returns a torch.nn.Module; runs its code")],
     inputs: Annotated[Path, typer.Option(help="an .npz file with an array named inputs, (T, ...)")],
-    loss: Annotated[str, typer.Option(help="squared or softmax")] = "squared",
-    method: Annotated[str, typer.Option(help="exact or matrix-free")] = "exact",
+    loss: Annotated[str, typer.Option(help="squared, softmax or logistic")] = "squared",
+    method: Annotated[str, typer.Option(help="exact, rows or matrix-free")] = "exact",
     count: Annotated[int, typer.Option(help="how many of the largest eigenvalues")] = 5,
     density: Annotated[
         int, typer.Option(help="Lanczos steps for the distribution of the eigenvalues (matrix-free)", min=0)
@@ -40,8 +40,8 @@ def measure(
     dtype = next((p.dtype for p in made.parameters()), torch.float64)
     data = torch.as_tensor(_array(inputs), dtype=dtype)
     try:
-        with time_limit(SECONDS, f"--module {module}: a run on --inputs"), torch.no_grad():
-            copy.deepcopy(made)(data)  # that it ends at all; what a run changes is not the caller's
+        with time_limit(SECONDS, f"--module {module}: a run on --inputs"), held(made), torch.no_grad():
+            made(data.clone())  # that it ends at all
         found = numerics.spectrum(made, data, loss=loss, method=method, count=count, density_steps=density)
     except RuntimeError as error:  # torch's word for shapes that do not fit
         raise ValueError(f"--module {module} on inputs of shape {tuple(data.shape)}: {error}") from error
@@ -61,14 +61,15 @@ def measure(
             above = found.density.below(edge)
             share, error = 1 - float(above.value), float(above.error)
             say(f"share of eigenvalues above {edge:9.3g}: {share:.4f} +- {error:.1g}")
+    say(f"Jacobian     = a difference of the outputs along a random direction, to {found.distance:.1g}")
     for note in found.notes:
         say(note)
     write_data(json, _plain(found))
 
 
 def _pm(value: float, error: float) -> str:
-    """A number with its error, if it has one: what the exact route computes has rounding only."""
-    return f"{value:.6g} +- {error:.1g}" if error else f"{value:.6g} (exact)"
+    """A number with its error, which is that of rounding at the least."""
+    return f"{value:.6g} +- {error:.1g}"
 
 
 def _array(file: Path) -> np.ndarray:
