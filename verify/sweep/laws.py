@@ -23,8 +23,9 @@ LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
 COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
 LEADS = 0.5
 """At the largest width the leading term of a law is at least this share of the mean, and at most its inverse."""
-REACH, GRID, REFINEMENTS = 1.5, 32, 3
-"""The exponent is looked for this far around the slope at the largest widths, on so many points, so many times."""
+REACH, GRID, REFINEMENTS = 1.5, 32, 8
+"""The exponent is looked for this far around the slope at the largest widths, on so many points, in so many
+refinements at most."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,23 @@ class WidthLaw:
         They are found on a grid, refined where the fit is good: there may be several minima.
         """
         start = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(cells.value[-1] / cells.value[-2]))
-        low, high = start - REACH, start + REACH
+        low, high, fit_p = start - REACH, start + REACH, 0.0
         freedom = float(cells.count.min()) - 1
         far = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
-        least = np.inf
         for _ in range(REFINEMENTS):
             exponents = np.linspace(low, high, GRID)
-            found = self.chi2(cells, exponents)
-            least = min(least, float(found.min()))
-            inside = np.flatnonzero(found <= least + far)
-            low, high = (float(exponents[i]) for i in (max(inside[0] - 1, 0), min(inside[-1] + 1, GRID - 1)))
-        return low, high, _fit_p(least, len(cells.value) - self.parameters, freedom)
+            above = self.chi2(cells, exponents)
+            fit_p = _fit_p(float(above.min()), len(cells.value) - self.parameters, freedom)
+            above -= above.min() + far
+            inside = np.flatnonzero(above <= 0)
+            first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, GRID - 1)
+            low, high = float(exponents[first]), float(exponents[last])
+            if 2 * len(inside) > GRID:
+                ends = ((first, first + 1), (last, last - 1))
+                above[[0, -1]] = np.maximum(above[[0, -1]], 0)
+                low, high = (float(np.interp(0, above[[i, o]], exponents[[i, o]])) for o, i in ends)
+                break
+        return low, high, fit_p
 
 
 def _least_squares(columns: Sequence[Array], target: Array) -> tuple[Array, list[Array]]:
