@@ -138,20 +138,22 @@ WIDTH_LAWS = (WidthLaw(tuple(np.geomspace(0.4, 2, 17)), 1), WidthLaw((0.5,), 2),
 
 
 def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
-    """Intervals of the laws that fit, from the narrowest width on from which one does.
+    """Intervals of the laws that are not refused, from the narrowest width on from which one fits well.
 
     Where widths are left out, every law has a guard: one that fits by chance is what is looked for there.
     """
-    for first in np.sort(cells.width):
-        window, wider, ends = cells.where(cells.width >= first), cells.where(cells.width > first), []
+    for least, first in product((ADD_TERM_BELOW, POOR_FIT_BELOW), np.sort(cells.width)):
+        window, wider = cells.where(cells.width >= first), cells.where(cells.width > first)
         guarded = len(window.value) < len(cells.value)
-        for law in WIDTH_LAWS:
-            if len((wider if guarded else window).value) > law.parameters:
-                low, high, fit_p = law.profile(window)
-                if fit_p >= POOR_FIT_BELOW:
-                    ends += [(low, high), law.profile(wider)[:2]] if guarded else [(low, high)]
-        if ends:
-            return ends
+        laws = [law for law in WIDTH_LAWS if len((wider if guarded else window).value) > law.parameters]
+        found = [(law, *law.profile(window)) for law in laws]
+        if not found or max(fit_p for *_, fit_p in found) < least:
+            continue
+        ends = []
+        for law, low, high, fit_p in found:
+            if fit_p >= POOR_FIT_BELOW:
+                ends += [(low, high), law.profile(wider)[:2]] if guarded else [(low, high)]
+        return ends
     return []
 
 
