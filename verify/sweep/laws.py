@@ -94,13 +94,14 @@ class WidthLaw:
         They are found on a grid, refined where the fit is good: there may be several minima.
         """
         start = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(cells.value[-1] / cells.value[-2]))
-        low, high, fit_p = start - REACH, start + REACH, 0.0
-        freedom = float(cells.count.min()) - 1
+        low, high, fit_p = start - REACH, start + REACH, 1.0
+        freedom, spare = float(cells.count.min()) - 1, len(cells.value) - self.parameters
         far = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
         for _ in range(REFINEMENTS):
             exponents = np.linspace(low, high, GRID)
             above = self.chi2(cells, exponents)
-            fit_p = _fit_p(float(above.min()), len(cells.value) - self.parameters, freedom)
+            if spare > 0:
+                fit_p = _fit_p(float(above.min()), spare, freedom)
             above -= above.min() + far
             inside = np.flatnonzero(above <= 0)
             first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, GRID - 1)
@@ -145,7 +146,7 @@ def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
     for least, first in product((ADD_TERM_BELOW, POOR_FIT_BELOW), np.sort(cells.width)):
         window, wider = cells.where(cells.width >= first), cells.where(cells.width > first)
         guarded = len(window.value) < len(cells.value)
-        laws = [law for law in WIDTH_LAWS if len((wider if guarded else window).value) > law.parameters]
+        laws = [law for law in WIDTH_LAWS if len(window.value) > law.parameters]
         found = [(law, *law.profile(window)) for law in laws]
         if not found or max(fit_p for *_, fit_p in found) < least:
             continue
