@@ -38,6 +38,7 @@ def fimcheck(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
     monkeypatch.setattr("fimcheck.verify.draws.pool.Processes", lambda: None)
     monkeypatch.setattr("fimcheck.verify.cli.model.Processes", nullcontext)
+    monkeypatch.setattr("fimcheck.verify.cli.trust.Processes", nullcontext)
 
     def run(*words: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["fimcheck", *words])

@@ -21,12 +21,14 @@ from fimcheck.verify.cli.options import (
 )
 from fimcheck.verify.cli.todo import FULL, QUICK, Activations, AtSetting, Claims, asked, planned
 from fimcheck.verify.draws.draws import Draws
+from fimcheck.verify.draws.pool import Processes
 from fimcheck.verify.draws.source import Source
 from fimcheck.verify.draws.store import Store
 from fimcheck.verify.judge import suite
 from fimcheck.verify.judge.calibration import calibration_table, repeated
 from fimcheck.verify.judge.controls import Kill, challenge
 from fimcheck.verify.judge.verdict import Verdict
+from fimcheck.verify.models.coverage import coverage_table
 from fimcheck.verify.show import record, terminal
 from fimcheck.verify.show.progress import Watch
 
@@ -76,7 +78,8 @@ def controls(
 @app.command()
 def calibrate(
     claim: Annotated[
-        str | None, typer.Argument(help="judge this claim on real networks; synthetic draws if none")
+        str | None,
+        typer.Argument(help="judge this claim on real networks, or sharpness; synthetic draws if none"),
     ] = None,
     setting: AtSetting = None,
     runs: Annotated[int, typer.Option(help="experiments per theory", min=1, max=MOST_RUNS)] = 400,
@@ -87,6 +90,12 @@ def calibrate(
         if setting is not None:
             raise ValueError(f"--setting {setting!r}: synthetic draws have none; name the claim to judge there")
         text, well = calibration_table(runs)
+        say(text)
+        raise typer.Exit(0 if well else 1)
+    if claim == "sharpness":
+        with Processes() as pool, Watch(1) as watch:
+            watch.start_on("exponents of models")
+            text, well = coverage_table(runs, pool, watch.say)
         say(text)
         raise typer.Exit(0 if well else 1)
     (case,) = asked([claim], None, setting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,10 +169,8 @@ def growth(
     ``networks`` of the widest are drawn. A look ends it by the width of the interval alone, never by its place.
     """
     have: dict[int, list[Drawn]] = {width: [] for width in case.widths}
-    shares = [min(SHARE, int((case.widths[-1] / width) ** 1.5)) for width in case.widths]
-    count = min(FIRST_NETWORKS, networks)
-    while True:
-        counts = dict(zip(case.widths, (count * share for share in shares), strict=True))
+    found = None
+    for counts in looks(case.widths, networks):
         top_up(
             model,
             measure,
@@ -184,10 +182,26 @@ def growth(
         )
         _check_widths(model, have)
         found = _judge(case, have)
-        leading = found.exponents["lambda_max"]
-        if count >= networks or (np.isfinite(leading.low) and leading.high - leading.low <= 2 * WANTED):
-            return found
+        if known(found.exponents["lambda_max"]):
+            break
+    assert found is not None
+    return found
+
+
+def looks(widths: Sequence[int], networks: int = NETWORKS) -> Iterator[dict[int, int]]:
+    """How many networks of every width each look has, up to ``networks`` of the widest."""
+    shares = [min(SHARE, int((widths[-1] / width) ** 1.5)) for width in widths]
+    count = min(FIRST_NETWORKS, networks)
+    while True:
+        yield dict(zip(widths, (count * share for share in shares), strict=True))
+        if count >= networks:
+            return
         count = min(math.ceil(GROWTH * count), networks)
+
+
+def known(found: Exponent) -> bool:
+    """Whether the interval is so narrow that no more networks are drawn."""
+    return bool(np.isfinite(found.low)) and found.high - found.low <= 2 * WANTED
 
 
 def _check_widths(model: Model, have: dict[int, list[Drawn]]) -> None:

@@ -3,7 +3,7 @@
 The mean is fitted by M^p (a + corrections that vanish as M grows); in T and C, whose limit of large width is taken
 first, its logarithm by a + p log v and corrections, of which every value of v has some in the width of its own. Which
 corrections there are is not known without a theory. Every law that fits is kept, and the interval of the exponent
-covers the intervals of them all, also without the smallest value and without the smallest width.
+covers the intervals of them all; in T and C also without the smallest value and without the smallest width.
 """
 
 from __future__ import annotations

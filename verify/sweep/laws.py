@@ -16,13 +16,16 @@ from fimcheck.verify.rule.rule import ADD_TERM_BELOW, POOR_FIT_BELOW
 CONFIDENCE = 0.95
 # Largest relative error of a mean whose logarithm is taken.
 NOISY = 0.1
-# Quantities at fixed M go with 1/M, the largest of several eigenvalues with M^-1/2; in T and C they are rational.
+# Quantities at fixed M go with 1/M, the largest of several eigenvalues with M^-1/2; in T and C they are rational. Used
+# where the variable is T or C.
 SMALL_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (0.5,))
 LARGE_LAWS: tuple[tuple[float, ...], ...] = ((1.0, 2.0), (0.5, 1.0))
 COUNT_LAWS: tuple[tuple[float, ...], ...] = ((1.0,), (1.0, 2.0))
-STEPS_OF_FIT, SETTLED = 60, 1e-6
 LEADS = 0.5
-"""Share of the mean at the largest width that the leading term of a law must have."""
+"""At the largest width the leading term of a law is at least this share of the mean, and at most its inverse."""
+REACH, GRID, REFINEMENTS = 1.5, 32, 8
+"""The exponent is looked for this far around the slope at the largest widths, on so many points, in so many
+refinements at most."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,103 @@ def interval(cells: Cells, fixed_width: bool) -> tuple[float, float] | None:
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
 
-def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
-    """Intervals of the laws that fit, from the narrowest width on from which one does.
+@dataclass(frozen=True)
+class WidthLaw:
+    """mean = M^p (a + b_1 M^-r + b_2 M^-2r), with as many terms: for one r, or for any of several.
 
-    The larger laws are fitted in any case: six precise means may fit a smaller one and still be off its limit. Where
-    widths are left out, every law has a guard: one that fits by chance is what is looked for there.
+    At the largest width a M^p is between LEADS and 1/LEADS of the mean. Without that, any power would pass for the
+    correction of a larger one whose amplitude is nothing.
     """
-    for first in np.sort(cells.width):
-        window, wider, ends = cells.where(cells.width >= first), cells.where(cells.width > first), []
+
+    powers: tuple[float, ...]
+    terms: int
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are fitted: p, a, every b and, where there are several, r."""
+        return 2 + self.terms + (len(self.powers) > 1)
+
+    def chi2(self, cells: Cells, exponents: Array) -> Array:
+        """The smallest sum of squared standardized residuals for every exponent, over amplitudes and powers."""
+        value, powers = cells.value / cells.value[-1], np.array(self.powers)[:, None]
+        weight = value ** exponents[:, None, None] / cells.error
+        lead, *rest = (weight * value ** (-k * powers) for k in range(1 + self.terms))
+        target = cells.mean / cells.error
+        found, (a, *b) = _least_squares([lead, *rest], target)
+        # In these units b is what the corrections are at the largest width.
+        for bound, beyond in ((1 / LEADS - 1, np.greater), (LEADS - 1, np.less)):
+            # The best fit that keeps the bound lies on it: b_1 + b_2 = bound a.
+            held = [lead + bound * rest[0], *(column - rest[0] for column in rest[1:])]
+            found = np.where(beyond(sum(b), bound * a), _least_squares(held, target)[0], found)
+        return found.min(axis=1)
+
+    def profile(self, cells: Cells) -> tuple[float, float, float]:
+        """Ends of the interval that the profile likelihood of the exponent leaves, and the p-value of the best fit.
+
+        They are found on a grid, refined where the fit is good: there may be several minima.
+        """
+        start = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(cells.value[-1] / cells.value[-2]))
+        low, high, fit_p = start - REACH, start + REACH, 1.0
+        freedom, spare = float(cells.count.min()) - 1, len(cells.value) - self.parameters
+        far = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom)) ** 2
+        for _ in range(REFINEMENTS):
+            exponents = np.linspace(low, high, GRID)
+            above = self.chi2(cells, exponents)
+            if spare > 0:
+                fit_p = _fit_p(float(above.min()), spare, freedom)
+            above -= above.min() + far
+            inside = np.flatnonzero(above <= 0)
+            first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, GRID - 1)
+            low, high = float(exponents[first]), float(exponents[last])
+            if 2 * len(inside) > GRID:
+                ends = ((first, first + 1), (last, last - 1))
+                above[[0, -1]] = np.maximum(above[[0, -1]], 0)
+                low, high = (float(np.interp(0, above[[i, o]], exponents[[i, o]])) for o, i in ends)
+                break
+        return low, high, fit_p
+
+
+def _least_squares(columns: Sequence[Array], target: Array) -> tuple[Array, list[Array]]:
+    """Stacked least-squares problems with one right side, by Gram and Schmidt: smallest sums of squares, and the
+    coefficients."""
+    rest, basis, along, upper = target, [], [], []
+    for column in columns:
+        shares = []
+        for unit in basis:
+            shares.append((unit * column).sum(axis=-1))
+            column = column - shares[-1][..., None] * unit
+        shares.append(np.sqrt((column**2).sum(axis=-1)))
+        basis.append(column / shares[-1][..., None])
+        along.append((basis[-1] * rest).sum(axis=-1))
+        rest = rest - along[-1][..., None] * basis[-1]
+        upper.append(shares)
+    found: list[Array] = []
+    for k in reversed(range(len(columns))):
+        known = sum((upper[k + 1 + j][k] * c for j, c in enumerate(found)), np.zeros(()))
+        found.insert(0, (along[k] - known) / upper[k][k])
+    return (rest**2).sum(axis=-1), found
+
+
+WIDTH_LAWS = (WidthLaw(tuple(np.geomspace(0.4, 2, 17)), 1), WidthLaw((0.5,), 2), WidthLaw((1.0,), 2))
+
+
+def _ends_in_widths(cells: Cells) -> list[tuple[float, float]]:
+    """Intervals of the laws that are not refused, from the narrowest width on from which one fits well.
+
+    Where widths are left out, every law has a guard: one that fits by chance is what is looked for there.
+    """
+    for least, first in product((ADD_TERM_BELOW, POOR_FIT_BELOW), np.sort(cells.width)):
+        window, wider = cells.where(cells.width >= first), cells.where(cells.width > first)
         guarded = len(window.value) < len(cells.value)
-        for law in (*SMALL_LAWS, *LARGE_LAWS):
-            tries = (window, wider) if guarded or law in SMALL_LAWS else (window,)
-            if len(tries[-1].value) > len(law) + 2:
-                ends += _ends(tries, [((), law)], ADD_TERM_BELOW)
-        if ends:
-            return ends
+        laws = [law for law in WIDTH_LAWS if len(window.value) > law.parameters]
+        found = [(law, *law.profile(window)) for law in laws]
+        if not found or max(fit_p for *_, fit_p in found) < least:
+            continue
+        ends = []
+        for law, low, high, fit_p in found:
+            if fit_p >= POOR_FIT_BELOW:
+                ends += [(low, high), law.profile(wider)[:2]] if guarded else [(low, high)]
+        return ends
     return []
 
 
@@ -91,7 +176,7 @@ def _ends(tries: Sequence[Cells], laws: Sequence[Law], least: float) -> list[tup
 def _fit(cells: Cells, law: Law) -> tuple[Regression, float]:
     """One law: the regression whose value is the exponent, and the p-value of its fit."""
     count_law, width_law = law
-    fit, parameters = _fit_counts(cells, count_law, width_law) if count_law else _fit_widths(cells, width_law)
+    fit, parameters = _fit_counts(cells, count_law, width_law)
     return fit, _fit_p(fit.chi2, len(cells.value) - parameters, float(cells.count.min()) - 1)
 
 
@@ -103,30 +188,6 @@ def _fit_counts(cells: Cells, count_law: Sequence[float], width_law: Sequence[fl
     design = np.stack(columns, axis=1)
     fit = regress(design, np.log(cells.mean), cells.error / cells.mean, [int(n) for n in cells.count])
     return fit, design.shape[1]
-
-
-def _fit_widths(cells: Cells, width_law: Sequence[float]) -> tuple[Regression, int]:
-    """mean = v^p (a + corrections), by Gauss-Newton steps in p: a correction may be larger than the limit.
-
-    The last regression has the step for its first coefficient, which is nothing by then, and the error of p.
-    """
-    value, counts = cells.value / cells.value.min(), [int(n) for n in cells.count]
-    powers = np.stack([value**-r for r in (0.0, *width_law)], axis=1)
-    p = float(np.log(cells.mean[-1] / cells.mean[-2]) / np.log(value[-1] / value[-2]))
-    curve, step = cells.mean, np.inf
-    fit = None
-    for _ in range(STEPS_OF_FIT):
-        design = np.column_stack([curve * np.log(value), powers * value[:, None] ** p])
-        fit = regress(design, cells.mean, cells.error, counts)
-        step = float(np.clip(fit.value, -0.5, 0.5))
-        p += step
-        curve = design[:, 1:] @ np.array(fit.coefficients[1:])
-        if abs(step) < SETTLED:
-            break
-    assert fit is not None
-    leads = abs(step) < SETTLED and abs(fit.coefficients[1]) * value[-1] ** p > LEADS * abs(cells.mean[-1])
-    chi2 = fit.chi2 if leads else np.inf  # it did not settle, or a correction is taken for the law
-    return fit._replace(coefficients=(p, *fit.coefficients[1:]), chi2=chi2), powers.shape[1] + 1
 
 
 def _fit_p(chi2: float, spare: int, freedom: float) -> float:
