@@ -187,7 +187,7 @@ def test_slope_jumps_away_from_0(expr: sp.Expr, p: float, c: float, values: floa
 def test_a_mean_and_kinks_away_from_it() -> None:
     """The exponents of the reduced form hold p, c and mu here: no sign of an edge in c can be told from them."""
     rows = ((0, 0, 0, 0), (0, "1/2", "1/6", 0), (0, 1, 0, 0))
-    coefficients = tuple(tuple(map(sp.sympify, row)) for row in rows)
+    coefficients = tuple(tuple(sp.Rational(entry) for entry in row) for row in rows)
     f = Pieces((sp.Integer(-3), sp.Integer(3)), coefficients, "1")
     phi = Function.from_expr(f.expr)
     for derivative, h in ((False, phi), (True, phi.derivative())):

@@ -33,11 +33,15 @@ CONFIRMED = 2e-3
 """Largest difference of a law from the recursion, in the logarithm of a factor or in an exponent, that confirms it."""
 POWER = 0.05
 """Largest change of an exponent from the first to the second half of the blocks that confirms it."""
+DRIFT = 0.75
+"""An exponent that changes this much as much from one doubling of the blocks to the next has not settled."""
 BARELY = 1e-6
 """A factor this near to 1 is 1, and what is left is a power."""
 DEPTHS = (32, 64, 128)
 """Numbers of blocks at which a quantity itself is evaluated."""
 SMALLEST, LARGEST = 1e-100, 1e100
+FARTHEST = 600.0
+"""Largest logarithm of a tangent overlap: beyond it float64 holds nothing beside it that does not grow."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,11 @@ class _Map:
         after, tangent = self._at(K.map(lambda v: np.full(many, v)), before)
         values = np.array([np.broadcast_to(getattr(tangent, name), many) for name in self.relations])
         K = after.map(lambda v: float(np.broadcast_to(v, many)[0]))
-        return K, (values[:, 1:] - values[:, :1]) / size, values[:, 0]
+        matrix = (values[:, 1:] - values[:, :1]) / size
+        matrix[np.abs(matrix) <= ROUNDING * np.abs(matrix).max()] = (
+            0.0  # else rounding couples what grows to what does not
+        )
+        return K, matrix, values[:, 0]
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,8 @@ def _follow(found: _Map) -> _Followed:
     for n in range(LONGER):
         size = float(np.abs(tangent).max()) or 1.0
         tangent, scale = tangent / size, scale + np.log(size)
+        if abs(scale) > FARTHEST:
+            break
         with np.errstate(divide="ignore"):
             logarithms.append(np.log(np.abs(tangent)) + scale)
         signs.append(np.sign(tangent))
@@ -159,7 +169,7 @@ def _follow(found: _Map) -> _Followed:
     return _Followed(variance, correlation, np.array(logarithms), np.array(signs), linear)
 
 
-def _settled(values: Sequence[float]) -> bool:
+def _settled(values: Sequence[float] | Array) -> bool:
     return len(values) > 2 and bool(np.ptp(values[-3:]) <= ROUNDING * max(1e-3, abs(values[-1])))
 
 
@@ -220,7 +230,7 @@ def _law(name: str, logarithms: Array, values: Array, eigenvalues: Sequence[floa
             if len(values) < 3 or not np.abs(values[2:]).any()
             else _approach(name, values, eigenvalues)
         )
-    if abs(logarithms[-1]) < np.log(LARGEST) and _settled(values.tolist()):
+    if abs(logarithms[-1]) < np.log(LARGEST) and _settled(values):
         return _approach(name, values, eigenvalues)
     steps = np.diff(logarithms)
     n = len(steps)
@@ -230,10 +240,13 @@ def _law(name: str, logarithms: Array, values: Array, eigenvalues: Sequence[floa
     exponent = (logarithms[-1] - logarithms[n // 2]) / np.log(n / (n // 2))
     lost = Rate(name, None, float(np.exp(over)), float(exponent), confirmed=False)
     if abs(over) * n < 100 * BARELY or abs(kind) < 0.1 or (eigenvalues and abs(eigenvalues[0] - 1) < BARELY):
-        earlier = (logarithms[n // 2] - logarithms[n // 4]) / np.log((n // 2) / (n // 4))
-        power = 2 * exponent - earlier  # the next order, 1/L, falls out
-        off = abs(power - exponent)
-        return Rate(name, None, 1.0, float(power), error=float(off)) if off < POWER else lost
+        ends = [n >> k for k in range(3, -1, -1)]
+        exponents = np.diff(logarithms[ends]) / np.log(2)
+        before, now = np.diff(exponents)
+        power = 2 * exponents[-1] - exponents[-2]  # the next order, 1/L, falls out
+        off = float(abs(power - exponents[-1]))
+        slow = off > CONFIRMED and abs(now) > DRIFT * abs(before)  # it goes on changing: no power is told
+        return Rate(name, None, 1.0, float(power), error=off) if off < POWER and not slow else lost
     if kind < 0:  # steps that fall faster than 1/L add up to a limit
         fallen = 2**-kind - 1
         limit, earlier = (values[m] + (values[m] - values[m // 2]) / fallen for m in (n, n // 2))
@@ -259,13 +272,14 @@ def _approach(name: str, values: Array, eigenvalues: Sequence[float]) -> Rate:
     """How a sequence goes to its limit."""
     limit = float(values[-1])
     scale = max(abs(limit), np.abs(values).max() * 1e-3)
-    distances = np.abs(values - limit)
-    told = np.flatnonzero(distances > SEEN * scale)
+    steps = np.abs(np.diff(values))
     limit = 0.0 if abs(limit) <= ROUNDING * np.abs(values).max() else limit
-    if len(told) < 3:
+    first = int(steps.argmax())
+    over = np.flatnonzero(steps[first:] <= SEEN * scale)  # what comes after is rounding
+    n = first + (int(over[0]) if over.size else len(steps) - first) - 1
+    if n < 2:
         return Rate(name, limit, 0.0)
-    n = int(told[-1])
-    ratio = float(distances[n] / distances[n - 1])
+    ratio = float(steps[n] / steps[n - 1])
     nearest = min(eigenvalues, key=lambda e: abs(e - ratio), default=ratio)
     resonance = n * (ratio / nearest - 1) if nearest else 0.0
     if 0.5 < resonance < 2:  # (1 + 1/L): two rates that meet

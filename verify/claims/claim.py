@@ -31,7 +31,7 @@ LARGEST = (0.5, 1.0, 1.5)
 # A prediction smaller than this share of its scale is compared by difference: its ratio says little, or has no sign.
 SMALL = 0.01
 # Eigenvalues of two groups whose limits are as near as this share mix at the widths that are sampled.
-NEAR = 0.2
+NEAR = 0.05
 LETTERS = {"hq": r"\hat q", "q": "q", "tq": r"\tilde q", "kappa": r"\kappa", "c_": "c"}
 """LaTeX of the order parameters."""
 
@@ -100,22 +100,7 @@ class Claim:
         return ", ".join(words)
 
     def admit(self, setting: Setting) -> None:
-        """Refuse a setting that the statement is not about, and a statement that nothing could refute."""
-        self._admit_setting(setting)
-        read = {*self.given, *self.prediction(setting).symbols}
-        if self.measured in read:
-            raise SettingError(
-                f"claim {self.id}: its formula contains {self.measured}, which is what is measured: nothing could "
-                "refute it; leave it out of the formula and of `given`"
-            )
-        for others in FIXED_BY.get(self.measured, ()):
-            if read.issuperset(others):
-                raise SettingError(
-                    f"claim {self.id}: {' and '.join(others)} of a network determine its {self.measured}, so nothing "
-                    "could refute it; leave one out of `given`"
-                )
-
-    def _admit_setting(self, setting: Setting) -> None:
+        """Refuse a setting that the statement is not about."""
         if self.network and setting.structure != Setting.parse(self.network).structure:
             about = Setting.parse(self.network).structure
             raise SettingError(f"{setting}: claim {self.id} is about {about}; use that")
@@ -153,6 +138,22 @@ class Claim:
                 f"rho = {setting.rho}: claim {self.id} needs T >= {self.fewest_samples} at its smallest width "
                 f"{first}; take a smaller rho"
             )
+
+    @final
+    def require_refutable(self, setting: Setting) -> None:
+        """Refuse a statement that nothing could refute."""
+        read = {*self.given, *self.prediction(setting).symbols}
+        if self.measured in read:
+            raise SettingError(
+                f"claim {self.id}: its formula contains {self.measured}, which is what is measured: nothing could "
+                "refute it; leave it out of the formula and of `given`"
+            )
+        for others in FIXED_BY.get(self.measured, ()):
+            if read.issuperset(others):
+                raise SettingError(
+                    f"claim {self.id}: {' and '.join(others)} of a network determine its {self.measured}, so nothing "
+                    "could refute it; leave one out of `given`"
+                )
 
     def _scarcity(self, samples: int) -> str:
         """What is wrong with so few samples."""
@@ -247,7 +248,7 @@ class DrawnPrediction(theory.Prediction):
     """
 
     reads: tuple[str, ...]
-    compute: Callable[[int, dict[str, Array]], Array]
+    compute: Predictor
     words: str
 
     @property
@@ -255,7 +256,7 @@ class DrawnPrediction(theory.Prediction):
         """The width and what is read."""
         return ("M", *self.reads)
 
-    def evaluate(self, **numbers: Any) -> Array:
+    def evaluate(self, **numbers: Any) -> Any:
         """The number of every draw; M is one width."""
         return self.compute(int(numbers.pop("M")), numbers)
 

@@ -179,6 +179,7 @@ def check(claim: Claim, setting: Setting, effort: Effort | None = None, draws: D
     'AGREE'
     """
     claim.admit(setting)
+    claim.require_refutable(setting)
     effort = effort or Effort()
     draws = draws or Draws(setting, claim.quantities)
     if draws.setting != setting or not set(claim.quantities) <= set(draws.quantities):
