@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def law(amplitude: float, power: float) -> Law:
 
 def allowed(rate: float, of: int = 1) -> float:
     """Misses that a rule with this rate exceeds once in a thousand times in one of so many tests."""
-    return stats.binom.isf(1e-3 / of, RUNS, rate)
+    return float(stats.binom.isf(1e-3 / of, RUNS, rate))
 
 
 def misses(amplitude: float, power: float, noise: coverage.Noise = NOISES[0]) -> float:
@@ -120,8 +121,8 @@ def test_the_fit_with_bounds_is_the_least_of_a_search() -> None:
             curve = value**p * (1 + share / value) / cells.error
             return float(((target - (curve @ target) / (curve @ curve) * curve) ** 2).sum())
 
-        tried = minimize_scalar(missed, bounds=(laws.LEADS - 1, 1 / laws.LEADS - 1), options={"xatol": 1e-10}).fun
-        tried = min(tried, missed(laws.LEADS - 1), missed(1 / laws.LEADS - 1))
+        searched: Any = minimize_scalar(missed, bounds=(laws.LEADS - 1, 1 / laws.LEADS - 1), options={"xatol": 1e-10})
+        tried = min(searched.fun, missed(laws.LEADS - 1), missed(1 / laws.LEADS - 1))
         assert WidthLaw((1.0,), 1).chi2(cells, np.array([p]))[0] == pytest.approx(tried, rel=1e-6, abs=1e-6)
 
 
