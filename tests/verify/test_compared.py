@@ -58,6 +58,9 @@ def test_what_is_smaller_than_rounding_is_0() -> None:
     scale = claim.difference(setting)
     assert scale is not None
     assert scale.quantity == "mean eigenvalue"
+    verdict = verify.check(claim, setting, verify.Effort(budget=1e8))
+    assert verdict.status == "AGREE", verdict
+    assert "the same in every draw" in verdict.finding.reason, "what is measured there is 1, by the biases"
     turned = Setting.parse("dense 3*(batch relu dense) T=8 sw2=2 sb2=0")
     assert claim_of(turned, "lambda_1").difference(turned) is None
 

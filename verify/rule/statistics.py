@@ -33,6 +33,8 @@ SLACK = 4.0
 # A bound with the wrong exponent of M holds at every sampled width and fails later: no agreement while the ratio may go
 # to its edge like M to this power.
 DRIFT = 0.1
+# Numbers that no draw changes lie this near to a curve in the width, relative to the largest.
+CURVE = 1e-9
 # DISAGREE must be found twice, on independent draws: power 0.95 each gives 0.90 for both.
 POWER_PER_BLOCK = 0.95
 
@@ -61,15 +63,23 @@ class Finding:
     confirmation: Finding | None = None
 
 
-def _exact(draws: Sequence[Array]) -> float | None:
-    """The one value that all draws at all widths have up to rounding; None where they differ, are few or not finite.
+def _exact(widths: Sequence[int], draws: Sequence[Array], powers: Sequence[float]) -> float | None:
+    """The limit of a number that no draw changes: the same at all widths, or on the curve of the powers.
 
-    Broken draws, which come from the same seed, still differ from width to width.
+    None where draws differ, are few or not finite. Broken draws, which come from the same seed, lie on no such curve.
     """
     every = np.concatenate(draws)
     if min(d.size for d in draws) < MINIMUM_DRAWS or not np.isfinite(every).all():
         return None
-    return float(every[0]) if np.ptp(every) <= ROUNDING * np.abs(every).max() else None
+    size = np.abs(every).max()
+    if np.ptp(every) <= ROUNDING * size:
+        return float(every[0])
+    if len(widths) < minimum_widths(powers) or any(np.ptp(d) > ROUNDING * size for d in draws):
+        return None
+    design = np.stack([(np.asarray(widths, float) / min(widths)) ** -r for r in (0.0, *powers)], axis=1)
+    curve = np.linalg.lstsq(design, np.array([d[0] for d in draws]), rcond=None)[0]
+    off = np.abs(design @ curve - np.array([d[0] for d in draws])).max()
+    return float(curve[0]) if off <= CURVE * size else None
 
 
 def _certain(ratio: float, rule: Rule) -> Finding:
@@ -78,7 +88,7 @@ def _certain(ratio: float, rule: Rule) -> Finding:
     above_low, below_high = ratio > below, ratio < above
     agrees = {"equals": above_low and below_high, "at least": above_low, "at most": below_high}[rule.relation]
     limit = Limit(ratio, 0.0, np.inf, 1.0, ())
-    reason = f"measured/predicted is {ratio:.12g} in every draw and at every width"
+    reason = f"measured/predicted is {ratio:.12g} in the limit, and the same in every draw"
     outcome: Outcome = "AGREE" if agrees and ratio > 0 else "DISAGREE"
     return Finding(outcome, reason, limit, limit, ratio, ratio, _detectable(ratio, 0.0, rule))
 
@@ -90,7 +100,7 @@ def minimum_widths(powers: Sequence[float]) -> int:
 
 def judge(widths: Sequence[int], draws: Sequence[Array], rule: Rule) -> Finding:
     """One look: fit, guard, and the rule. Comparisons are written so that NaN never passes."""
-    exact = _exact(draws)
+    exact = _exact(widths, draws, rule.powers)
     if exact is not None and len(widths) >= minimum_widths(rule.powers):
         return _certain(exact, rule)
     trouble = problem(widths, draws, rule)
