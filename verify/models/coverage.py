@@ -160,6 +160,7 @@ def coverage_table(
     """
     cells = [(law, noise, WIDTHS) for law in FAMILY for noise in NOISES] + [(law, NOISES[0], GROWN) for law in FAMILY]
     cells += [(law, NOISES[0], WIDTHS) for law in OUTSIDE]
+    cells = [(law, noise, widths) for law, noise, widths in cells if law.mean(np.array(widths, dtype=float)).min() > 0]
     tasks = ((i, partial(repeated, law, noise, runs, widths)) for i, (law, noise, widths) in enumerate(cells))
     found: dict[int, Covered] = {}
     for i, outcome in completed(pool, tasks):
