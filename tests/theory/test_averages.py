@@ -159,7 +159,7 @@ def test_piecewise_polynomials_against_brute_force(f: Pieces, p: float, rho: flo
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=(HealthCheck.too_slow,), phases=[Phase.generate])
+@settings(max_examples=25, deadline=None, suppress_health_check=(HealthCheck.too_slow,), phases=[Phase.generate])
 @given(pieces(), variances, correlations, means)
 def test_many_piecewise_polynomials_against_brute_force(f: Pieces, p: float, rho: float, mean: float) -> None:
     confirm(f, p, rho, mean)

@@ -387,7 +387,7 @@ def test_a_shift_after_layer_normalization_moves_the_edge() -> None:
             theory.WideNetwork(
                 3, "relu", "layer", "mean", sigma_w2=2, sigma_b2=0.1, ratios=(1, 1, 1), gamma=1.2, beta=beta
             ),
-            2.0, 1, 500.0,
+            2.0, width=500.0,
         ).place
         for beta in (0.0, 0.5)
     ]  # fmt: skip

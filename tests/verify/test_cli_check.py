@@ -41,7 +41,7 @@ def test_a_failing_stage_ends_with_1_and_is_recorded(fimcheck: Command, tmp_path
     assert "Running the code of" in shown
     assert "conformance: failed" in shown
     assert f"{file}:4: step noisy: deterministic" in shown
-    assert "order parameters" not in shown
+    assert "order parameters: " not in shown
     kept = json.loads(record.read_text())
     assert [stage["stage"] for stage in kept["extension"]["stages"]] == ["conformance"]
     assert len(kept["extension"]["sha256"]) == 64

@@ -65,6 +65,13 @@ MUTANTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def past_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong derivative is refused when it is added; what is examined here got past that."""
+    for module in ("steps.elementwise", "activations"):
+        monkeypatch.setattr(f"fimcheck.numerics.{module}.check_derivative", lambda *_: None)
+
+
 @pytest.fixture
 def added(request: pytest.FixtureRequest) -> Iterator[str]:
     numerics.add_step("mine", request.param)
